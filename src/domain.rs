@@ -1,0 +1,17 @@
+//! What the vault is about, as plain values: ids, time, policies, credentials, versions, leases, events, and
+//! the pure transitions between their states. No I/O, no async, no clock, no randomness.
+
+pub mod credential;
+pub mod egress;
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod kind;
+pub mod lease;
+pub mod ledger;
+pub mod name;
+pub mod policy;
+pub mod principal;
+pub mod scope;
+pub mod secret;
+pub mod time;

@@ -1,0 +1,158 @@
+//! What history remembers of each operation. One record describes one event and is written in the same
+//! commit as what it describes.
+//!
+//! The encoding is positional: fields and variants are only ever appended, under a new format number.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    id::{CredentialId, EventId, IdentityId, KeyId, LeaseId, WorkspaceId},
+    name::{CredentialName, IdentityName},
+    principal::{IdentityType, Principal},
+    time::Timestamp,
+};
+
+macro_rules! events {
+    ($($name:ident = $text:literal,)*) => {
+        /// What happened.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum EventName {
+            $($name,)*
+        }
+
+        impl EventName {
+            /// Every event there is.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The event's spelling.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// Reads the spelling; `None` for anything else.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+events! {
+    LeaseIssued = "lease.issued",
+    LeaseRedeemed = "lease.redeemed",
+    LeaseRenewed = "lease.renewed",
+    LeaseExpired = "lease.expired",
+    LeaseReleased = "lease.released",
+    LeaseRevoked = "lease.revoked",
+    LeaseRefused = "lease.refused",
+    LeaseBulkRevoked = "lease.bulk_revoked",
+    CredentialCreated = "credential.created",
+    CredentialUpdated = "credential.updated",
+    CredentialRotated = "credential.rotated",
+    CredentialVersionRetired = "credential.version_retired",
+    CredentialVersionRevoked = "credential.version_revoked",
+    CredentialRevoked = "credential.revoked",
+    CredentialDeleted = "credential.deleted",
+    CredentialRefused = "credential.refused",
+    KeyRefused = "key.refused",
+    AuthzDenied = "authz.denied",
+    AuditRead = "audit.read",
+    WorkspaceCreated = "workspace.created",
+    IdentityCreated = "identity.created",
+    KeyCreated = "key.created",
+    VaultInitialised = "vault.initialised",
+    VaultStarted = "vault.started",
+    VaultStopped = "vault.stopped",
+}
+
+/// Who did it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Actor {
+    /// An authenticated caller.
+    Identity {
+        identity: IdentityId,
+        name: IdentityName,
+        kind: IdentityType,
+        key: KeyId,
+    },
+    /// The vault itself: `reaper`, `startup`, …
+    Vault { part: String },
+}
+
+impl Actor {
+    /// The caller as an actor.
+    pub fn of(principal: &Principal) -> Self {
+        Self::Identity {
+            identity: principal.identity,
+            name: principal.name.clone(),
+            kind: principal.kind,
+            key: principal.key,
+        }
+    }
+
+    /// The vault's own part as an actor.
+    pub fn vault(part: &str) -> Self {
+        Self::Vault {
+            part: part.to_owned(),
+        }
+    }
+}
+
+/// Where a request came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    pub request_id: String,
+    pub source_ip: Option<std::net::IpAddr>,
+    pub user_agent: Option<String>,
+}
+
+/// What it was done to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    pub credential: Option<CredentialId>,
+    pub credential_name: Option<CredentialName>,
+    pub version: Option<u32>,
+    pub lease: Option<LeaseId>,
+    /// The holder of the lease, and on whose behalf it was asked for.
+    pub holder: Option<IdentityId>,
+    pub holder_name: Option<IdentityName>,
+    pub session: Option<String>,
+    /// Anything else, by its name: an identity, a key, a workspace.
+    pub name: Option<String>,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    Success,
+    /// Refused, with the error code that the caller was given.
+    Refused {
+        code: String,
+    },
+}
+
+/// One changed field. Values of credentials are never here, only their fingerprints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    pub field: String,
+    pub before: Option<String>,
+    pub after: Option<String>,
+}
+
+/// One event of history. Its sequence number is given at the commit and stands beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    pub id: EventId,
+    pub time: Timestamp,
+    pub workspace: WorkspaceId,
+    pub event: EventName,
+    pub actor: Actor,
+    pub object: Object,
+    pub outcome: Outcome,
+    /// What decided: a role, a key's scopes, later a policy.
+    pub policy: Option<String>,
+    pub origin: Option<Origin>,
+    pub purpose: Option<String>,
+    pub reason: Option<String>,
+    pub changes: Vec<Change>,
+}

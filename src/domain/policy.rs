@@ -1,0 +1,352 @@
+//! Lease policies: what a credential's keeper said, and what that resolves to at a grant.
+//!
+//! A [`LeasePolicy`] is partial; a credential's own builds on a named one, and that on the workspace's
+//! defaults. [`Terms`] are complete: every grant and renewal is decided on them and nothing else.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    egress::Egress,
+    error::{Error, Result},
+    name::PolicyName,
+    time::Ttl,
+};
+
+/// The most leases of one credential that may be active at once.
+pub const MAX_LEASES: u32 = 1_000_000;
+/// The workspace's default lease TTL.
+pub const WORKSPACE_DEFAULT_TTL: Ttl = Ttl::from_secs(60 * 60);
+/// The workspace's ceiling on every lease's lifetime, renewals included: 32 days.
+pub const WORKSPACE_MAX_TTL: Ttl = Ttl::from_secs(32 * 24 * 60 * 60);
+/// Active leases allowed where no policy says otherwise.
+pub const DEFAULT_MAX_LEASES: u32 = 100;
+
+/// How a lease lets its holder use the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// The vault injects the value; the holder never sees it.
+    Broker,
+    /// The holder exchanges its handle for the value.
+    Reveal,
+}
+
+impl Delivery {
+    /// The delivery's spelling.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Reveal => "reveal",
+        }
+    }
+}
+
+/// What a rotation does with the leases that are open on the old value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRotate {
+    /// They keep the old value until they close.
+    Drain,
+    /// Broker leases move to the new value at once.
+    Follow,
+    /// They are revoked.
+    Cut,
+}
+
+impl OnRotate {
+    /// The choice's spelling.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Follow => "follow",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+/// A partial lease policy: what is absent comes from what it builds on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeasePolicy {
+    /// The named policy that this one builds on.
+    #[serde(default)]
+    pub extends: Option<PolicyName>,
+    #[serde(default)]
+    pub default_lease_ttl: Option<Ttl>,
+    #[serde(default)]
+    pub max_lease_ttl: Option<Ttl>,
+    #[serde(default)]
+    pub max_leases: Option<u32>,
+    #[serde(default)]
+    pub delivery: Option<Vec<Delivery>>,
+    #[serde(default)]
+    pub renewable: Option<bool>,
+    #[serde(default)]
+    pub require_purpose: Option<bool>,
+    #[serde(default)]
+    pub require_approval: Option<bool>,
+    #[serde(default)]
+    pub max_uses: Option<u32>,
+    #[serde(default)]
+    pub on_rotate: Option<OnRotate>,
+    #[serde(default)]
+    pub egress: Option<Egress>,
+}
+
+/// A complete lease policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Terms {
+    pub default_lease_ttl: Ttl,
+    pub max_lease_ttl: Ttl,
+    pub max_leases: u32,
+    pub delivery: Vec<Delivery>,
+    pub renewable: bool,
+    pub require_purpose: bool,
+    pub require_approval: bool,
+    pub max_uses: Option<u32>,
+    pub on_rotate: OnRotate,
+    pub egress: Option<Egress>,
+}
+
+impl Default for Terms {
+    /// The workspace's own defaults, on which every policy builds.
+    fn default() -> Self {
+        Self {
+            default_lease_ttl: WORKSPACE_DEFAULT_TTL,
+            max_lease_ttl: WORKSPACE_MAX_TTL,
+            max_leases: DEFAULT_MAX_LEASES,
+            delivery: vec![Delivery::Reveal, Delivery::Broker],
+            renewable: true,
+            require_purpose: false,
+            require_approval: false,
+            max_uses: None,
+            on_rotate: OnRotate::Drain,
+            egress: None,
+        }
+    }
+}
+
+impl LeasePolicy {
+    /// Refuses what no grant could be decided on, wherever the policy came from.
+    pub fn check(&self) -> Result<()> {
+        if self.max_leases.is_some_and(|n| n == 0 || n > MAX_LEASES) {
+            return Err(Error::invalid(
+                "policy.max_leases",
+                format!("`policy.max_leases` must be 1 to {MAX_LEASES}"),
+            )
+            .with("limit", u64::from(MAX_LEASES)));
+        }
+        if self.max_uses == Some(0) {
+            return Err(Error::invalid(
+                "policy.max_uses",
+                "`policy.max_uses` must be at least 1, or null for no limit",
+            ));
+        }
+        if let Some(delivery) = &self.delivery {
+            let repeated = delivery
+                .iter()
+                .enumerate()
+                .any(|(at, one)| delivery.iter().skip(at + 1).any(|other| other == one));
+            if delivery.is_empty() || repeated {
+                return Err(Error::invalid(
+                    "policy.delivery",
+                    "`policy.delivery` must name `broker`, `reveal` or both, each once",
+                ));
+            }
+        }
+        if self.require_approval == Some(true) {
+            // Refused rather than ignored: a grant without the approval that was asked for would be a hole.
+            return Err(Error::invalid(
+                "policy.require_approval",
+                "`policy.require_approval` is not available yet",
+            ));
+        }
+        if let (Some(default), Some(max)) = (self.default_lease_ttl, self.max_lease_ttl)
+            && default > max
+        {
+            return Err(Error::invalid(
+                "policy.default_lease_ttl",
+                "`policy.default_lease_ttl` is longer than `policy.max_lease_ttl`",
+            ));
+        }
+        self.egress.as_ref().map_or(Ok(()), Egress::check)
+    }
+
+    /// The terms that result from laying this policy over `base`. The ceiling of the workspace always holds,
+    /// and a default TTL over the maximum is cut to it.
+    pub fn over(&self, base: &Terms) -> Terms {
+        let max_lease_ttl = self
+            .max_lease_ttl
+            .unwrap_or(base.max_lease_ttl)
+            .min(WORKSPACE_MAX_TTL);
+        Terms {
+            default_lease_ttl: self
+                .default_lease_ttl
+                .unwrap_or(base.default_lease_ttl)
+                .min(max_lease_ttl),
+            max_lease_ttl,
+            max_leases: self.max_leases.unwrap_or(base.max_leases),
+            delivery: self
+                .delivery
+                .clone()
+                .unwrap_or_else(|| base.delivery.clone()),
+            renewable: self.renewable.unwrap_or(base.renewable),
+            require_purpose: self.require_purpose.unwrap_or(base.require_purpose),
+            require_approval: self.require_approval.unwrap_or(base.require_approval),
+            max_uses: self.max_uses.or(base.max_uses),
+            on_rotate: self.on_rotate.unwrap_or(base.on_rotate),
+            egress: self.egress.clone().or_else(|| base.egress.clone()),
+        }
+    }
+}
+
+/// The named policies of `policies/`, on which those of credentials build.
+#[derive(Debug, Clone, Default)]
+pub struct NamedPolicies(std::collections::BTreeMap<PolicyName, LeasePolicy>);
+
+impl NamedPolicies {
+    /// The policies under their names. Each passed [`LeasePolicy::check`] and extends no other.
+    pub fn new(policies: std::collections::BTreeMap<PolicyName, LeasePolicy>) -> Self {
+        Self(policies)
+    }
+
+    /// The policy of that name.
+    pub fn get(&self, name: &PolicyName) -> Option<&LeasePolicy> {
+        self.0.get(name)
+    }
+
+    /// The names there are, in order.
+    pub fn names(&self) -> impl Iterator<Item = &PolicyName> {
+        self.0.keys()
+    }
+
+    /// The terms of a credential's policy, resolved now: what the named policy says today holds for every new
+    /// lease. Fails where the named policy is gone, since granting without its limits would be a hole.
+    pub fn resolve(&self, policy: &LeasePolicy) -> Result<Terms> {
+        let defaults = Terms::default();
+        let Some(name) = &policy.extends else {
+            return Ok(policy.over(&defaults));
+        };
+        let named = self.get(name).ok_or_else(|| {
+            Error::state(format!(
+                "the lease policy `{name}` that the credential extends does not exist"
+            ))
+            .with("policy", name.as_str())
+        })?;
+        Ok(policy.over(&named.over(&defaults)))
+    }
+}
+
+impl Terms {
+    /// The TTL to grant: the request's or the default, and whether the maximum cut it.
+    pub fn grant_ttl(&self, requested: Option<Ttl>) -> (Ttl, bool) {
+        let wanted = requested.unwrap_or(self.default_lease_ttl);
+        (wanted.min(self.max_lease_ttl), wanted > self.max_lease_ttl)
+    }
+
+    /// The delivery to grant: the request's where allowed, else the first that the policy names.
+    pub fn grant_delivery(&self, requested: Option<Delivery>) -> Result<Delivery> {
+        match requested {
+            Some(wanted) if self.delivery.contains(&wanted) => Ok(wanted),
+            Some(wanted) => Err(Error::invalid(
+                "delivery",
+                format!(
+                    "the credential's policy does not allow `{}` leases",
+                    wanted.as_str()
+                ),
+            )),
+            None => self
+                .delivery
+                .first()
+                .copied()
+                .ok_or_else(|| Error::state("the credential's policy allows no delivery")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_level_overrides_the_one_below_and_the_ceiling_holds() {
+        let named = LeasePolicy {
+            default_lease_ttl: Some(Ttl::from_secs(900)),
+            max_lease_ttl: Some(Ttl::from_secs(3600)),
+            max_uses: Some(3),
+            ..LeasePolicy::default()
+        };
+        let own = LeasePolicy {
+            max_leases: Some(5),
+            max_lease_ttl: Some(Ttl::from_secs(600)),
+            ..LeasePolicy::default()
+        };
+        let terms = own.over(&named.over(&Terms::default()));
+        assert_eq!((terms.max_leases, terms.max_uses), (5, Some(3)));
+        // The own maximum cuts the named default.
+        assert_eq!(
+            (terms.default_lease_ttl, terms.max_lease_ttl),
+            (Ttl::from_secs(600), Ttl::from_secs(600))
+        );
+        let greedy = LeasePolicy {
+            max_lease_ttl: Some(Ttl::from_secs(u64::MAX / 1000)),
+            ..LeasePolicy::default()
+        };
+        assert_eq!(
+            greedy.over(&Terms::default()).max_lease_ttl,
+            WORKSPACE_MAX_TTL
+        );
+    }
+
+    #[test]
+    fn a_request_over_the_maximum_is_capped_and_says_so() {
+        let terms = Terms {
+            max_lease_ttl: Ttl::from_secs(60),
+            default_lease_ttl: Ttl::from_secs(30),
+            ..Terms::default()
+        };
+        assert_eq!(terms.grant_ttl(None), (Ttl::from_secs(30), false));
+        assert_eq!(
+            terms.grant_ttl(Some(Ttl::from_secs(60))),
+            (Ttl::from_secs(60), false)
+        );
+        assert_eq!(
+            terms.grant_ttl(Some(Ttl::from_secs(61))),
+            (Ttl::from_secs(60), true)
+        );
+    }
+
+    #[test]
+    fn policies_that_decide_nothing_are_refused() {
+        let policy = LeasePolicy::default;
+        for bad in [
+            LeasePolicy {
+                max_leases: Some(0),
+                ..policy()
+            },
+            LeasePolicy {
+                max_leases: Some(MAX_LEASES + 1),
+                ..policy()
+            },
+            LeasePolicy {
+                max_uses: Some(0),
+                ..policy()
+            },
+            LeasePolicy {
+                delivery: Some(vec![]),
+                ..policy()
+            },
+            LeasePolicy {
+                delivery: Some(vec![Delivery::Broker; 2]),
+                ..policy()
+            },
+            LeasePolicy {
+                default_lease_ttl: Some(Ttl::from_secs(2)),
+                max_lease_ttl: Some(Ttl::from_secs(1)),
+                ..policy()
+            },
+        ] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
+    }
+}

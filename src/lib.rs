@@ -1,0 +1,7 @@
+//! Leasehold: a credential leasing vault for AI agents.
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod domain;
