@@ -1,0 +1,6 @@
+//! The history of the vault: an append-only log that the store writes in the same commit as what its records
+//! describe. INVARIANT (ack-audited): no record, no operation.
+
+mod block;
+pub mod log;
+pub mod query;

@@ -1,0 +1,104 @@
+//! Audit records as they lie in the store: several to a block, each sealed on its own.
+//!
+//! ```text
+//! block = format(1) ‖ entry ‖ entry ‖ …                      under the sequence number of its first record
+//! entry = workspace(16) ‖ digest(32) ‖ length(4, BE) ‖ sealed record
+//! digest = SHA-256(0x00 ‖ sequence(8, BE) ‖ encoded record)
+//! ```
+//!
+//! A record has its own ciphertext, under its workspace's key and bound to its sequence number, so that
+//! shredding a workspace shreds its history and no record can be moved. The digest stands outside, so that the
+//! order and content of a log can later be proven without any key; a record holds a random id, so its digest
+//! tells nothing about it.
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::{
+    error::{Error, Result},
+    id::WorkspaceId,
+};
+
+const FORMAT: u8 = 1;
+const ENTRY_HEADER: usize = 16 + 32 + 4;
+
+/// The digest of an encoded record at its place in the log.
+pub(super) fn digest(sequence: u64, encoded: &[u8]) -> [u8; 32] {
+    Sha256::new()
+        .chain_update([0])
+        .chain_update(sequence.to_be_bytes())
+        .chain_update(encoded)
+        .finalize()
+        .into()
+}
+
+/// A block that is being filled.
+pub(super) struct Builder(Vec<u8>);
+
+impl Builder {
+    pub(super) fn new(capacity: usize) -> Self {
+        let mut bytes = Vec::with_capacity(capacity);
+        bytes.push(FORMAT);
+        Self(bytes)
+    }
+
+    /// Whether nothing is in it yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.len() == 1
+    }
+
+    /// Its length with one more record of that sealed size.
+    pub(super) fn len_with(&self, sealed: usize) -> usize {
+        self.0.len() + ENTRY_HEADER + sealed
+    }
+
+    pub(super) fn push(
+        &mut self,
+        workspace: WorkspaceId,
+        digest: &[u8; 32],
+        sealed: &[u8],
+    ) -> Result<()> {
+        let length = u32::try_from(sealed.len()).map_err(Error::internal)?;
+        self.0.extend_from_slice(workspace.as_bytes());
+        self.0.extend_from_slice(digest);
+        self.0.extend_from_slice(&length.to_be_bytes());
+        self.0.extend_from_slice(sealed);
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// One entry of a block, still sealed.
+#[derive(Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) workspace: WorkspaceId,
+    pub(super) digest: [u8; 32],
+    pub(super) sealed: &'a [u8],
+}
+
+/// Takes a block apart.
+pub(super) fn entries(block: &[u8]) -> Result<Vec<Entry<'_>>> {
+    let damaged = || Error::internal("an audit block is damaged");
+    let (format, mut rest) = block.split_first().ok_or_else(damaged)?;
+    if *format != FORMAT {
+        return Err(Error::internal("unknown audit block format"));
+    }
+    let mut entries = Vec::new();
+    while !rest.is_empty() {
+        let (workspace, tail) = rest.split_first_chunk::<16>().ok_or_else(damaged)?;
+        let (digest, tail) = tail.split_first_chunk::<32>().ok_or_else(damaged)?;
+        let (length, tail) = tail.split_first_chunk::<4>().ok_or_else(damaged)?;
+        let (sealed, tail) = tail
+            .split_at_checked(u32::from_be_bytes(*length) as usize)
+            .ok_or_else(damaged)?;
+        entries.push(Entry {
+            workspace: WorkspaceId::from_bytes(*workspace),
+            digest: *digest,
+            sealed,
+        });
+        rest = tail;
+    }
+    Ok(entries)
+}

@@ -1,0 +1,24 @@
+//! The only place where ciphertext is made. Callers hold workspace keys and slots, never key bytes.
+//!
+//! ```text
+//! root key (32 bytes)
+//!   └─ HKDF-SHA256(root, info = "leasehold/v1/<label>")          kdf::Label
+//!        ├─ kek-wrap ── AES-256-GCM ── KEK per workspace, numbered
+//!        │    ├─ record subkey = HKDF(KEK, info = "record" ‖ type ‖ id) ── AES-256-GCM ── record body
+//!        │    ├─ audit subkey  = HKDF(KEK, info = "audit" ‖ epoch)      ── AES-256-GCM ── audit record
+//!        │    └─ dek-wrap = HKDF(KEK, info = "dek-wrap" ‖ id) ── AES-256-GCM ── DEK per version
+//!        │                                                              └─ AES-256-GCM ── value
+//!        ├─ index, digest-pepper, fingerprint, idempotency ── HMAC-SHA256
+//!        └─ check ── AES-256-GCM ── proves at the start that this is the right root key
+//! AAD = format ‖ record type ‖ workspace ‖ version ‖ key number ‖ id, always
+//! ```
+//!
+//! Nonces are random 96 bits; a subkey per record keeps every key far below 2^32 messages (NIST SP 800-38D).
+
+pub mod aead;
+pub mod bearer;
+pub mod entropy;
+pub mod envelope;
+pub mod kdf;
+pub mod keyring;
+pub mod root;

@@ -1,0 +1,313 @@
+//! Every key of the store, in one place. Type byte, workspace, then an id or a keyed hash: opaque, since keys
+//! are not sealed. A type byte over 0x7f marks a bulky record; 0x7e is the engines' own.
+//!
+//! ```text
+//! 01                                            header            plain; says how to unseal, and proves the root key
+//! 02 ‖ workspace ‖ number(4)                    wrapped KEK
+//! 03 ‖ workspace                                workspace
+//! 04 ‖ hash(name)                               workspace by name → id
+//! 05 ‖ workspace ‖ identity                     identity
+//! 06 ‖ workspace ‖ hash(name)                   identity by name → id
+//! 07 ‖ key                                      API key
+//! 08 ‖ workspace ‖ hash(name)                   credential by name → id
+//! 09 ‖ workspace ‖ credential                   ledger
+//! 0a ‖ workspace ‖ lease                        lease; its value begins with the credential's id
+//! 0b ‖ workspace ‖ credential ‖ expiry ‖ lease  open lease, empty value
+//! 0c                                            the clock's high-water mark
+//! 80 ‖ workspace ‖ credential                   credential
+//! 81 ‖ workspace ‖ credential ‖ version(4)      version
+//! 82 ‖ workspace ‖ credential ‖ version(4)      value
+//! 83 ‖ workspace ‖ hash(idempotency key)        first answer
+//! 84 ‖ workspace ‖ credential                   sweep that is not finished
+//! 85 ‖ sequence(8)                              audit block that begins with that record
+//! ```
+//!
+//! The open-lease keys of a credential are in the order of their expiry: they serve the reaper, every cascade,
+//! and the count of what is due, so a grant costs no further index.
+
+use super::port::{Key, LockKey, Scan};
+use crate::domain::{
+    id::{CredentialId, IdentityId, KeyId, LeaseId, WorkspaceId},
+    time::Timestamp,
+};
+
+const HEADER: u8 = 0x01;
+const KEK: u8 = 0x02;
+const WORKSPACE: u8 = 0x03;
+const WORKSPACE_NAME: u8 = 0x04;
+const IDENTITY: u8 = 0x05;
+const IDENTITY_NAME: u8 = 0x06;
+const API_KEY: u8 = 0x07;
+const CREDENTIAL_NAME: u8 = 0x08;
+const LEDGER: u8 = 0x09;
+const LEASE: u8 = 0x0a;
+const OPEN_LEASE: u8 = 0x0b;
+const CLOCK: u8 = 0x0c;
+const CREDENTIAL: u8 = 0x80;
+const VERSION: u8 = 0x81;
+const VALUE: u8 = 0x82;
+const FIRST_ANSWER: u8 = 0x83;
+const SWEEP: u8 = 0x84;
+const AUDIT: u8 = 0x85;
+
+fn key(kind: u8, parts: &[&[u8]]) -> Key {
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(kind);
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+pub fn header() -> Key {
+    key(HEADER, &[])
+}
+
+pub fn clock() -> Key {
+    key(CLOCK, &[])
+}
+
+pub fn kek(workspace: WorkspaceId, number: u32) -> Key {
+    key(KEK, &[workspace.as_bytes(), &number.to_be_bytes()])
+}
+
+/// All wrapped KEKs, of every workspace.
+pub fn keks() -> Scan {
+    Scan::prefix(&[KEK], usize::MAX)
+}
+
+/// The workspace and number that a KEK's key names.
+pub fn parse_kek(key: &[u8]) -> Option<(WorkspaceId, u32)> {
+    let (workspace, number) = key.strip_prefix(&[KEK])?.split_first_chunk::<16>()?;
+    Some((
+        WorkspaceId::from_bytes(*workspace),
+        u32::from_be_bytes(number.try_into().ok()?),
+    ))
+}
+
+pub fn workspace(id: WorkspaceId) -> Key {
+    key(WORKSPACE, &[id.as_bytes()])
+}
+
+pub fn workspace_name(hash: &[u8; 32]) -> Key {
+    key(WORKSPACE_NAME, &[hash])
+}
+
+pub fn identity(workspace: WorkspaceId, id: IdentityId) -> Key {
+    key(IDENTITY, &[workspace.as_bytes(), id.as_bytes()])
+}
+
+pub fn identity_name(workspace: WorkspaceId, hash: &[u8; 32]) -> Key {
+    key(IDENTITY_NAME, &[workspace.as_bytes(), hash])
+}
+
+pub fn api_key(id: KeyId) -> Key {
+    key(API_KEY, &[id.as_bytes()])
+}
+
+pub fn credential_name(workspace: WorkspaceId, hash: &[u8; 32]) -> Key {
+    key(CREDENTIAL_NAME, &[workspace.as_bytes(), hash])
+}
+
+pub fn credential(workspace: WorkspaceId, id: CredentialId) -> Key {
+    key(CREDENTIAL, &[workspace.as_bytes(), id.as_bytes()])
+}
+
+/// All credentials of a workspace, in the order of their creation.
+pub fn credentials(workspace: WorkspaceId) -> Scan {
+    Scan::prefix(&key(CREDENTIAL, &[workspace.as_bytes()]), usize::MAX)
+}
+
+/// The credential that its own, its ledger's or its sweep's key names.
+pub fn parse_credential(key: &[u8]) -> Option<(WorkspaceId, CredentialId)> {
+    let (workspace, credential) = key.get(1..)?.split_first_chunk::<16>()?;
+    let credential = credential.first_chunk::<16>()?;
+    Some((
+        WorkspaceId::from_bytes(*workspace),
+        CredentialId::from_bytes(*credential),
+    ))
+}
+
+pub fn ledger(workspace: WorkspaceId, id: CredentialId) -> Key {
+    key(LEDGER, &[workspace.as_bytes(), id.as_bytes()])
+}
+
+pub fn version(workspace: WorkspaceId, id: CredentialId, number: u32) -> Key {
+    key(
+        VERSION,
+        &[workspace.as_bytes(), id.as_bytes(), &number.to_be_bytes()],
+    )
+}
+
+/// All versions of a credential, oldest first.
+pub fn versions(workspace: WorkspaceId, id: CredentialId) -> Scan {
+    Scan::prefix(
+        &key(VERSION, &[workspace.as_bytes(), id.as_bytes()]),
+        usize::MAX,
+    )
+}
+
+/// The number that a version's key names.
+pub fn parse_version(key: &[u8]) -> Option<u32> {
+    key.last_chunk::<4>()
+        .map(|number| u32::from_be_bytes(*number))
+}
+
+pub fn value(workspace: WorkspaceId, id: CredentialId, number: u32) -> Key {
+    key(
+        VALUE,
+        &[workspace.as_bytes(), id.as_bytes(), &number.to_be_bytes()],
+    )
+}
+
+pub fn lease(workspace: WorkspaceId, id: LeaseId) -> Key {
+    key(LEASE, &[workspace.as_bytes(), id.as_bytes()])
+}
+
+/// All leases of a workspace, in the order of their issue.
+pub fn leases(workspace: WorkspaceId) -> Scan {
+    Scan::prefix(&key(LEASE, &[workspace.as_bytes()]), usize::MAX)
+}
+
+/// The lease that its key names.
+pub fn parse_lease(key: &[u8]) -> Option<LeaseId> {
+    key.last_chunk::<16>().map(|id| LeaseId::from_bytes(*id))
+}
+
+pub fn open_lease(
+    workspace: WorkspaceId,
+    credential: CredentialId,
+    expiry: Timestamp,
+    lease: LeaseId,
+) -> Key {
+    key(
+        OPEN_LEASE,
+        &[
+            workspace.as_bytes(),
+            credential.as_bytes(),
+            &expiry.as_millis().to_be_bytes(),
+            lease.as_bytes(),
+        ],
+    )
+}
+
+/// The open leases of a credential, the one that expires first in front.
+pub fn open_leases(workspace: WorkspaceId, credential: CredentialId) -> Scan {
+    Scan::prefix(
+        &key(OPEN_LEASE, &[workspace.as_bytes(), credential.as_bytes()]),
+        usize::MAX,
+    )
+}
+
+/// The open leases of a credential that are due at `now`.
+pub fn due_leases(workspace: WorkspaceId, credential: CredentialId, now: Timestamp) -> Scan {
+    let mut scan = open_leases(workspace, credential);
+    let after = now.as_millis().saturating_add(1).to_be_bytes();
+    scan.end = key(
+        OPEN_LEASE,
+        &[workspace.as_bytes(), credential.as_bytes(), &after],
+    );
+    scan
+}
+
+/// Every open lease of the vault, by credential.
+pub fn all_open_leases() -> Scan {
+    Scan::prefix(&[OPEN_LEASE], usize::MAX)
+}
+
+/// What an open-lease key says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenLease {
+    pub workspace: WorkspaceId,
+    pub credential: CredentialId,
+    pub expiry: Timestamp,
+    pub lease: LeaseId,
+}
+
+/// Reads an open-lease key.
+pub fn parse_open_lease(key: &[u8]) -> Option<OpenLease> {
+    let (workspace, rest) = key.strip_prefix(&[OPEN_LEASE])?.split_first_chunk::<16>()?;
+    let (credential, rest) = rest.split_first_chunk::<16>()?;
+    let (expiry, lease) = rest.split_first_chunk::<8>()?;
+    Some(OpenLease {
+        workspace: WorkspaceId::from_bytes(*workspace),
+        credential: CredentialId::from_bytes(*credential),
+        expiry: Timestamp::from_millis(u64::from_be_bytes(*expiry)),
+        lease: LeaseId::from_bytes(lease.try_into().ok()?),
+    })
+}
+
+pub fn first_answer(workspace: WorkspaceId, hash: &[u8; 32]) -> Key {
+    key(FIRST_ANSWER, &[workspace.as_bytes(), hash])
+}
+
+/// The first answers kept in a workspace.
+pub fn first_answers(workspace: WorkspaceId) -> Scan {
+    Scan::prefix(&key(FIRST_ANSWER, &[workspace.as_bytes()]), usize::MAX)
+}
+
+pub fn sweep(workspace: WorkspaceId, credential: CredentialId) -> Key {
+    key(SWEEP, &[workspace.as_bytes(), credential.as_bytes()])
+}
+
+/// Every sweep that is not finished.
+pub fn sweeps() -> Scan {
+    Scan::prefix(&[SWEEP], usize::MAX)
+}
+
+pub fn audit(sequence: u64) -> Key {
+    key(AUDIT, &[&sequence.to_be_bytes()])
+}
+
+/// The audit blocks, from the one that begins at `sequence`.
+pub fn audits(sequence: u64) -> Scan {
+    Scan {
+        start: audit(sequence),
+        ..Scan::prefix(&[AUDIT], usize::MAX)
+    }
+}
+
+/// The sequence number of a block's first record.
+pub fn parse_audit(key: &[u8]) -> Option<u64> {
+    key.strip_prefix(&[AUDIT])
+        .and_then(|rest| rest.try_into().ok())
+        .map(u64::from_be_bytes)
+}
+
+/// The exclusive right to a credential's ledger, versions and leases.
+pub fn credential_lock(id: CredentialId) -> LockKey {
+    LockKey {
+        space: 1,
+        id: *id.as_bytes(),
+    }
+}
+
+/// The exclusive right to a name, taken or free.
+pub fn name_lock(hash: &[u8; 32]) -> LockKey {
+    LockKey {
+        space: 2,
+        id: half(hash),
+    }
+}
+
+/// The exclusive right to one caller's idempotency key.
+pub fn idempotency_lock(hash: &[u8; 32]) -> LockKey {
+    LockKey {
+        space: 3,
+        id: half(hash),
+    }
+}
+
+/// The exclusive right to move the clock's high-water mark.
+pub fn clock_lock() -> LockKey {
+    LockKey {
+        space: 4,
+        id: [0; 16],
+    }
+}
+
+fn half(hash: &[u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.iter_mut()
+        .zip(hash)
+        .for_each(|(half, byte)| *half = *byte);
+    half
+}

@@ -1,0 +1,413 @@
+//! The port for engines in this process: locks, overlay, and one committer that makes groups of write sets
+//! durable together.
+//!
+//! INVARIANT (ack-durable): a commit resolves only after its group was applied and synced. After a failed
+//! write nothing more is taken: what the engine holds in memory may then differ from what is on disk.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use super::{
+    locks::{Held, LockTable},
+    overlay::{Overlay, WriteSet, merge},
+    port::{
+        AuditEntry, AuditLog, Boxed, Health, Key, LockKey, MAX_BULKY_BYTES, MAX_INLINE_BYTES,
+        MAX_SCAN, Scan, Store, Txn, Value, is_bulky,
+    },
+};
+use crate::domain::error::{Error, Result};
+
+/// Write sets in one group: bounds the time that the first one waits for the last.
+const MAX_GROUP: usize = 1024;
+/// Write sets that wait for the committer: bounds memory when the disk is slow.
+const MAX_QUEUED: usize = 8192;
+
+/// A storage engine. `apply` is atomic; `sync` makes all that was applied durable. Both are called from one
+/// place at a time.
+pub trait Backend: Send + Sync + 'static {
+    /// The value under a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Value>>;
+    /// Up to `limit` pairs in the order of the scan; stops at the first error.
+    fn scan(&self, scan: &Scan, limit: usize) -> Result<Vec<(Key, Value)>>;
+    /// Applies the changes, all or none.
+    fn apply(&self, writes: &WriteSet) -> Result<()>;
+    /// Makes what was applied durable.
+    fn sync(&self) -> Result<()>;
+    /// Free bytes where that is less than the reserve, else none.
+    fn disk_low(&self) -> Option<u64>;
+}
+
+struct Queued {
+    number: u64,
+    writes: WriteSet,
+    audit: Vec<AuditEntry>,
+    done: oneshot::Sender<Result<(), Failed>>,
+}
+
+/// The group could not be made durable.
+struct Failed;
+
+struct Shared<B> {
+    backend: B,
+    locks: LockTable,
+    overlay: Overlay,
+    slots: Arc<Semaphore>,
+    durable: watch::Sender<u64>,
+    health: watch::Sender<Health>,
+}
+
+/// A store over an engine in this process.
+pub struct LocalStore<B> {
+    shared: Arc<Shared<B>>,
+    queue: Mutex<Option<mpsc::UnboundedSender<Queued>>>,
+    finished: watch::Receiver<bool>,
+}
+
+/// The committer of a store: whoever runs it decides on which thread.
+pub struct Committer<B> {
+    shared: Arc<Shared<B>>,
+    queue: mpsc::UnboundedReceiver<Queued>,
+    log: Box<dyn AuditLog>,
+    finished: watch::Sender<bool>,
+}
+
+impl<B: Backend> LocalStore<B> {
+    /// A store and its committer, which must run for commits to resolve.
+    pub fn new(backend: B, log: Box<dyn AuditLog>) -> (Self, Committer<B>) {
+        let shared = Arc::new(Shared {
+            backend,
+            locks: LockTable::new(),
+            overlay: Overlay::default(),
+            slots: Arc::new(Semaphore::new(MAX_QUEUED)),
+            durable: watch::Sender::new(0),
+            health: watch::Sender::new(Health::Writable),
+        });
+        let (sender, queue) = mpsc::unbounded_channel();
+        let (finished, on_finished) = watch::channel(false);
+        let store = Self {
+            shared: shared.clone(),
+            queue: Mutex::new(Some(sender)),
+            finished: on_finished,
+        };
+        (
+            store,
+            Committer {
+                shared,
+                queue,
+                log,
+                finished,
+            },
+        )
+    }
+
+    fn sender(&self) -> Result<mpsc::UnboundedSender<Queued>> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue
+            .clone()
+            .ok_or_else(|| Error::storage("the store is closed"))
+    }
+}
+
+impl<B: Backend> Shared<B> {
+    fn health(&self) -> Health {
+        let health = self.health.borrow().clone();
+        match (health, self.backend.disk_low()) {
+            (Health::Writable, Some(free_bytes)) => Health::DiskLow { free_bytes },
+            (health, _) => health,
+        }
+    }
+
+    /// Waits until the write set of that number is durable; gives up when the store fails.
+    async fn wait_durable(&self, number: u64) {
+        let mut durable = self.durable.subscribe();
+        let mut health = self.health.subscribe();
+        tokio::select! {
+            _ = durable.wait_for(|durable| *durable >= number) => {}
+            _ = health.wait_for(|health| matches!(health, Health::Failed { .. })) => {}
+        }
+    }
+}
+
+impl<B: Backend> Store for LocalStore<B> {
+    fn begin<'a>(&'a self, locks: &'a [LockKey]) -> Boxed<'a, Result<Box<dyn Txn>>> {
+        Box::pin(async move {
+            self.shared.health().check()?;
+            let queue = self.sender()?;
+            let held = self.shared.locks.acquire(locks).await;
+            let shared = self.shared.clone();
+            Ok(Box::new(LocalTxn {
+                shared,
+                queue,
+                held,
+                writes: WriteSet::new(),
+            }) as Box<dyn Txn>)
+        })
+    }
+
+    fn get<'a>(&'a self, key: &'a [u8]) -> Boxed<'a, Result<Option<Value>>> {
+        Box::pin(async move {
+            if let Some((number, _)) = self.shared.overlay.get(key) {
+                self.shared.wait_durable(number).await;
+            }
+            self.shared.backend.get(key)
+        })
+    }
+
+    fn scan<'a>(&'a self, scan: &'a Scan) -> Boxed<'a, Result<Vec<(Key, Value)>>> {
+        Box::pin(async move {
+            if scan.start >= scan.end {
+                return Ok(Vec::new());
+            }
+            self.shared.wait_durable(self.shared.overlay.last()).await;
+            self.shared.backend.scan(scan, scan.limit.min(MAX_SCAN))
+        })
+    }
+
+    fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    fn close(&self) -> Boxed<'_, Result<()>> {
+        Box::pin(async move {
+            // The committer ends when the last sender is gone: those of open transactions count.
+            drop(
+                self.queue
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take(),
+            );
+            let mut finished = self.finished.clone();
+            let ended = finished.wait_for(|finished| *finished).await.map(drop);
+            ended.map_err(|_| Error::storage("the committer stopped before it was told to"))?;
+            self.shared.health.send_modify(|health| {
+                if *health == Health::Writable {
+                    *health = Health::Closed;
+                }
+            });
+            match self.shared.health() {
+                Health::Failed { .. } => {
+                    Err(Error::storage("the store failed before it was closed"))
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+struct LocalTxn<B> {
+    shared: Arc<Shared<B>>,
+    queue: mpsc::UnboundedSender<Queued>,
+    held: Held,
+    writes: WriteSet,
+}
+
+impl<B: Backend> Txn for LocalTxn<B> {
+    fn get<'a>(&'a mut self, key: &'a [u8]) -> Boxed<'a, Result<Option<Value>>> {
+        let found = match self.writes.get(key) {
+            Some(change) => Ok(change.clone()),
+            // The overlay first: what it has forgotten by then, the engine holds.
+            None => match self.shared.overlay.get(key) {
+                Some((_, change)) => Ok(change),
+                None => self.shared.backend.get(key),
+            },
+        };
+        Box::pin(std::future::ready(found))
+    }
+
+    fn scan<'a>(&'a mut self, scan: &'a Scan) -> Boxed<'a, Result<Vec<(Key, Value)>>> {
+        let read = || {
+            if scan.start >= scan.end {
+                return Ok(Vec::new());
+            }
+            let limit = scan.limit.min(MAX_SCAN);
+            let mut changes = self.shared.overlay.range(scan);
+            let own = self.writes.range::<[u8], _>(super::overlay::bounds(scan));
+            changes.extend(own.map(|(key, change)| (key.clone(), change.clone())));
+            let wanted = limit + changes.len();
+            let pairs = self.shared.backend.scan(scan, wanted)?;
+            let complete = pairs.len() < wanted;
+            Ok(merge(pairs, changes, scan, limit, complete))
+        };
+        Box::pin(std::future::ready(read()))
+    }
+
+    fn put(&mut self, key: Key, value: Vec<u8>) -> Result<()> {
+        let limit = if is_bulky(&key) {
+            MAX_BULKY_BYTES
+        } else {
+            MAX_INLINE_BYTES
+        };
+        if value.len() > limit {
+            return Err(Error::internal("a record is longer than its key allows"));
+        }
+        self.writes.insert(key, Some(value.into()));
+        Ok(())
+    }
+
+    fn delete(&mut self, key: Key) {
+        self.writes.insert(key, None);
+    }
+
+    fn commit(self: Box<Self>, audit: Vec<AuditEntry>) -> Boxed<'static, Result<()>> {
+        let Self {
+            shared,
+            queue,
+            held,
+            writes,
+        } = *self;
+        Box::pin(async move {
+            if writes.is_empty() && audit.is_empty() {
+                return Ok(());
+            }
+            let closed = || Error::storage("the store is closed");
+            let slot = shared
+                .slots
+                .clone()
+                .acquire_owned()
+                .await
+                .map_err(|_| closed())?;
+            shared.health().check()?;
+            let (done, on_done) = oneshot::channel();
+            {
+                // Numbering, laying over and sending under one lock: the queue's order is the numbers' order.
+                let mut overlay = shared.overlay.lock();
+                let number = overlay.push(&writes);
+                queue
+                    .send(Queued {
+                        number,
+                        writes,
+                        audit,
+                        done,
+                    })
+                    .map_err(|_| closed())?;
+            }
+            drop(held);
+            let outcome = on_done.await;
+            drop(slot);
+            match outcome {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(Failed)) | Err(_) => {
+                    shared.health().check()?;
+                    Err(Error::storage("the write could not be made durable"))
+                }
+            }
+        })
+    }
+}
+
+impl<B: Backend> Committer<B> {
+    /// Commits on a thread of its own until the store is closed: for engines that block.
+    pub fn run_on_thread(mut self) -> Result<()> {
+        std::thread::Builder::new()
+            .name("committer".into())
+            .spawn(move || {
+                while let Some(first) = self.queue.blocking_recv() {
+                    self.commit_group(first);
+                }
+                self.finish();
+            })
+            .map(drop)
+            .map_err(Error::internal)
+    }
+
+    /// Commits as a task until the store is closed: for engines that do not block.
+    pub async fn run(mut self) {
+        while let Some(first) = self.queue.recv().await {
+            self.commit_group(first);
+        }
+        self.finish();
+    }
+
+    fn finish(self) {
+        let Self {
+            shared, finished, ..
+        } = self;
+        drop(shared);
+        finished.send_replace(true);
+    }
+
+    fn commit_group(&mut self, first: Queued) {
+        let mut group = vec![first];
+        while group.len() < MAX_GROUP
+            && let Ok(next) = self.queue.try_recv()
+        {
+            group.push(next);
+        }
+        metrics::histogram!("leasehold_commit_group_size").record(group.len() as f64);
+        let last = group.last().map_or(0, |queued| queued.number);
+        let failed_before = matches!(&*self.shared.health.borrow(), Health::Failed { .. });
+        let (writes, waiting) = take_apart(group);
+        let outcome = if failed_before {
+            Err(None)
+        } else {
+            self.make_durable(writes).map_err(Some)
+        };
+        match outcome {
+            Ok(keys) => {
+                self.shared.durable.send_replace(last);
+                self.shared.overlay.forget(keys.iter(), last);
+                for done in waiting {
+                    let _ = done.send(Ok(()));
+                }
+            }
+            Err(error) => {
+                if let Some(error) = error {
+                    tracing::error!(error = %Chain(&error), "a write failed; the store takes no more until a restart");
+                    self.shared.health.send_replace(Health::Failed {
+                        reason: Chain(&error).to_string(),
+                    });
+                }
+                for done in waiting {
+                    let _ = done.send(Err(Failed));
+                }
+            }
+        }
+    }
+
+    /// One merged write set for the whole group: the later change to a key wins.
+    fn make_durable(
+        &mut self,
+        (mut writes, audit): (WriteSet, Vec<AuditEntry>),
+    ) -> Result<Vec<Key>> {
+        let keys = writes.keys().cloned().collect();
+        writes.extend(
+            self.log
+                .place(&audit)?
+                .into_iter()
+                .map(|(key, value)| (key, Some(value))),
+        );
+        self.shared.backend.apply(&writes)?;
+        self.shared.backend.sync()?;
+        Ok(keys)
+    }
+}
+
+type Waiting = Vec<oneshot::Sender<Result<(), Failed>>>;
+
+fn take_apart(group: Vec<Queued>) -> ((WriteSet, Vec<AuditEntry>), Waiting) {
+    let mut writes = WriteSet::new();
+    let mut audit = Vec::new();
+    let mut waiting = Vec::with_capacity(group.len());
+    for queued in group {
+        writes.extend(queued.writes);
+        audit.extend(queued.audit);
+        waiting.push(queued.done);
+    }
+    ((writes, audit), waiting)
+}
+
+/// An error with the sources it hides, for the log.
+struct Chain<'a>(&'a Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = std::error::Error::source(self.0);
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}

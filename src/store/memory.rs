@@ -1,0 +1,126 @@
+//! An engine in memory, with faults on demand: for tests and simulation.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    local::{Backend, LocalStore},
+    overlay::{WriteSet, bounds},
+    port::{AuditLog, Key, Scan, Value},
+};
+use crate::domain::error::{Error, Result};
+
+/// What goes wrong at the next write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// `apply` fails and changes nothing.
+    Apply,
+    /// `apply` works and `sync` fails: in memory, not durable.
+    Sync,
+}
+
+#[derive(Default)]
+struct Inner {
+    applied: BTreeMap<Key, Value>,
+    durable: BTreeMap<Key, Value>,
+    fault: Option<Fault>,
+    disk_low: bool,
+}
+
+/// The engine's state; clones share it, so that a test can look inside and pull the plug.
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Mutex<Inner>>);
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A store over this state; its committer runs as a task of the current runtime.
+    pub fn serve(self, log: Box<dyn AuditLog>) -> LocalStore<Self> {
+        let (store, committer) = LocalStore::new(self, log);
+        tokio::spawn(committer.run());
+        store
+    }
+
+    /// Makes the next write fail.
+    pub fn inject(&self, fault: Fault) {
+        self.lock().fault = Some(fault);
+    }
+
+    /// Makes the disk look nearly full, or not.
+    pub fn set_disk_low(&self, low: bool) {
+        self.lock().disk_low = low;
+    }
+
+    /// What a power cut leaves: the durable state in a new engine.
+    pub fn after_power_cut(&self) -> Self {
+        let durable = self.lock().durable.clone();
+        Self(Arc::new(Mutex::new(Inner {
+            applied: durable.clone(),
+            durable,
+            ..Inner::default()
+        })))
+    }
+
+    /// Every durable pair.
+    pub fn dump(&self) -> Vec<(Key, Value)> {
+        self.lock()
+            .durable
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+}
+
+impl Backend for Memory {
+    fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        Ok(self.lock().applied.get(key).cloned())
+    }
+
+    fn scan(&self, scan: &Scan, limit: usize) -> Result<Vec<(Key, Value)>> {
+        let inner = self.lock();
+        let range = inner
+            .applied
+            .range::<[u8], _>(bounds(scan))
+            .map(|(key, value)| (key.clone(), value.clone()));
+        Ok(if scan.reverse {
+            range.rev().take(limit).collect()
+        } else {
+            range.take(limit).collect()
+        })
+    }
+
+    fn apply(&self, writes: &WriteSet) -> Result<()> {
+        let mut inner = self.lock();
+        if inner
+            .fault
+            .take_if(|fault| *fault == Fault::Apply)
+            .is_some()
+        {
+            return Err(Error::internal("injected fault: apply"));
+        }
+        for (key, change) in writes {
+            match change {
+                Some(value) => drop(inner.applied.insert(key.clone(), value.clone())),
+                None => drop(inner.applied.remove(key)),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        let mut inner = self.lock();
+        if inner.fault.take_if(|fault| *fault == Fault::Sync).is_some() {
+            return Err(Error::internal("injected fault: sync"));
+        }
+        inner.durable = inner.applied.clone();
+        Ok(())
+    }
+
+    fn disk_low(&self) -> Option<u64> {
+        self.lock().disk_low.then_some(0)
+    }
+}

@@ -1,0 +1,161 @@
+//! The storage port: what the engine may ask of a store, and what it may rely on.
+//!
+//! - A transaction holds its lock keys alone from `begin` until its write set is queued. Whoever takes the
+//!   same lock next reads those writes, durable or not.
+//! - `commit` resolves when the whole write set and its audit records are durable, or fails with none of it
+//!   acknowledged. Write sets become durable in the order in which they were queued.
+//! - Every key a transaction writes belongs to a lock it holds.
+//! - Reads outside a transaction see durable state only.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use crate::domain::{
+    error::{Error, Result},
+    id::WorkspaceId,
+};
+
+/// The longest value under a key that is not bulky, in bytes. Engines keep such a value in one piece.
+pub const MAX_INLINE_BYTES: usize = 4096;
+/// The longest value under a bulky key, in bytes.
+pub const MAX_BULKY_BYTES: usize = 512 * 1024;
+/// The most pairs that one scan gives back.
+pub const MAX_SCAN: usize = 1024;
+
+/// An ordered key. The high bit of its first byte marks it as bulky: its value may be split by the engine.
+pub type Key = Vec<u8>;
+/// A stored value.
+pub type Value = Arc<[u8]>;
+/// A boxed future, as object-safe async methods need it.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Whether the value under this key may be longer than [`MAX_INLINE_BYTES`].
+pub fn is_bulky(key: &[u8]) -> bool {
+    key.first().is_some_and(|kind| kind & 0x80 != 0)
+}
+
+/// What a transaction holds alone: a credential, an idempotency key, …
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LockKey {
+    pub space: u8,
+    pub id: [u8; 16],
+}
+
+/// A range of keys: from `start`, to before `end`.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    pub start: Key,
+    pub end: Key,
+    /// At most this many pairs, and at most [`MAX_SCAN`].
+    pub limit: usize,
+    /// Descending order, from the end.
+    pub reverse: bool,
+}
+
+impl Scan {
+    /// All keys with this prefix, ascending.
+    pub fn prefix(prefix: &[u8], limit: usize) -> Self {
+        Self {
+            start: prefix.to_vec(),
+            end: after_prefix(prefix),
+            limit,
+            reverse: false,
+        }
+    }
+
+    /// The same range after the last pair that a scan gave back.
+    #[must_use]
+    pub fn after(mut self, last: &[u8]) -> Self {
+        if self.reverse {
+            self.end = last.to_vec();
+        } else {
+            self.start = last.to_vec();
+            self.start.push(0);
+        }
+        self
+    }
+}
+
+/// The first key after all that have this prefix.
+pub fn after_prefix(prefix: &[u8]) -> Key {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    vec![0xff; 65]
+}
+
+/// An audit record on its way into the log: encoded, not yet numbered or sealed.
+#[derive(Debug, Clone)]
+pub struct AuditEntry {
+    pub workspace: WorkspaceId,
+    pub record: Vec<u8>,
+}
+
+/// The log that a store appends audit records to, in the order of its commits.
+pub trait AuditLog: Send + 'static {
+    /// Numbers and seals the records of one group; gives back what to write for them.
+    fn place(&mut self, records: &[AuditEntry]) -> Result<Vec<(Key, Value)>>;
+}
+
+/// Whether a store takes writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    Writable,
+    /// Too little disk is free; writes are taken again when there is more.
+    DiskLow {
+        free_bytes: u64,
+    },
+    /// A write failed; a restart recovers.
+    Failed {
+        reason: String,
+    },
+    Closed,
+}
+
+impl Health {
+    /// The refusal that this health means for a write.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Writable => Ok(()),
+            Self::DiskLow { free_bytes } => {
+                Err(Error::storage("the disk is nearly full; free some space")
+                    .with("free_bytes", *free_bytes))
+            }
+            Self::Failed { .. } => Err(Error::storage(
+                "the store stopped taking writes after a failed one; restart the vault",
+            )),
+            Self::Closed => Err(Error::storage("the store is closed")),
+        }
+    }
+}
+
+/// A store that serves.
+pub trait Store: Send + Sync + 'static {
+    /// Waits until it alone holds these locks. Never begin a second transaction while holding one.
+    fn begin<'a>(&'a self, locks: &'a [LockKey]) -> Boxed<'a, Result<Box<dyn Txn>>>;
+    /// The latest durable value.
+    fn get<'a>(&'a self, key: &'a [u8]) -> Boxed<'a, Result<Option<Value>>>;
+    /// Durable pairs in order.
+    fn scan<'a>(&'a self, scan: &'a Scan) -> Boxed<'a, Result<Vec<(Key, Value)>>>;
+    /// Whether writes are taken.
+    fn health(&self) -> Health;
+    /// Refuses further writes, waits for those that are queued, and lets the engine close.
+    fn close(&self) -> Boxed<'_, Result<()>>;
+}
+
+/// An exclusive section and its write set. Dropped without a commit, it changes nothing.
+pub trait Txn: Send {
+    /// The value, this transaction's own writes included.
+    fn get<'a>(&'a mut self, key: &'a [u8]) -> Boxed<'a, Result<Option<Value>>>;
+    /// Pairs in order, this transaction's own writes included.
+    fn scan<'a>(&'a mut self, scan: &'a Scan) -> Boxed<'a, Result<Vec<(Key, Value)>>>;
+    /// Sets a value.
+    fn put(&mut self, key: Key, value: Vec<u8>) -> Result<()>;
+    /// Removes a value.
+    fn delete(&mut self, key: Key);
+    /// Queues the write set with its audit records, gives the locks back, and waits until it is durable.
+    fn commit(self: Box<Self>, audit: Vec<AuditEntry>) -> Boxed<'static, Result<()>>;
+}

@@ -1,0 +1,232 @@
+//! sled 0.34 as the engine on disk, opened defensively and made durable for real.
+//!
+//! - `flush()` writes without fsync on Linux, so each group is followed by `fdatasync` on sled's one log file.
+//! - Values over one page would spill to files that are never synced: bulky ones are split into chunks.
+//! - A kill during recovery leaves `snap.*.generating`, which would refuse every later start: it is removed.
+//! - sled may panic on a damaged folder: opening is caught and told as an error.
+
+mod chunks;
+mod folder;
+
+use std::{
+    fs::File,
+    os::unix::fs::PermissionsExt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use self::folder::FolderLock;
+use super::{
+    local::{Backend, LocalStore},
+    overlay::{WriteSet, bounds},
+    port::{AuditLog, Key, Scan, Value, is_bulky},
+};
+use crate::domain::error::{Error, Result};
+
+/// How long a reading of the free disk space holds.
+const DISK_CHECK_EVERY: Duration = Duration::from_millis(250);
+/// The engine's own folder in the data folder.
+const ENGINE_FOLDER: &str = "store";
+/// sled's log file in that folder.
+const LOG_FILE: &str = "db";
+
+/// How to open the engine.
+#[derive(Debug, Clone)]
+pub struct SledOptions {
+    /// Bytes of page cache.
+    pub cache_bytes: u64,
+    /// Free bytes on the disk below which no write is begun.
+    pub reserve_bytes: u64,
+}
+
+/// The engine, open and not yet serving.
+pub struct Sled {
+    db: sled::Db,
+    log_file: File,
+    folder: PathBuf,
+    reserve_bytes: u64,
+    disk: Mutex<Option<(Instant, Option<u64>)>>,
+    /// Held for as long as the engine is open.
+    _lock: FolderLock,
+}
+
+impl Sled {
+    /// Opens the data folder, making it where it is missing. Fails where another process has it open, where it
+    /// cannot be written, or where it is damaged; the message says which.
+    pub fn open(data_dir: &Path, options: &SledOptions) -> Result<Self> {
+        let lock = FolderLock::take(data_dir)?;
+        let engine = data_dir.join(ENGINE_FOLDER);
+        folder::prepare(&engine).map_err(|error| folder::unusable(data_dir, &error))?;
+        let config = sled::Config::new()
+            .path(&engine)
+            .mode(sled::Mode::HighThroughput)
+            .cache_capacity(options.cache_bytes)
+            .flush_every_ms(None);
+        let damaged = |what: String| {
+            Error::storage(format!(
+                "the data folder `{}` is damaged or incomplete: {what}; restore it from a backup",
+                data_dir.display()
+            ))
+        };
+        let db = match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(db)) => db,
+            Ok(Err(error)) => return Err(damaged(error.to_string())),
+            Err(_) => return Err(damaged("the storage engine gave up reading it".to_owned())),
+        };
+        let log_path = engine.join(LOG_FILE);
+        let unusable = |error: std::io::Error| folder::unusable(data_dir, &error);
+        let log_file = File::options()
+            .read(true)
+            .write(true)
+            .open(&log_path)
+            .map_err(unusable)?;
+        for path in [&log_path, &engine.join("conf")] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+                .map_err(unusable)?;
+        }
+        // The names of new files are durable only once their folders are.
+        for path in [&engine, data_dir] {
+            File::open(path)
+                .and_then(|folder| folder.sync_all())
+                .map_err(unusable)?;
+        }
+        Ok(Self {
+            db,
+            log_file,
+            folder: engine,
+            reserve_bytes: options.reserve_bytes,
+            disk: Mutex::new(None),
+            _lock: lock,
+        })
+    }
+
+    /// A value, before the store serves.
+    pub fn read(&self, key: &[u8]) -> Result<Option<Value>> {
+        Backend::get(self, key)
+    }
+
+    /// Pairs, before the store serves.
+    pub fn read_range(&self, scan: &Scan) -> Result<Vec<(Key, Value)>> {
+        Backend::scan(self, scan, scan.limit)
+    }
+
+    /// Whether nothing was ever stored here.
+    pub fn is_empty(&self) -> bool {
+        self.db.iter().next().is_none()
+    }
+
+    /// Writes durably before the store serves: how a new vault gets its header and its first keys.
+    pub fn write_first(&self, writes: Vec<(Key, Vec<u8>)>) -> Result<()> {
+        self.apply(
+            &writes
+                .into_iter()
+                .map(|(key, value)| (key, Some(value.into())))
+                .collect(),
+        )?;
+        self.sync()
+    }
+
+    /// A store over this engine; its committer runs on a thread of its own.
+    pub fn serve(self, log: Box<dyn AuditLog>) -> Result<LocalStore<Self>> {
+        let (store, committer) = LocalStore::new(self, log);
+        committer.run_on_thread()?;
+        Ok(store)
+    }
+}
+
+fn broken(error: sled::Error) -> Error {
+    Error::storage("the storage engine failed").caused_by(error)
+}
+
+/// sled panics where its log is damaged underneath it; a read must then fail and not take the task down.
+fn guarded<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(Error::storage(
+            "the storage engine gave up on a damaged page",
+        ))
+    })
+}
+
+impl Backend for Sled {
+    fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        guarded(|| {
+            let Some(stored) = self.db.get(key).map_err(broken)? else {
+                return Ok(None);
+            };
+            if is_bulky(key) {
+                return chunks::join(&self.db, key, &stored).map(Some);
+            }
+            Ok(Some(Value::from(&*stored)))
+        })
+    }
+
+    fn scan(&self, scan: &Scan, limit: usize) -> Result<Vec<(Key, Value)>> {
+        if scan.start >= scan.end {
+            return Ok(Vec::new());
+        }
+        guarded(|| {
+            let mut range = self.db.range::<&[u8], _>(bounds(scan));
+            let mut pairs = Vec::new();
+            while pairs.len() < limit {
+                let Some(next) = (if scan.reverse {
+                    range.next_back()
+                } else {
+                    range.next()
+                }) else {
+                    break;
+                };
+                // An iterator over a damaged page never ends: the first error stops it.
+                let (key, stored) = next.map_err(broken)?;
+                let value = if is_bulky(&key) {
+                    chunks::join(&self.db, &key, &stored)?
+                } else {
+                    Value::from(&*stored)
+                };
+                pairs.push((key.to_vec(), value));
+            }
+            Ok(pairs)
+        })
+    }
+
+    fn apply(&self, writes: &WriteSet) -> Result<()> {
+        guarded(|| {
+            let mut batch = sled::Batch::default();
+            for (key, change) in writes {
+                match change {
+                    _ if is_bulky(key) => {
+                        chunks::split(&self.db, &mut batch, key, change.as_deref())?
+                    }
+                    Some(value) => batch.insert(key.as_slice(), &**value),
+                    None => batch.remove(key.as_slice()),
+                }
+            }
+            self.db.apply_batch(batch).map_err(broken)
+        })
+    }
+
+    fn sync(&self) -> Result<()> {
+        guarded(|| self.db.flush().map(drop).map_err(broken))?;
+        self.log_file
+            .sync_data()
+            .map_err(|error| Error::storage("the disk failed to sync").caused_by(error))
+    }
+
+    fn disk_low(&self) -> Option<u64> {
+        let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, low)) = *disk
+            && at.elapsed() < DISK_CHECK_EVERY
+        {
+            return low;
+        }
+        let low = match rustix::fs::statvfs(&self.folder) {
+            Ok(stat) => Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+                .filter(|free| *free < self.reserve_bytes),
+            // A disk that cannot be asked is not trusted with writes.
+            Err(_) => Some(0),
+        };
+        *disk = Some((Instant::now(), low));
+        low
+    }
+}

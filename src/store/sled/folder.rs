@@ -1,0 +1,79 @@
+//! The data folder: one process at a time, readable by its owner alone.
+
+use std::{
+    fs::{self, DirBuilder, File, TryLockError},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+};
+
+use crate::domain::error::{Error, Result};
+
+const LOCK_FILE: &str = "LOCK";
+
+/// The right to use a data folder. The operating system takes it back when the process ends, however it ends.
+pub(super) struct FolderLock(#[expect(dead_code, reason = "held for its lock")] File);
+
+impl FolderLock {
+    pub(super) fn take(data_dir: &Path) -> Result<Self> {
+        let unusable = |error: io::Error| unusable(data_dir, &error);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(data_dir)
+            .map_err(unusable)?;
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(data_dir.join(LOCK_FILE))
+            .map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                let holder = holder
+                    .trim()
+                    .parse::<u32>()
+                    .map_or(String::new(), |pid| format!(" (process {pid})"));
+                return Err(Error::storage(format!(
+                    "the data folder `{}` is in use by another process{holder}",
+                    data_dir.display()
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| write!(file, "{}", std::process::id()))
+            .map_err(unusable)?;
+        Ok(Self(file))
+    }
+}
+
+/// Makes the engine's folder and clears what a kill during recovery left in it.
+pub(super) fn prepare(engine: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(engine)?;
+    for entry in fs::read_dir(engine)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn unusable(data_dir: &Path, error: &io::Error) -> Error {
+    Error::storage(format!(
+        "the data folder `{}` cannot be used: {error}",
+        data_dir.display()
+    ))
+}

@@ -1,0 +1,108 @@
+//! Sealed, typed records over the storage port: the one place where a record meets its key, its slot and its
+//! ciphertext. Callers see domain types; the store sees opaque keys and sealed bytes.
+
+mod credentials;
+mod directory;
+mod leases;
+mod vault;
+
+use std::sync::Arc;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use self::vault::{Header, Unseal, first_writes, high_water, load_keys, seal_mark, unlock_new};
+use crate::{
+    crypto::{
+        envelope::Slot,
+        keyring::{Keyring, WorkspaceKeys},
+    },
+    domain::{
+        error::{Error, Result},
+        id::WorkspaceId,
+    },
+    store::{
+        codec,
+        port::{Boxed, Key, Scan, Store, Txn, Value},
+    },
+};
+
+/// Reads, inside a transaction or outside.
+pub trait Read: Send {
+    /// The value under a key.
+    fn get<'a>(&'a mut self, key: &'a [u8]) -> Boxed<'a, Result<Option<Value>>>;
+    /// The pairs of a range, at most as many as one scan gives.
+    fn range<'a>(&'a mut self, scan: &'a Scan) -> Boxed<'a, Result<Vec<(Key, Value)>>>;
+}
+
+impl Read for &dyn Store {
+    fn get<'a>(&'a mut self, key: &'a [u8]) -> Boxed<'a, Result<Option<Value>>> {
+        Store::get(*self, key)
+    }
+
+    fn range<'a>(&'a mut self, scan: &'a Scan) -> Boxed<'a, Result<Vec<(Key, Value)>>> {
+        Store::scan(*self, scan)
+    }
+}
+
+impl Read for Box<dyn Txn> {
+    fn get<'a>(&'a mut self, key: &'a [u8]) -> Boxed<'a, Result<Option<Value>>> {
+        Txn::get(&mut **self, key)
+    }
+
+    fn range<'a>(&'a mut self, scan: &'a Scan) -> Boxed<'a, Result<Vec<(Key, Value)>>> {
+        Txn::scan(&mut **self, scan)
+    }
+}
+
+/// All pairs of a range, page by page.
+pub async fn range_all(read: &mut impl Read, mut scan: Scan) -> Result<Vec<(Key, Value)>> {
+    let mut all = Vec::new();
+    loop {
+        let page = read.range(&scan).await?;
+        let Some((last, _)) = page.last() else {
+            return Ok(all);
+        };
+        scan = scan.after(last);
+        all.extend(page);
+    }
+}
+
+/// The tables of one workspace.
+#[derive(Clone)]
+pub struct Tables {
+    pub workspace: WorkspaceId,
+    keyring: Arc<Keyring>,
+    keys: Arc<WorkspaceKeys>,
+}
+
+impl Tables {
+    /// The tables of a workspace whose keys are unlocked.
+    pub fn of(keyring: &Arc<Keyring>, workspace: WorkspaceId) -> Result<Self> {
+        Ok(Self {
+            workspace,
+            keyring: keyring.clone(),
+            keys: keyring.workspace(workspace)?,
+        })
+    }
+
+    /// Every key of the vault.
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+
+    fn seal<T: Serialize>(&self, slot: Slot<'_>, prefix: &[u8], record: &T) -> Result<Vec<u8>> {
+        self.keys.seal(slot, prefix, &codec::encode(record)?)
+    }
+
+    fn open<T: DeserializeOwned>(&self, slot: Slot<'_>, sealed: &[u8]) -> Result<T> {
+        codec::decode(&self.keys.open(slot, sealed)?)
+            .map_err(|error| Error::internal(error).with("record", format!("{:?}", slot.kind)))
+    }
+}
+
+/// Pointers from a hash to an id are plain: neither says anything without the index key.
+fn read_id(value: &[u8]) -> Result<[u8; 16]> {
+    value
+        .try_into()
+        .map_err(|_| Error::internal("an index entry is malformed"))
+}

@@ -1,0 +1,97 @@
+//! What a start needs before any table can be read: the header, the wrapped KEKs, the clock's mark.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    crypto::{
+        envelope::{RecordType, Slot},
+        keyring::{Keyring, WorkspaceKeys},
+        root::ArgonParams,
+    },
+    domain::{
+        error::{Error, Result},
+        id::WorkspaceId,
+        time::Timestamp,
+    },
+    store::{
+        codec, key,
+        port::{Key, Value},
+    },
+};
+
+/// How a vault's root key is had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unseal {
+    KeyFile,
+    Passphrase(ArgonParams),
+}
+
+/// The only plain record: how to unseal, and the proof of the root key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    pub created_at: Timestamp,
+    pub unseal: Unseal,
+    pub check: Vec<u8>,
+}
+
+/// The number of a workspace's first KEK.
+const FIRST_KEK: u32 = 1;
+
+/// The writes that make an empty store a vault: its header and the keys of the vault itself.
+pub fn first_writes(header: &Header, keyring: &Keyring) -> Result<Vec<Write>> {
+    Ok(vec![
+        (key::header(), codec::encode(header)?),
+        (
+            key::kek(WorkspaceId::SYSTEM, FIRST_KEK),
+            keyring.new_kek(WorkspaceId::SYSTEM, FIRST_KEK)?,
+        ),
+    ])
+}
+
+/// A key and what to write under it.
+type Write = (Key, Vec<u8>);
+
+/// Makes the first KEK of a new workspace; the pair is to be written in the transaction that creates it.
+pub fn unlock_new(
+    keyring: &Keyring,
+    workspace: WorkspaceId,
+) -> Result<(Write, Arc<WorkspaceKeys>)> {
+    let wrapped = keyring.new_kek(workspace, FIRST_KEK)?;
+    let keys = keyring.unlock(workspace, &[(FIRST_KEK, wrapped.clone())])?;
+    Ok(((key::kek(workspace, FIRST_KEK), wrapped), keys))
+}
+
+/// Unlocks every workspace whose wrapped KEKs are among `pairs`.
+pub fn load_keys(keyring: &Keyring, pairs: &[(Key, Value)]) -> Result<()> {
+    let mut by_workspace: BTreeMap<WorkspaceId, Vec<(u32, Vec<u8>)>> = BTreeMap::new();
+    for (at, wrapped) in pairs {
+        let (workspace, number) =
+            key::parse_kek(at).ok_or_else(|| Error::internal("malformed KEK key"))?;
+        by_workspace
+            .entry(workspace)
+            .or_default()
+            .push((number, wrapped.to_vec()));
+    }
+    for (workspace, wrapped) in by_workspace {
+        keyring.unlock(workspace, &wrapped)?;
+    }
+    Ok(())
+}
+
+const CLOCK_SLOT: Slot<'static> = Slot {
+    kind: RecordType::Clock,
+    id: &[],
+    version: 0,
+};
+
+/// The clock's high-water mark, sealed.
+pub fn seal_mark(keys: &WorkspaceKeys, now: Timestamp) -> Result<Vec<u8>> {
+    keys.seal(CLOCK_SLOT, &[], &codec::encode(&now)?)
+}
+
+/// Reads the mark back.
+pub fn high_water(keys: &WorkspaceKeys, sealed: &[u8]) -> Result<Timestamp> {
+    codec::decode(&keys.open(CLOCK_SLOT, sealed)?).map_err(Error::internal)
+}
