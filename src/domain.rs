@@ -14,4 +14,5 @@ pub mod policy;
 pub mod principal;
 pub mod scope;
 pub mod secret;
+pub mod strict;
 pub mod time;

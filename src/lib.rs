@@ -13,11 +13,17 @@
     )
 )]
 
+pub mod app;
 pub mod audit;
 pub mod authn;
 pub mod authz;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod crypto;
 pub mod domain;
+pub mod engine;
+pub mod http;
+pub mod schedule;
 pub mod store;
 pub mod tables;

@@ -9,6 +9,7 @@ use super::{
     egress::Egress,
     error::{Error, Result},
     name::PolicyName,
+    strict::optional_object,
     time::Ttl,
 };
 
@@ -89,12 +90,28 @@ pub struct LeasePolicy {
     pub max_uses: Option<u32>,
     #[serde(default)]
     pub on_rotate: Option<OnRotate>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional_object")]
     pub egress: Option<Egress>,
 }
 
+/// A merge patch of a lease policy (RFC 7396): absent keeps, none falls back to what the policy builds on.
+#[derive(Debug, Clone, Default)]
+pub struct LeasePolicyPatch {
+    pub extends: Option<Option<PolicyName>>,
+    pub default_lease_ttl: Option<Option<Ttl>>,
+    pub max_lease_ttl: Option<Option<Ttl>>,
+    pub max_leases: Option<Option<u32>>,
+    pub delivery: Option<Option<Vec<Delivery>>>,
+    pub renewable: Option<Option<bool>>,
+    pub require_purpose: Option<Option<bool>>,
+    pub require_approval: Option<Option<bool>>,
+    pub max_uses: Option<Option<u32>>,
+    pub on_rotate: Option<Option<OnRotate>>,
+    pub egress: Option<Option<Egress>>,
+}
+
 /// A complete lease policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     pub default_lease_ttl: Ttl,
     pub max_lease_ttl: Ttl,
@@ -170,6 +187,74 @@ impl LeasePolicy {
             ));
         }
         self.egress.as_ref().map_or(Ok(()), Egress::check)
+    }
+
+    /// The policy after a merge patch; not checked yet.
+    #[must_use]
+    pub fn patched(&self, patch: LeasePolicyPatch) -> Self {
+        Self {
+            extends: patch.extends.unwrap_or_else(|| self.extends.clone()),
+            default_lease_ttl: patch.default_lease_ttl.unwrap_or(self.default_lease_ttl),
+            max_lease_ttl: patch.max_lease_ttl.unwrap_or(self.max_lease_ttl),
+            max_leases: patch.max_leases.unwrap_or(self.max_leases),
+            delivery: patch.delivery.unwrap_or_else(|| self.delivery.clone()),
+            renewable: patch.renewable.unwrap_or(self.renewable),
+            require_purpose: patch.require_purpose.unwrap_or(self.require_purpose),
+            require_approval: patch.require_approval.unwrap_or(self.require_approval),
+            max_uses: patch.max_uses.unwrap_or(self.max_uses),
+            on_rotate: patch.on_rotate.unwrap_or(self.on_rotate),
+            egress: patch.egress.unwrap_or_else(|| self.egress.clone()),
+        }
+    }
+
+    /// The fields as text, for a record of what changed.
+    pub fn fields(&self) -> [(&'static str, Option<String>); 11] {
+        let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
+        [
+            (
+                "policy.extends",
+                self.extends.as_ref().map(ToString::to_string),
+            ),
+            (
+                "policy.default_lease_ttl",
+                self.default_lease_ttl.map(|ttl| ttl.to_string()),
+            ),
+            (
+                "policy.max_lease_ttl",
+                self.max_lease_ttl.map(|ttl| ttl.to_string()),
+            ),
+            ("policy.max_leases", self.max_leases.map(|n| n.to_string())),
+            (
+                "policy.delivery",
+                self.delivery.as_ref().map(|all| {
+                    all.iter()
+                        .map(|one| one.as_str())
+                        .collect::<Vec<_>>()
+                        .join(",")
+                }),
+            ),
+            (
+                "policy.renewable",
+                self.renewable.map(|yes| yes.to_string()),
+            ),
+            (
+                "policy.require_purpose",
+                self.require_purpose.map(|yes| yes.to_string()),
+            ),
+            (
+                "policy.require_approval",
+                self.require_approval.map(|yes| yes.to_string()),
+            ),
+            ("policy.max_uses", self.max_uses.map(|n| n.to_string())),
+            (
+                "policy.on_rotate",
+                self.on_rotate.map(|mode| mode.as_str().to_owned()),
+            ),
+            (
+                "policy.egress",
+                self.egress.as_ref().map(|egress| text(egress)),
+            ),
+        ]
     }
 
     /// The terms that result from laying this policy over `base`. The ceiling of the workspace always holds,

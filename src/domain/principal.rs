@@ -71,6 +71,8 @@ pub enum RateLimit {
     Unlimited,
     /// That many a minute.
     PerMinute(std::num::NonZeroU32),
+    /// What the server's configuration says for keys without a limit of their own.
+    Default,
 }
 
 /// An inbound API key. The key itself is not here: only its digest under the pepper.

@@ -208,6 +208,11 @@ pub fn due_leases(workspace: WorkspaceId, credential: CredentialId, now: Timesta
     scan
 }
 
+/// Every open lease of a workspace, by credential.
+pub fn open_leases_of(workspace: WorkspaceId) -> Scan {
+    Scan::prefix(&key(OPEN_LEASE, &[workspace.as_bytes()]), usize::MAX)
+}
+
 /// Every open lease of the vault, by credential.
 pub fn all_open_leases() -> Scan {
     Scan::prefix(&[OPEN_LEASE], usize::MAX)

@@ -1,0 +1,41 @@
+//! The composition root: makes the parts, ties them together, starts and stops them.
+
+mod dev;
+mod init;
+mod process;
+mod running;
+mod server;
+mod unseal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command, client};
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = process::prepare() {
+        return process::fail(&error);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return process::fail(&error.into()),
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Client(command) => return client::run(cli.options, command).await,
+            Command::Dev(args) => dev::run(args).await,
+            Command::Init(args) => init::run(args).await,
+            Command::Server(args) => server::run(args).await,
+        }
+        .map_or_else(|error| process::fail(&error), |()| ExitCode::SUCCESS)
+    });
+    // A job or a connection that hangs must not hold the exit up: the store is closed by now.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome
+}

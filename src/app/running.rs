@@ -1,0 +1,217 @@
+//! A vault that serves: its surface, its reaper and its jobs, from start to drain.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum_server::{Handle, tls_rustls::RustlsConfig};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::process::{Failure, told_to_stop};
+use crate::{
+    authn::Authenticator,
+    clock::SystemTime,
+    config::{Config, policies},
+    crypto::{entropy::OsEntropy, root::RootKey},
+    domain::policy::NamedPolicies,
+    engine::{Engine, Unlocked},
+    http::{
+        Surface, SurfaceParts,
+        serve::{ServeOptions, serve},
+    },
+    schedule::{Schedule, Task},
+    store::sled::{Sled, SledOptions},
+};
+
+/// How long the store may take to write what is queued, once every request is done.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+/// Upper bounds of the request histogram, in seconds.
+const SECONDS: [f64; 12] = [
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+];
+/// Upper bounds of the group size histogram.
+const GROUP_SIZES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0];
+
+/// Opens the engine's files as the configuration says.
+pub(super) fn open(config: &Config) -> Result<Sled, Failure> {
+    let options = SledOptions {
+        cache_bytes: config.storage.cache_bytes,
+        reserve_bytes: config.storage.reserve_bytes,
+    };
+    Ok(Sled::open(&config.storage.data_dir, &options)?)
+}
+
+/// The named lease policies that the configuration names.
+pub(super) fn lease_policies(config: &Config) -> Result<NamedPolicies, Failure> {
+    Ok(match &config.policies.dir {
+        Some(dir) => policies::load(dir)?,
+        None => policies::built_in()?,
+    })
+}
+
+/// Unseals a vault on this machine's clock and randomness.
+pub(super) async fn unseal(
+    vault: Unlocked,
+    root: &RootKey,
+    policies: NamedPolicies,
+) -> Result<Arc<Engine>, Failure> {
+    Ok(Arc::new(
+        vault
+            .serve(root, Arc::new(OsEntropy), Arc::new(SystemTime), policies)
+            .await?,
+    ))
+}
+
+/// A vault that serves.
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
+    engine: Arc<Engine>,
+    handle: Handle<SocketAddr>,
+    server: JoinHandle<std::io::Result<()>>,
+    reaper: Option<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+    schedule: Schedule,
+    drain_deadline: Duration,
+}
+
+impl Running {
+    /// Starts serving; everything that can be wrong with the configuration was found before.
+    pub(super) async fn start(config: &Config, engine: Arc<Engine>) -> Result<Self, Failure> {
+        let listener = TcpListener::bind(config.server.listen)
+            .map_err(|error| format!("cannot listen on {}: {error}", config.server.listen))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let tls = match &config.server.tls {
+            None => None,
+            Some(tls) => Some(
+                RustlsConfig::from_pem_file(&tls.cert, &tls.key)
+                    .await
+                    .map_err(|error| {
+                        format!("the TLS certificate and key cannot be used: {error}")
+                    })?,
+            ),
+        };
+        let metrics = install_metrics()?;
+        // A cascade that a crash cut short is carried on beside the first requests: its leases are stopped already.
+        let unfinished = engine.clone();
+        tokio::spawn(async move {
+            match unfinished.finish_sweeps().await {
+                Ok(0) => {}
+                Ok(closed) => {
+                    tracing::info!(closed, "finished revocations that an earlier run began")
+                }
+                Err(error) => {
+                    tracing::error!(%error, "revocations of an earlier run could not be finished")
+                }
+            }
+        });
+        let (stop, stopped) = watch::channel(false);
+        let reaper = config
+            .reaper
+            .enabled
+            .then(|| tokio::spawn(engine.clone().reap(stopped)));
+        let surface = Surface::new(SurfaceParts {
+            authenticator: engine.authenticator()?,
+            engine: engine.clone(),
+            metrics: metrics.clone(),
+            requests_per_minute: config.limits.requests_per_minute,
+            request_timeout: config.server.request_timeout,
+        });
+        let schedule = Schedule::start(tasks(&engine, &surface, metrics)).await?;
+        let handle = Handle::new();
+        let options = ServeOptions {
+            tls: tls.clone(),
+            max_connections: config.server.max_connections,
+        };
+        let server = tokio::spawn(serve(listener, surface.router(), options, handle.clone()));
+        handle
+            .listening()
+            .await
+            .ok_or("the server did not come up")?;
+        tracing::info!(%address, tls = tls.is_some(), reaper = reaper.is_some(), "serving");
+        Ok(Self {
+            address,
+            engine,
+            handle,
+            server,
+            reaper,
+            stop,
+            schedule,
+            drain_deadline: config.server.drain_deadline,
+        })
+    }
+
+    /// Serves until told to stop, then drains: no new work, open requests finish within the deadline, the store
+    /// closes.
+    pub(super) async fn until_stopped(self) -> Result<(), Failure> {
+        let signal = told_to_stop().await?;
+        let deadline = humantime::format_duration(self.drain_deadline).to_string();
+        tracing::info!(
+            signal,
+            deadline,
+            open_connections = self.handle.connection_count(),
+            "draining"
+        );
+        self.handle.graceful_shutdown(Some(self.drain_deadline));
+        let served = self.server.await?;
+        self.stop.send_replace(true);
+        if let Some(reaper) = self.reaper {
+            reaper.await?;
+        }
+        self.schedule.stop().await?;
+        tokio::time::timeout(CLOSE_DEADLINE, self.engine.shut_down())
+            .await
+            .map_err(|_| "the store did not close in time; what was acknowledged is durable")??;
+        tracing::info!("stopped");
+        Ok(served?)
+    }
+}
+
+fn install_metrics() -> Result<PrometheusHandle, Failure> {
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(
+            Matcher::Full("leasehold_http_request_seconds".to_owned()),
+            &SECONDS,
+        )?
+        .set_buckets_for_metric(
+            Matcher::Full("leasehold_commit_group_size".to_owned()),
+            &GROUP_SIZES,
+        )?;
+    Ok(builder.install_recorder()?)
+}
+
+fn tasks(engine: &Arc<Engine>, surface: &Surface, metrics: PrometheusHandle) -> Vec<Task> {
+    let (engine, surface) = (engine.clone(), surface.clone());
+    vec![
+        Task::new("*/5 * * * * *", move || {
+            let metrics = metrics.clone();
+            async move { metrics.run_upkeep() }
+        }),
+        Task::new("30 * * * * *", move || {
+            let surface = surface.clone();
+            async move { surface.forget_idle_limits() }
+        }),
+        Task::new("0 */10 * * * *", move || {
+            let engine = engine.clone();
+            async move {
+                match engine.forget_answers().await {
+                    Ok(0) => {}
+                    Ok(forgotten) => tracing::debug!(forgotten, "forgot answers kept for retries"),
+                    Err(error) => {
+                        tracing::warn!(%error, "answers kept for retries could not be forgotten")
+                    }
+                }
+            }
+        }),
+    ]
+}
+
+impl Engine {
+    /// The authenticator over this engine's store and keys.
+    pub(super) fn authenticator(&self) -> crate::domain::error::Result<Authenticator> {
+        Authenticator::new(self.store(), self.keyring())
+    }
+}

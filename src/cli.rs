@@ -1,0 +1,115 @@
+//! The command line: what can be said. What it does is in `client` for commands to a running vault, and in
+//! the composition root for those that are the vault.
+
+pub mod client;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use self::client::{ClientCommand, ClientOptions};
+use crate::config::LogFormat;
+
+/// A credential leasing vault for AI agents.
+#[derive(Debug, Parser)]
+#[command(name = "leasehold", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub options: ClientOptions,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a vault with no configuration, to try it and to develop against
+    Dev(DevArgs),
+    /// Make a data folder for production
+    Init(InitArgs),
+    /// Serve a data folder that `init` made
+    Server(ServerArgs),
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// How a command that starts something tells of it on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Text,
+    /// One line of JSON
+    Json,
+}
+
+/// Arguments of `leasehold dev`.
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// The data folder: made where it is missing, reopened where it exists; a temporary one where not given
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where to listen; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8200")]
+    pub listen: SocketAddr,
+    /// What stdout says once the vault serves
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// The folder of named lease policies; `./policies` where it exists, else the built-in ones
+    #[arg(long, value_name = "DIR")]
+    pub policies: Option<PathBuf>,
+    #[command(flatten)]
+    pub serving: ServingArgs,
+}
+
+/// Arguments of `leasehold server`.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data folder, over the file's
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where to listen, over the file's
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Serve plain HTTP to other machines: whoever is on the path reads every value
+    #[arg(long)]
+    pub danger_plain_http: bool,
+    #[command(flatten)]
+    pub serving: ServingArgs,
+}
+
+/// Arguments of everything that serves.
+#[derive(Debug, Args)]
+pub struct ServingArgs {
+    /// How log lines look
+    #[arg(long, value_name = "human|json")]
+    pub log_format: Option<LogFormat>,
+    /// Leave expired leases to whoever uses them next: for tests, which show that no use depends on the reaper
+    #[arg(long)]
+    pub danger_disable_reaper: bool,
+}
+
+/// Arguments of `leasehold init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The data folder to make
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// The root key's file: made where it is missing. Keep it apart from the data folder, and keep a copy
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
+    pub key_file: Option<PathBuf>,
+    /// A file that holds the passphrase; without it and without a key file, it is asked for
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// A workspace to make beside `default`; may be repeated
+    #[arg(long = "workspace-name", value_name = "NAME")]
+    pub workspaces: Vec<String>,
+    /// An agent to make with a key of its own, as NAME or WORKSPACE/NAME; may be repeated
+    #[arg(long = "agent", value_name = "NAME")]
+    pub agents: Vec<String>,
+    /// What stdout says
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}

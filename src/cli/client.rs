@@ -1,0 +1,243 @@
+//! The commands that talk to a running vault over HTTP: arguments and dispatch.
+//!
+//! Guaranteed here and below: the API key, a handle that is redeemed and a credential's value are never
+//! arguments, so they are in no process list and no shell history; the key is never printed. What the vault
+//! answers goes to stdout, everything said about it to stderr. Only a call that cannot take effect twice
+//! is repeated. Not here: any command that works on the data folder itself.
+
+mod answer;
+mod audit;
+mod call;
+mod credential;
+mod failure;
+mod http;
+mod json_text;
+mod lease;
+mod metadata;
+mod output;
+mod paging;
+mod policy;
+mod redeem;
+mod render;
+mod secret_input;
+mod status;
+#[cfg(test)]
+mod test_vault;
+
+use std::process::ExitCode;
+
+use failure::Failure;
+use http::Vault;
+use output::{Mode, Report};
+
+/// Where a vault listens when nothing else is said.
+const DEFAULT_ADDR: &str = "http://127.0.0.1:8200";
+/// The environment variable that holds the API key.
+const KEY_VARIABLE: &str = "LEASEHOLD_KEY";
+
+/// Which vault to talk to and how to show its answers. The API key is read from `LEASEHOLD_KEY`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ClientOptions {
+    /// The vault's address
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "LEASEHOLD_ADDR",
+        hide_env_values = true,
+        default_value = DEFAULT_ADDR,
+        global = true,
+        help_heading = "Connection"
+    )]
+    pub addr: String,
+    /// The workspace to act in, for a key that reaches several
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "LEASEHOLD_WORKSPACE",
+        global = true,
+        help_heading = "Connection"
+    )]
+    pub workspace: Option<String>,
+    /// Print the vault's answer as JSON, errors too
+    #[arg(long, global = true, help_heading = "Connection")]
+    pub json: bool,
+}
+
+/// The commands for a running vault. They need its API key in LEASEHOLD_KEY.
+#[derive(Debug, clap::Subcommand)]
+pub enum ClientCommand {
+    /// Keep credentials: create, rotate, change, look at, delete
+    #[command(subcommand)]
+    Credential(Box<credential::CredentialCommand>),
+    /// Lease a credential, and renew, release, revoke or look at leases
+    #[command(subcommand)]
+    Lease(Box<lease::LeaseCommand>),
+    /// Exchange a lease's handle for the value; the handle comes from a file, LEASEHOLD_HANDLE or stdin
+    Redeem(redeem::RedeemArgs),
+    /// Search the audit log
+    Audit(Box<audit::AuditArgs>),
+    /// Say whether the vault is up and ready, and who the key belongs to; fails unless ready
+    Status,
+}
+
+/// Runs one command to its exit code: 0 done, 1 the vault refused or could not be reached, 2 misused.
+/// For https addresses the process must have installed a rustls provider.
+pub async fn run(options: ClientOptions, command: ClientCommand) -> ExitCode {
+    let mode = Mode::detect(options.json);
+    let outcome = match Vault::connect(&options, api_key()) {
+        Ok(vault) => {
+            if let Some(warning) = vault.warning() {
+                output::note(&warning);
+            }
+            execute(&vault, command, mode).await
+        }
+        Err(failure) => Err(failure),
+    };
+    output::finish(outcome, mode)
+}
+
+async fn execute(vault: &Vault, command: ClientCommand, mode: Mode) -> Result<Report, Failure> {
+    if !matches!(command, ClientCommand::Status) {
+        vault.require_key()?;
+    }
+    match command {
+        ClientCommand::Credential(command) => credential::run(vault, *command, mode).await,
+        ClientCommand::Lease(command) => lease::run(vault, *command, mode).await,
+        ClientCommand::Redeem(arguments) => redeem::run(vault, arguments, mode).await,
+        ClientCommand::Audit(arguments) => audit::run(vault, *arguments, mode).await,
+        ClientCommand::Status => status::run(vault, mode).await,
+    }
+}
+
+fn api_key() -> Option<zeroize::Zeroizing<String>> {
+    secret_input::from_environment(KEY_VARIABLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    #[command(name = "leasehold", version, propagate_version = true)]
+    struct Cli {
+        #[command(flatten)]
+        options: ClientOptions,
+        #[command(subcommand)]
+        command: ClientCommand,
+    }
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("leasehold").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn connection_options_are_read_before_and_after_the_command() {
+        for line in [
+            "--addr http://v:1 --workspace w --json credential list",
+            "credential list --addr http://v:1 --workspace w --json",
+            "credential --json list --workspace w --addr http://v:1",
+        ] {
+            let options = parse(line).unwrap().options;
+            assert_eq!(options.addr, "http://v:1");
+            assert_eq!(options.workspace.as_deref(), Some("w"));
+            assert!(options.json);
+        }
+    }
+
+    #[test]
+    fn secrets_have_no_place_on_the_command_line() {
+        for line in [
+            "credential create a --type api-key --value s3cret",
+            "credential create a s3cret --type api-key",
+            "credential rotate a --value s3cret",
+            "credential rotate a s3cret",
+            "redeem lhh_s3cret",
+            "redeem --handle lhh_s3cret",
+            "--key lhk_s3cret status",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_documented_line_parses() {
+        for line in [
+            "credential create a --type api-key --description d --metadata k=v --metadata team=ml \
+             --extends production --default-lease-ttl 30m --max-lease-ttl 4h --max-leases 5 \
+             --delivery broker,reveal --renewable true --require-purpose false --max-uses 3 \
+             --on-rotate follow --egress-host api.openai.com --egress-method GET --egress-path /v1/* \
+             --policy-file p.json --value-file v.txt --keep-newline",
+            "credential create a --type api-key --value-stdin",
+            "credential list --type api-key --state active --name a --metadata team=ml --limit 5 \
+             --cursor c --sort -created_at",
+            "credential list --offset 10",
+            "credential show a",
+            "credential update a --metadata k=v --remove-metadata old --state disabled --max-uses none",
+            "credential rotate a --metadata access_key_id=AKIA --on-open-leases cut --expected-version 3",
+            "credential versions a",
+            "credential revoke-version a 2",
+            "credential delete a --force",
+            "lease create a --ttl 30m --delivery reveal --purpose p --session s-42 \
+             --identity claude-code --identity-type agent --reveal",
+            "lease list --credential a --identity i --session s --state active --version 2 \
+             --since 2026-06-13T10:30:00Z --until 2026-06-14T10:30:00Z --limit 200",
+            "lease show lse_1",
+            "lease events lse_1",
+            "lease renew lse_1 --ttl 1h",
+            "lease release lse_1",
+            "lease revoke lse_1 --reason leaked",
+            "lease revoke lse_1",
+            "lease revoke --all --reason leaked",
+            "lease revoke --credential a --version 2 --identity i --session s --reason leaked",
+            "redeem --handle-file h.txt",
+            "redeem",
+            "audit --event lease.issued --actor a --credential c --lease lse_1 --outcome success \
+             --since 2026-06-13T10:30:00Z --until 2026-06-14T10:30:00Z --limit 10 --sort -time",
+            "status",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn misuse_is_refused_before_any_request() {
+        for line in [
+            "credential create a",
+            "credential create --type api-key",
+            "credential create a --type api-key --metadata novalue",
+            "credential create a --type api-key --metadata =v",
+            "credential create a --type api-key --value-stdin --value-file f",
+            "credential create a --type api-key --delivery carrier-pigeon",
+            "credential create a --type api-key --renewable maybe",
+            "credential update a --state retired",
+            "credential rotate a --on-open-leases ignore",
+            "credential revoke-version a latest",
+            "credential list --limit 0",
+            "credential list --limit 201",
+            "credential list --cursor c --offset 1",
+            "lease create a --identity-type agent",
+            "lease create a --identity i --identity-type robot",
+            "lease revoke",
+            "lease revoke --reason r",
+            "lease revoke lse_1 --all --reason r",
+            "lease revoke lse_1 --credential a --reason r",
+            "lease revoke --all --credential a --reason r",
+            "lease revoke --credential a",
+        ] {
+            assert_eq!(
+                parse(line).map(|_| ()).unwrap_err().exit_code(),
+                2,
+                "{line}"
+            );
+        }
+    }
+}

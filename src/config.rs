@@ -1,0 +1,397 @@
+//! What the operator decided: one file, then `LEASEHOLD__SECTION__KEY` variables over it, then flags over both.
+//!
+//! A [`Config`] is complete and valid: every key is known, every value is in its bounds, and secrets never cross a
+//! network in clear text unless somebody said so. Nothing is ignored: an unknown key or variable is an error that
+//! names its place. Errors never repeat a value. Relative paths stay as written, relative to the working directory.
+//! Not here: reading the root key, the passphrase or the certificates, and opening the data folder.
+
+mod document;
+mod error;
+#[cfg(test)]
+mod fixture;
+pub mod policies;
+mod raw;
+mod resolve;
+mod value;
+
+use std::{
+    ffi::OsString,
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+pub use self::{
+    document::Position,
+    error::{ConfigError, Place},
+};
+
+/// The resolved configuration of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `[server]`: how clients reach the vault.
+    pub server: Server,
+    /// `[storage]`: where its records are.
+    pub storage: Storage,
+    /// `[root]`: where the root key comes from.
+    pub root: RootSource,
+    /// `[policies]`: the named lease policies.
+    pub policies: Policies,
+    /// `[reaper]`: the closing of expired leases.
+    pub reaper: Reaper,
+    /// `[limits]`: what holds where a key has no limit of its own.
+    pub limits: Limits,
+    /// `[log]`: what is logged, and how it looks.
+    pub log: Log,
+}
+
+/// How clients reach the vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The address to listen on; port 0 takes a free one. Default `127.0.0.1:8200`. Without TLS it is a loopback
+    /// address, unless `danger_plain_http` is set.
+    pub listen: SocketAddr,
+    /// Lets secrets cross the network in clear text, for a proxy in front that ends TLS. Default `false`.
+    pub danger_plain_http: bool,
+    /// The certificate to serve; `None`, the default, is plain HTTP.
+    pub tls: Option<Tls>,
+    /// How long open requests may take to end after SIGTERM: at most 10 minutes. Default 20 seconds.
+    pub drain_deadline: Duration,
+    /// How long one request may take: 1 second to 10 minutes. Default 30 seconds.
+    pub request_timeout: Duration,
+    /// How many connections may be open at once: 1 to 1,000,000. Default 10,000.
+    pub max_connections: usize,
+}
+
+/// A certificate and its key, both PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate chain, the server's own first.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Where the vault's records are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// The data folder. Has no default.
+    pub data_dir: PathBuf,
+    /// Memory for the store's page cache, in bytes: at least 16 MiB. Default 256 MiB.
+    pub cache_bytes: u64,
+    /// Free disk space, in bytes, below which new writes are refused. Default 128 MiB.
+    pub reserve_bytes: u64,
+}
+
+/// Where the root key comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootSource {
+    /// `root.key_file`: a file that holds the key itself.
+    KeyFile(PathBuf),
+    /// `root.passphrase_file`: a file that holds the passphrase.
+    PassphraseFile(PathBuf),
+    /// Neither, the default: the passphrase is in the environment as `LEASEHOLD_PASSPHRASE`, or is asked for.
+    PassphrasePrompt,
+}
+
+/// The named lease policies, on which those of credentials build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policies {
+    /// The folder to read with [`policies::load`]; `None`, the default, stands for [`policies::built_in`].
+    pub dir: Option<PathBuf>,
+}
+
+/// The closing of expired leases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reaper {
+    /// Whether the reaper runs. Default `true`; `false` is for tests only. Expiry is checked at each use anyway.
+    pub enabled: bool,
+}
+
+/// What holds where an API key has no limit of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests per minute and key; `None`, the default, is no limit.
+    pub requests_per_minute: Option<NonZeroU32>,
+}
+
+/// What is logged, and how it looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// How a line looks. Default `human`.
+    pub format: LogFormat,
+    /// Which lines there are, as an `EnvFilter` of tracing-subscriber: not empty, otherwise unchecked. Default `info`.
+    pub filter: String,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For a person at a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// The format's spelling.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Text that is not a log format.
+#[derive(Debug, thiserror::Error)]
+#[error("must be `human` or `json`")]
+pub struct NotALogFormat;
+
+impl FromStr for LogFormat {
+    type Err = NotALogFormat;
+
+    fn from_str(text: &str) -> Result<Self, NotALogFormat> {
+        match text {
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err(NotALogFormat),
+        }
+    }
+}
+
+/// What the command line said. It holds over the file and the environment, and is validated with them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--listen`, for `server.listen`.
+    pub listen: Option<SocketAddr>,
+    /// `--data-dir`, for `storage.data_dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--danger-plain-http`: sets `server.danger_plain_http`; `false` leaves it as it is.
+    pub danger_plain_http: bool,
+    /// `--log-format`, for `log.format`.
+    pub log_format: Option<LogFormat>,
+    /// Clears `reaper.enabled`; `false` leaves it as it is.
+    pub reaper_disabled: bool,
+}
+
+impl Config {
+    /// Reads `file`, where there is one, and the process's environment over it.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::load_with(file, Overrides::default())
+    }
+
+    /// As [`Config::load`], with the command line's flags over both.
+    pub fn load_with(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
+        Self::load_from(file, std::env::vars_os(), overrides)
+    }
+
+    /// As [`Config::load_with`], with `variables` in place of the process's environment.
+    pub fn load_from(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        overrides: Overrides,
+    ) -> Result<Self, ConfigError> {
+        let (mut raw, mut origins) = raw::gather(file, variables)?;
+        raw::override_with(&mut raw, &mut origins, overrides);
+        resolve::resolve(raw, &origins)
+    }
+
+    /// The defaults, for `leasehold dev`: no file and no environment is read. The root key lies beside what it
+    /// protects, as `root.key` in the data folder, which only a throwaway vault may do.
+    pub fn development(data_dir: PathBuf) -> Self {
+        let key_file = data_dir.join("root.key");
+        Self::with_defaults(data_dir, RootSource::KeyFile(key_file))
+    }
+
+    /// The default of every key that has one.
+    fn with_defaults(data_dir: PathBuf, root: RootSource) -> Self {
+        const MIB: u64 = 1024 * 1024;
+        Self {
+            server: Server {
+                listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8200)),
+                danger_plain_http: false,
+                tls: None,
+                drain_deadline: Duration::from_secs(20),
+                request_timeout: Duration::from_secs(30),
+                max_connections: 10_000,
+            },
+            storage: Storage {
+                data_dir,
+                cache_bytes: 256 * MIB,
+                reserve_bytes: 128 * MIB,
+            },
+            root,
+            policies: Policies { dir: None },
+            reaper: Reaper { enabled: true },
+            limits: Limits {
+                requests_per_minute: None,
+            },
+            log: Log {
+                format: LogFormat::Human,
+                filter: "info".to_owned(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        fixture::{MINIMAL, from_file, load},
+        *,
+    };
+
+    #[test]
+    fn an_almost_empty_file_leaves_the_defaults() {
+        let expected = Config::with_defaults("data".into(), RootSource::PassphrasePrompt);
+        assert_eq!(from_file(MINIMAL).unwrap(), expected);
+        let development = Config::development("data".into());
+        assert_eq!(
+            development.root,
+            RootSource::KeyFile("data/root.key".into())
+        );
+        assert_eq!(
+            Config {
+                root: expected.root.clone(),
+                ..development
+            },
+            expected
+        );
+    }
+
+    #[test]
+    fn every_key_reaches_its_field() {
+        let config = from_file(
+            r#"
+            [server]
+            listen = "0.0.0.0:443"
+            danger_plain_http = false
+            drain_deadline = "1m 30s"
+            request_timeout = "1s"
+            max_connections = 5
+            tls = { cert = "c.pem", key = "k.pem" }
+            [storage]
+            data_dir = "/data"
+            cache_bytes = 16777216
+            reserve_bytes = 0
+            [root]
+            passphrase_file = "p"
+            [policies]
+            dir = "pol"
+            [reaper]
+            enabled = false
+            [limits]
+            requests_per_minute = 600
+            [log]
+            format = "json"
+            filter = "leasehold=debug,info"
+            "#,
+        );
+        let expected = Config {
+            server: Server {
+                listen: "0.0.0.0:443".parse().unwrap(),
+                danger_plain_http: false,
+                tls: Some(Tls {
+                    cert: "c.pem".into(),
+                    key: "k.pem".into(),
+                }),
+                drain_deadline: Duration::from_secs(90),
+                request_timeout: Duration::from_secs(1),
+                max_connections: 5,
+            },
+            storage: Storage {
+                data_dir: "/data".into(),
+                cache_bytes: 16_777_216,
+                reserve_bytes: 0,
+            },
+            root: RootSource::PassphraseFile("p".into()),
+            policies: Policies {
+                dir: Some("pol".into()),
+            },
+            reaper: Reaper { enabled: false },
+            limits: Limits {
+                requests_per_minute: NonZeroU32::new(600),
+            },
+            log: Log {
+                format: LogFormat::Json,
+                filter: "leasehold=debug,info".into(),
+            },
+        };
+        assert_eq!(config.unwrap(), expected);
+    }
+
+    #[test]
+    fn the_shipped_files_load() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+        let production = Config::load(Some(&root.join("leasehold.toml"))).unwrap();
+        assert_eq!(production.storage.data_dir, Path::new("/var/lib/leasehold"));
+        assert_eq!(
+            production.root,
+            RootSource::KeyFile("/etc/leasehold/root.key".into())
+        );
+        assert_eq!(production.log.format, LogFormat::Json);
+        assert!(production.policies.dir.is_some());
+
+        let development = Config::load(Some(&root.join("development.toml"))).unwrap();
+        assert_eq!(development.storage.data_dir, Path::new("./data"));
+        assert!(development.server.listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn flags_hold_over_variables_and_variables_over_the_file() {
+        let text = "[server]\nlisten = \"127.0.0.1:1\"\nmax_connections = 1\n[storage]\ndata_dir = \"file\"\n[log]\nfilter = \"warn\"";
+        let variables = [
+            ("LEASEHOLD__SERVER__LISTEN", "127.0.0.1:2"),
+            ("LEASEHOLD__SERVER__MAX_CONNECTIONS", "2"),
+            ("LEASEHOLD__SERVER__TLS__CERT", "c"),
+            ("LEASEHOLD__SERVER__TLS__KEY", "k"),
+            ("LEASEHOLD__STORAGE__DATA_DIR", "007"),
+            ("LEASEHOLD__REAPER__ENABLED", "true"),
+        ];
+        let config = load(text, &variables, Overrides::default()).unwrap();
+        assert_eq!(
+            (config.server.listen.port(), config.server.max_connections),
+            (2, 2)
+        );
+        assert_eq!(
+            (
+                config.storage.data_dir.as_path(),
+                config.log.filter.as_str()
+            ),
+            (Path::new("007"), "warn")
+        );
+        assert_eq!(
+            config.server.tls,
+            Some(Tls {
+                cert: "c".into(),
+                key: "k".into()
+            })
+        );
+
+        let overrides = Overrides {
+            listen: Some("127.0.0.1:3".parse().unwrap()),
+            data_dir: Some("flag".into()),
+            danger_plain_http: true,
+            log_format: Some(LogFormat::Json),
+            reaper_disabled: true,
+        };
+        let config = load(text, &variables, overrides).unwrap();
+        assert_eq!(
+            (config.server.listen.port(), config.server.max_connections),
+            (3, 2)
+        );
+        assert_eq!(config.storage.data_dir, Path::new("flag"));
+        assert!(config.server.danger_plain_http && !config.reaper.enabled);
+        assert_eq!(config.log.format, LogFormat::Json);
+    }
+}

@@ -1,0 +1,418 @@
+//! The one step from what was said to what holds: values are read, bounded and held against one another.
+
+use std::{net::SocketAddr, num::NonZeroU32, ops::RangeInclusive, path::PathBuf, time::Duration};
+
+use super::{
+    Config, ConfigError, Limits, Log, LogFormat, Policies, Reaper, RootSource, Server, Storage,
+    Tls,
+    raw::{Origins, RawConfig, RawLog, RawRoot, RawServer, RawTls, variable},
+    value::{Switch, Whole},
+};
+
+/// A drain longer than this outlives every supervisor's patience and ends in SIGKILL.
+const DRAIN_DEADLINE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(600);
+/// Shorter than a second and a durable write on a busy disk times out; longer and a stuck client is never let go.
+const REQUEST_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
+/// Each connection is a file descriptor, and systems allow about a million.
+const CONNECTIONS: RangeInclusive<u64> = 1..=1_000_000;
+/// Below 16 MiB the store reads a page from disk for almost every record.
+const CACHE_BYTES: RangeInclusive<u64> = 16 * 1024 * 1024..=u64::MAX;
+/// Any amount; 0 keeps no reserve.
+const RESERVE_BYTES: RangeInclusive<u64> = 0..=u64::MAX;
+/// What the limiter counts with.
+const REQUESTS_PER_MINUTE: RangeInclusive<u64> = 1..=u32::MAX as u64;
+
+/// Makes a valid configuration, or says where and why there is none.
+pub fn resolve(raw: RawConfig, origins: &Origins) -> Result<Config, ConfigError> {
+    let step = Step { origins };
+    let data_dir = step
+        .path("storage.data_dir", raw.storage.data_dir)?
+        .ok_or_else(|| ConfigError::Missing {
+            key: "storage.data_dir",
+            variable: variable("storage.data_dir"),
+            flag: "--data-dir",
+        })?;
+    let default = Config::with_defaults(data_dir, step.root(raw.root)?);
+    let cache_bytes = step.whole("storage.cache_bytes", raw.storage.cache_bytes, CACHE_BYTES)?;
+    let reserve_bytes = step.whole(
+        "storage.reserve_bytes",
+        raw.storage.reserve_bytes,
+        RESERVE_BYTES,
+    )?;
+    let rate = step.whole(
+        "limits.requests_per_minute",
+        raw.limits.requests_per_minute,
+        REQUESTS_PER_MINUTE,
+    )?;
+    Ok(Config {
+        server: step.server(raw.server, default.server)?,
+        storage: Storage {
+            data_dir: default.storage.data_dir,
+            cache_bytes: cache_bytes.unwrap_or(default.storage.cache_bytes),
+            reserve_bytes: reserve_bytes.unwrap_or(default.storage.reserve_bytes),
+        },
+        root: default.root,
+        policies: Policies {
+            dir: step.path("policies.dir", raw.policies.dir)?,
+        },
+        reaper: Reaper {
+            enabled: raw
+                .reaper
+                .enabled
+                .map_or(default.reaper.enabled, |Switch(on)| on),
+        },
+        limits: Limits {
+            requests_per_minute: rate
+                .and_then(|rate| u32::try_from(rate).ok())
+                .and_then(NonZeroU32::new),
+        },
+        log: step.log(raw.log, default.log)?,
+    })
+}
+
+struct Step<'a> {
+    origins: &'a Origins,
+}
+
+impl Step<'_> {
+    fn server(&self, raw: RawServer, default: Server) -> Result<Server, ConfigError> {
+        let max_connections =
+            self.whole("server.max_connections", raw.max_connections, CONNECTIONS)?;
+        let server = Server {
+            listen: self.listen(raw.listen)?.unwrap_or(default.listen),
+            danger_plain_http: raw
+                .danger_plain_http
+                .map_or(default.danger_plain_http, |Switch(on)| on),
+            tls: self.tls(raw.tls)?,
+            drain_deadline: self
+                .duration("server.drain_deadline", raw.drain_deadline, DRAIN_DEADLINE)?
+                .unwrap_or(default.drain_deadline),
+            request_timeout: self
+                .duration(
+                    "server.request_timeout",
+                    raw.request_timeout,
+                    REQUEST_TIMEOUT,
+                )?
+                .unwrap_or(default.request_timeout),
+            max_connections: max_connections
+                .and_then(|most| usize::try_from(most).ok())
+                .unwrap_or(default.max_connections),
+        };
+        if server.tls.is_none()
+            && !server.danger_plain_http
+            && !server.listen.ip().to_canonical().is_loopback()
+        {
+            return Err(self.refuse(
+                "server.listen",
+                "is not a loopback address, and without TLS every secret would cross the network in clear text: set \
+                 `server.tls.cert` and `server.tls.key`, or listen on 127.0.0.1, or, where a proxy in front ends TLS, \
+                 set `server.danger_plain_http` (--danger-plain-http)",
+            ));
+        }
+        Ok(server)
+    }
+
+    fn listen(&self, text: Option<String>) -> Result<Option<SocketAddr>, ConfigError> {
+        let read = |text: String| {
+            text.parse().map_err(|_| {
+                self.refuse(
+                    "server.listen",
+                    "must be an IP address and a port, such as `127.0.0.1:8200` or `[::]:8200`",
+                )
+            })
+        };
+        text.map(read).transpose()
+    }
+
+    fn tls(&self, raw: RawTls) -> Result<Option<Tls>, ConfigError> {
+        let cert = self.path("server.tls.cert", raw.cert)?;
+        let key = self.path("server.tls.key", raw.key)?;
+        match (cert, key) {
+            (Some(cert), Some(key)) => Ok(Some(Tls { cert, key })),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(self.refuse(
+                "server.tls.cert",
+                "is set without `server.tls.key`: set both or neither",
+            )),
+            (None, Some(_)) => Err(self.refuse(
+                "server.tls.key",
+                "is set without `server.tls.cert`: set both or neither",
+            )),
+        }
+    }
+
+    fn root(&self, raw: RawRoot) -> Result<RootSource, ConfigError> {
+        let key_file = self.path("root.key_file", raw.key_file)?;
+        let passphrase_file = self.path("root.passphrase_file", raw.passphrase_file)?;
+        match (key_file, passphrase_file) {
+            (Some(_), Some(_)) => Err(self.refuse(
+                "root.passphrase_file",
+                format!(
+                    "is set beside `root.key_file` ({}), and a vault has one root key: remove one of them",
+                    self.origins.place("root.key_file")
+                ),
+            )),
+            (Some(file), None) => Ok(RootSource::KeyFile(file)),
+            (None, Some(file)) => Ok(RootSource::PassphraseFile(file)),
+            (None, None) => Ok(RootSource::PassphrasePrompt),
+        }
+    }
+
+    fn log(&self, raw: RawLog, default: Log) -> Result<Log, ConfigError> {
+        let format = match raw.format {
+            Some(text) => text
+                .parse::<LogFormat>()
+                .map_err(|error| self.refuse("log.format", error.to_string()))?,
+            None => default.format,
+        };
+        let filter = raw.filter.unwrap_or(default.filter);
+        if filter.trim().is_empty() {
+            return Err(self.refuse("log.filter", "is empty: use `info`, or `off` for no log"));
+        }
+        Ok(Log { format, filter })
+    }
+
+    fn duration(
+        &self,
+        key: &str,
+        text: Option<String>,
+        range: RangeInclusive<Duration>,
+    ) -> Result<Option<Duration>, ConfigError> {
+        let Some(text) = text else { return Ok(None) };
+        let shown = |bound: &Duration| humantime::format_duration(*bound).to_string();
+        match humantime::parse_duration(&text) {
+            Ok(duration) if range.contains(&duration) => Ok(Some(duration)),
+            Ok(_) => Err(self.refuse(
+                key,
+                format!(
+                    "must be between {} and {}",
+                    shown(range.start()),
+                    shown(range.end())
+                ),
+            )),
+            Err(_) => {
+                Err(self.refuse(key, "must be a duration with a unit, such as `30s` or `5m`"))
+            }
+        }
+    }
+
+    fn whole(
+        &self,
+        key: &str,
+        value: Option<Whole>,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, ConfigError> {
+        match value {
+            Some(Whole(value)) if range.contains(&value) => Ok(Some(value)),
+            Some(_) if *range.end() == u64::MAX => {
+                Err(self.refuse(key, format!("must be at least {}", range.start())))
+            }
+            Some(_) => {
+                Err(self.refuse(key, format!("must be {} to {}", range.start(), range.end())))
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn path(&self, key: &str, path: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
+        match path {
+            Some(path) if path.as_os_str().is_empty() => {
+                Err(self.refuse(key, "is empty: name a path, or leave it out"))
+            }
+            path => Ok(path),
+        }
+    }
+
+    fn refuse(&self, key: &str, reason: impl AsRef<str>) -> ConfigError {
+        ConfigError::Invalid {
+            place: self.origins.place(key),
+            reason: format!("`{key}` {}", reason.as_ref()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            Overrides,
+            fixture::{MINIMAL, assert_refused, from_file, from_variables, load},
+        },
+        *,
+    };
+
+    #[test]
+    fn plain_http_stays_on_loopback_unless_somebody_says_otherwise() {
+        let listen = |address: &str, rest: &str| {
+            from_file(&format!(
+                "{MINIMAL}[server]\nlisten = \"{address}\"\n{rest}"
+            ))
+        };
+        for address in [
+            "127.0.0.1:8200",
+            "127.9.9.9:0",
+            "[::1]:8200",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            assert!(listen(address, "").is_ok(), "{address}");
+        }
+        for address in [
+            "0.0.0.0:8200",
+            "[::]:8200",
+            "10.0.0.1:8200",
+            "[::ffff:10.0.0.1]:1",
+        ] {
+            assert_refused(
+                listen(address, ""),
+                "c.toml:3:1: `server.listen` is not a loopback address",
+            );
+            assert!(listen(address, "danger_plain_http = true").is_ok());
+            assert!(listen(address, "tls.cert = \"c\"\ntls.key = \"k\"").is_ok());
+            assert_refused(
+                listen(address, "tls.cert = \"c\""),
+                "c.toml:4:5: `server.tls.cert` is set without `server.tls.key`",
+            );
+        }
+        assert_refused(
+            from_variables(&[("LEASEHOLD__SERVER__LISTEN", "0.0.0.0:1")]),
+            "environment variable LEASEHOLD__SERVER__LISTEN: `server.listen` is not",
+        );
+        let flag = || Overrides {
+            listen: Some("0.0.0.0:1".parse().unwrap()),
+            ..Overrides::default()
+        };
+        assert_refused(
+            load(MINIMAL, &[], flag()),
+            "--listen: `server.listen` is not",
+        );
+        assert!(
+            load(
+                MINIMAL,
+                &[],
+                Overrides {
+                    danger_plain_http: true,
+                    ..flag()
+                }
+            )
+            .is_ok()
+        );
+        assert_refused(
+            listen("localhost:8200", ""),
+            "c.toml:3:1: `server.listen` must be an IP address and a port",
+        );
+    }
+
+    #[test]
+    fn a_vault_has_one_root_key() {
+        let text = format!("{MINIMAL}[root]\nkey_file = \"k\"\n");
+        assert_eq!(
+            from_file(&text).unwrap().root,
+            RootSource::KeyFile("k".into())
+        );
+        assert_refused(
+            load(
+                &text,
+                &[("LEASEHOLD__ROOT__PASSPHRASE_FILE", "p")],
+                Overrides::default(),
+            ),
+            "environment variable LEASEHOLD__ROOT__PASSPHRASE_FILE: `root.passphrase_file` is set beside `root.key_file` (c.toml:3:1)",
+        );
+        assert_refused(
+            from_file(&format!("{text}passphrase_file = \"p\"")),
+            "c.toml:4:1: `root.passphrase_file` is set beside",
+        );
+        assert_refused(
+            from_file(&text.replace("\"k\"", "\"\"")),
+            "c.toml:3:1: `root.key_file` is empty",
+        );
+    }
+
+    #[test]
+    fn a_refusal_names_the_bounds() {
+        let refuse = |line: &str| from_file(&format!("{MINIMAL}{line}")).unwrap_err();
+        for (line, expected) in [
+            (
+                "server.max_connections = -1",
+                "c.toml:2:26: `server.max_connections` must be a whole number of at least 0, in digits alone",
+            ),
+            (
+                "server.max_connections = 0",
+                "c.toml:2:8: `server.max_connections` must be 1 to 1000000",
+            ),
+            (
+                "server.danger_plain_http = \"on\"",
+                "c.toml:2:28: `server.danger_plain_http` must be `true` or `false`",
+            ),
+            (
+                "server.request_timeout = \"11m\"",
+                "c.toml:2:8: `server.request_timeout` must be between 1s and 10m",
+            ),
+            (
+                "storage.cache_bytes = 1",
+                "c.toml:2:9: `storage.cache_bytes` must be at least 16777216",
+            ),
+            (
+                "log.format = \"xml\"",
+                "c.toml:2:5: `log.format` must be `human` or `json`",
+            ),
+        ] {
+            assert_eq!(refuse(line), expected);
+        }
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_refused() {
+        for (section, key, values) in [
+            (
+                "server",
+                "drain_deadline",
+                ["\"10m 1s\"", "\"20\"", "\"\"", "\"-1s\""].as_slice(),
+            ),
+            (
+                "server",
+                "request_timeout",
+                &[
+                    "\"999ms\"",
+                    "\"601s\"",
+                    "\"soon\"",
+                    "\"99999999999999999999y\"",
+                    "30",
+                ],
+            ),
+            (
+                "server",
+                "max_connections",
+                &["0", "1000001", "-1", "1.5", "true", "\"many\"", "\"\""],
+            ),
+            ("server", "danger_plain_http", &["1", "\"yes\"", "\"TRUE\""]),
+            ("storage", "cache_bytes", &["16777215", "\"256 MiB\""]),
+            ("storage", "reserve_bytes", &["-1"]),
+            (
+                "limits",
+                "requests_per_minute",
+                &["0", "4294967296", "true"],
+            ),
+            ("log", "format", &["\"xml\"", "\"JSON\""]),
+            ("log", "filter", &["\"\"", "\"  \"", "7"]),
+            ("policies", "dir", &["\"\"", "1"]),
+        ] {
+            for value in values {
+                let error = from_file(&format!("{MINIMAL}{section}.{key} = {value}")).unwrap_err();
+                // A wrong type is told where the value is, a wrong value where the key is.
+                let columns = [section.len() + 2, section.len() + key.len() + 5];
+                assert!(
+                    columns
+                        .iter()
+                        .any(|column| error.starts_with(&format!("c.toml:2:{column}: "))),
+                    "{error}"
+                );
+                assert!(error.contains(&format!("`{section}.{key}` ")), "{error}");
+                if value.starts_with('"') {
+                    let name = variable(&format!("{section}.{key}"));
+                    let result = from_variables(&[(&name, value.trim_matches('"'))]);
+                    assert_refused(result, &format!("environment variable {name}: "));
+                }
+            }
+        }
+    }
+}

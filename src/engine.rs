@@ -1,0 +1,339 @@
+//! The use cases. Each one authorises, decides (in the domain), and commits state and audit record together;
+//! nothing else changes anything.
+
+mod bulk;
+mod cascade;
+mod close;
+mod credential;
+mod directory;
+mod expire;
+mod idempotency;
+mod lease;
+mod page;
+mod schedule;
+mod start;
+mod unit;
+mod update;
+mod views;
+
+use std::sync::Arc;
+
+pub use self::{
+    bulk::{BulkFilter, BulkRevocation},
+    credential::{CreateCredential, CredentialFilter, RotateCredential, Rotated},
+    directory::{NewIdentity, NewKey},
+    idempotency::Idempotency,
+    lease::{IssueLease, Issued, LeaseFilter, Redeemed, WantedHolder},
+    page::{Page, PageRequest},
+    start::{NewVault, Opened, Unlocked},
+    update::{StateChange, UpdateCredential},
+    views::{CredentialView, LeaseView, VersionView},
+};
+use self::{schedule::Schedule, unit::Unit};
+use crate::{
+    audit::{
+        log,
+        query::{AuditFilter, AuditPage, Reader, Window},
+    },
+    authz::{self, Action, Denial, Permit, Resource},
+    clock::Clock,
+    crypto::keyring::Keyring,
+    domain::{
+        error::{Code, Error, Result},
+        event::{Actor, AuditRecord, Change, EventName, Object, Origin, Outcome},
+        id::{EventId, WorkspaceId},
+        policy::NamedPolicies,
+        principal::Principal,
+        time::Timestamp,
+    },
+    store::port::{Health, Store},
+    tables::Tables,
+};
+
+/// The vault's use cases over a store that serves.
+pub struct Engine {
+    store: Arc<dyn Store>,
+    keyring: Arc<Keyring>,
+    clock: Arc<Clock>,
+    policies: NamedPolicies,
+    schedule: Schedule,
+}
+
+/// One request: who asks, from where, and whether it may be a retry.
+pub struct Call {
+    pub principal: Principal,
+    pub origin: Origin,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What an audit record says beyond who, when and from where.
+pub(crate) struct Note {
+    event: EventName,
+    object: Object,
+    purpose: Option<String>,
+    reason: Option<String>,
+    changes: Vec<Change>,
+}
+
+impl Note {
+    fn new(event: EventName, object: Object) -> Self {
+        Self {
+            event,
+            object,
+            purpose: None,
+            reason: None,
+            changes: Vec::new(),
+        }
+    }
+}
+
+impl Engine {
+    /// The engine over an open vault.
+    pub fn new(
+        store: Arc<dyn Store>,
+        keyring: Arc<Keyring>,
+        clock: Arc<Clock>,
+        policies: NamedPolicies,
+    ) -> Self {
+        Self {
+            store,
+            keyring,
+            clock,
+            policies,
+            schedule: Schedule::default(),
+        }
+    }
+
+    /// The vault's time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Whether changes are taken.
+    pub fn health(&self) -> Health {
+        self.store.health()
+    }
+
+    /// The store, for the authenticator beside this engine.
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    /// The keys, for the authenticator beside this engine.
+    pub(crate) fn keyring(&self) -> Arc<Keyring> {
+        self.keyring.clone()
+    }
+
+    fn tables(&self, workspace: WorkspaceId) -> Result<Tables> {
+        Tables::of(&self.keyring, workspace)
+    }
+
+    fn read(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// The permit for an action, or its denial, recorded before it is told.
+    async fn authorize(&self, call: &Call, action: Action, resource: Resource) -> Result<Permit> {
+        match authz::decide(&call.principal, action, resource) {
+            Ok(permit) => Ok(permit),
+            Err(denial) => Err(self.deny(call, denial).await?),
+        }
+    }
+
+    /// Records a denial and gives back the error to tell.
+    async fn deny(&self, call: &Call, denial: Denial) -> Result<Error> {
+        metrics::counter!("leasehold_denials_total").increment(1);
+        let mut object = Object::default();
+        match denial.resource {
+            Resource::Workspace => {}
+            Resource::Credential(name) => object.credential_name = Some(name),
+            Resource::Lease {
+                id,
+                credential,
+                holder,
+                ..
+            } => {
+                object.lease = Some(id);
+                object.credential_name = Some(credential);
+                object.holder = Some(holder);
+            }
+        }
+        object.name = Some(format!("{:?}", denial.action));
+        let missing = denial.missing.as_str();
+        let note = Note {
+            reason: Some(format!("missing scope {missing}: {}", denial.why)),
+            ..Note::new(EventName::AuthzDenied, object)
+        };
+        let refusal = Error::new(Code::InsufficientPermissions, denial.why)
+            .with("missing_scope", missing)
+            .with("decided_by", denial.decided_by.as_str());
+        self.record_refusal(call, note, refusal.code(), Some(denial.decided_by))
+            .await?;
+        Ok(refusal)
+    }
+
+    /// Passes a result on; where it is a refusal of something that was authorised, its record comes first.
+    async fn recorded<T>(
+        &self,
+        call: &Call,
+        event: EventName,
+        object: Object,
+        result: Result<T>,
+    ) -> Result<T> {
+        if let Err(error) = &result
+            && is_refusal(error.code())
+        {
+            let note = Note {
+                reason: Some(error.message().to_owned()),
+                ..Note::new(event, object)
+            };
+            self.record_refusal(call, note, error.code(), None).await?;
+        }
+        result
+    }
+
+    async fn record_refusal(
+        &self,
+        call: &Call,
+        note: Note,
+        code: Code,
+        policy: Option<String>,
+    ) -> Result<()> {
+        let mut record = self.record(
+            call.principal.workspace,
+            Actor::of(&call.principal),
+            Some(call.origin.clone()),
+            policy,
+            self.now(),
+            note,
+        )?;
+        record.outcome = Outcome::Refused {
+            code: code.as_str().to_owned(),
+        };
+        self.store
+            .begin(&[])
+            .await?
+            .commit(vec![log::entry(&record)?])
+            .await
+    }
+
+    fn record(
+        &self,
+        workspace: WorkspaceId,
+        actor: Actor,
+        origin: Option<Origin>,
+        policy: Option<String>,
+        time: Timestamp,
+        note: Note,
+    ) -> Result<AuditRecord> {
+        Ok(AuditRecord {
+            id: EventId::new(time, &self.keyring.entropy().bytes()?),
+            time,
+            workspace,
+            event: note.event,
+            actor,
+            object: note.object,
+            outcome: Outcome::Success,
+            policy,
+            origin,
+            purpose: note.purpose,
+            reason: note.reason,
+            changes: note.changes,
+        })
+    }
+
+    /// Records that a proven key was turned away.
+    pub async fn record_key_refusal(
+        &self,
+        key: &crate::domain::principal::ApiKey,
+        origin: Origin,
+        error: &Error,
+    ) -> Result<()> {
+        let object = Object {
+            name: Some(key.id.to_string()),
+            ..Object::default()
+        };
+        let note = Note {
+            reason: Some(error.message().to_owned()),
+            ..Note::new(EventName::KeyRefused, object)
+        };
+        let actor = Actor::Vault {
+            part: "authentication".to_owned(),
+        };
+        let mut record = self.record(key.home, actor, Some(origin), None, self.now(), note)?;
+        record.outcome = Outcome::Refused {
+            code: error.code().as_str().to_owned(),
+        };
+        self.store
+            .begin(&[])
+            .await?
+            .commit(vec![log::entry(&record)?])
+            .await
+    }
+
+    /// A page of the workspace's history. The reading itself becomes part of it.
+    pub async fn audit(
+        &self,
+        call: &Call,
+        filter: &AuditFilter,
+        window: Window,
+    ) -> Result<AuditPage> {
+        let permit = self
+            .authorize(call, Action::AuditRead, Resource::Workspace)
+            .await?;
+        let mut unit = self.begin(call, &permit, &[]).await?;
+        unit.record(Note::new(EventName::AuditRead, Object::default()))?;
+        unit.commit().await?;
+        let reader = Reader {
+            store: self.read(),
+            keyring: &self.keyring,
+            workspace: call.principal.workspace,
+        };
+        reader.query(filter, window).await
+    }
+
+    async fn begin<'a>(
+        &'a self,
+        call: &Call,
+        permit: &Permit,
+        locks: &[crate::store::port::LockKey],
+    ) -> Result<Unit<'a>> {
+        let decided_by = Some(permit.decided_by().to_owned());
+        let actor = Actor::of(&call.principal);
+        Unit::begin(
+            self,
+            call.principal.workspace,
+            actor,
+            Some(call.origin.clone()),
+            decided_by,
+            locks,
+        )
+        .await
+    }
+
+    /// A unit of the vault's own work.
+    async fn begin_own<'a>(
+        &'a self,
+        part: &str,
+        workspace: WorkspaceId,
+        locks: &[crate::store::port::LockKey],
+    ) -> Result<Unit<'a>> {
+        Unit::begin(self, workspace, Actor::vault(part), None, None, locks).await
+    }
+}
+
+/// Whether an error refuses what the caller was entitled to ask, and so belongs into history.
+fn is_refusal(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InsufficientPermissions
+            | Code::IdentitySuspended
+            | Code::LeaseLimitReached
+            | Code::InvalidState
+            | Code::LeaseExpired
+            | Code::LeaseRevoked
+            | Code::LeaseReleased
+            | Code::CredentialRevoked
+            | Code::BudgetExhausted
+    )
+}

@@ -1,0 +1,164 @@
+//! Making workspaces, identities and API keys: what a new vault needs before anyone can ask it for more.
+
+use super::{Engine, Note};
+use crate::{
+    crypto::bearer::Bearer,
+    domain::{
+        error::{Code, Error, Result},
+        event::{EventName, Object},
+        id::{IdentityId, KeyId, WorkspaceId},
+        name::{IdentityName, WorkspaceName},
+        principal::{
+            ApiKey, Identity, IdentityState, IdentityType, KeyState, RateLimit, Reach, Workspace,
+        },
+        scope::Role,
+        secret::SecretText,
+    },
+    store::key,
+    tables,
+};
+
+/// An identity to make.
+pub struct NewIdentity {
+    pub name: IdentityName,
+    pub kind: IdentityType,
+    pub role: Role,
+}
+
+/// A key to make for an identity.
+pub struct NewKey {
+    pub name: String,
+    pub identity: IdentityId,
+    /// The workspace that the identity belongs to.
+    pub home: WorkspaceId,
+    pub role: Role,
+    pub reach: Reach,
+    pub rate_limit: RateLimit,
+    /// How long it lives; for ever where none.
+    pub expires_in: Option<crate::domain::time::Ttl>,
+}
+
+fn named(name: &str) -> Object {
+    Object {
+        name: Some(name.to_owned()),
+        ..Object::default()
+    }
+}
+
+impl Engine {
+    /// The workspace of that name, if there is one.
+    pub async fn find_workspace(&self, name: &WorkspaceName) -> Result<Option<WorkspaceId>> {
+        self.tables(WorkspaceId::SYSTEM)?
+            .workspace_id(&mut self.read(), name)
+            .await
+    }
+
+    /// Makes a workspace with a key-encryption key of its own.
+    pub async fn create_workspace(&self, name: &WorkspaceName) -> Result<WorkspaceId> {
+        let system = self.tables(WorkspaceId::SYSTEM)?;
+        let id = WorkspaceId::new(self.now(), &self.keyring.entropy().bytes()?);
+        let lock = key::name_lock(&system.workspace_hash(name));
+        let mut unit = self
+            .begin_own("setup", WorkspaceId::SYSTEM, &[lock])
+            .await?;
+        if system.workspace_id(&mut unit.txn, name).await?.is_some() {
+            return Err(Error::new(
+                Code::AlreadyExists,
+                format!("a workspace named `{name}` exists"),
+            ));
+        }
+        let ((at, wrapped), _) = tables::unlock_new(&self.keyring, id)?;
+        unit.txn.put(at, wrapped)?;
+        system.put_workspace(
+            &mut *unit.txn,
+            &Workspace {
+                id,
+                name: name.clone(),
+                created_at: unit.now,
+            },
+        )?;
+        unit.record(Note::new(EventName::WorkspaceCreated, named(name.as_str())))?;
+        unit.commit().await?;
+        Ok(id)
+    }
+
+    /// The identity of that kind and name, if there is one.
+    pub async fn find_identity(
+        &self,
+        workspace: WorkspaceId,
+        kind: IdentityType,
+        name: &IdentityName,
+    ) -> Result<Option<IdentityId>> {
+        self.tables(workspace)?
+            .identity_id(&mut self.read(), kind, name)
+            .await
+    }
+
+    /// Makes an identity in a workspace.
+    pub async fn create_identity(
+        &self,
+        workspace: WorkspaceId,
+        new: NewIdentity,
+    ) -> Result<IdentityId> {
+        let tables = self.tables(workspace)?;
+        let id = IdentityId::new(self.now(), &self.keyring.entropy().bytes()?);
+        let lock = key::name_lock(&tables.identity_hash(new.kind, &new.name));
+        let mut unit = self.begin_own("setup", workspace, &[lock]).await?;
+        if tables
+            .identity_id(&mut unit.txn, new.kind, &new.name)
+            .await?
+            .is_some()
+        {
+            let message = format!(
+                "an identity of type `{}` named `{}` exists",
+                new.kind.as_str(),
+                new.name
+            );
+            return Err(Error::new(Code::AlreadyExists, message));
+        }
+        let object = named(new.name.as_str());
+        let identity = Identity {
+            id,
+            name: new.name,
+            kind: new.kind,
+            role: new.role,
+            state: IdentityState::Active,
+            created_at: unit.now,
+        };
+        tables.put_identity(&mut *unit.txn, &identity)?;
+        unit.record(Note::new(EventName::IdentityCreated, object))?;
+        unit.commit().await?;
+        Ok(id)
+    }
+
+    /// Makes an API key; the answer is the only time it is seen.
+    pub async fn create_key(&self, new: NewKey) -> Result<SecretText> {
+        let id = KeyId::new(self.now(), &self.keyring.entropy().bytes()?);
+        let minted = self.keyring.mint(Bearer::ApiKey, id.as_bytes())?;
+        let mut unit = self.begin_own("setup", new.home, &[]).await?;
+        let object = Object {
+            name: Some(id.to_string()),
+            holder: Some(new.identity),
+            ..Object::default()
+        };
+        let api_key = ApiKey {
+            id,
+            digest: minted.digest.to_stored(),
+            name: new.name,
+            home: new.home,
+            identity: new.identity,
+            scopes: new.role.scopes(),
+            role: Some(new.role),
+            reach: new.reach,
+            state: KeyState::Active,
+            rate_limit: new.rate_limit,
+            created_at: unit.now,
+            expires_at: new.expires_in.map(|ttl| unit.now.plus(ttl.span())),
+        };
+        self.tables(WorkspaceId::SYSTEM)?
+            .put_api_key(&mut *unit.txn, &api_key)?;
+        unit.record(Note::new(EventName::KeyCreated, object))?;
+        unit.commit().await?;
+        Ok(minted.text)
+    }
+}

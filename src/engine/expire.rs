@@ -1,0 +1,189 @@
+//! The reaper: closes leases that have expired, in bounded batches, one credential at a time. It is
+//! housekeeping: every use checks the expiry itself.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, task::JoinSet};
+
+use super::{Engine, cascade::open_lease_at, schedule::Place};
+use crate::{
+    domain::{
+        error::{Error, Result},
+        id::WorkspaceId,
+        lease::Ending,
+        ledger::Ledger,
+        time::{Span, Timestamp},
+    },
+    store::{key, port::after_prefix},
+    tables,
+};
+
+/// Leases closed in one transaction: bounds how long a grant on the same credential waits.
+const BATCH: usize = 128;
+/// Credentials worked on at a time; their batches share commit groups.
+const AT_ONCE: usize = 8;
+/// The longest sleep: a clock that jumps ahead is noticed within it, and a clock that is set back while the
+/// vault is down can win back no more than it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// The first and the longest wait before a failed credential is tried again.
+const BACKOFF: Span = Span::from_millis(250);
+const LONGEST_BACKOFF: Span = Span::from_secs(30);
+
+impl super::Unit<'_> {
+    /// Closes up to `limit` leases of the credential that are due; the caller writes the ledger.
+    pub(super) async fn close_due(
+        &mut self,
+        credential: crate::domain::id::CredentialId,
+        ledger: &mut Ledger,
+        limit: usize,
+    ) -> Result<usize> {
+        let mut scan = key::due_leases(self.tables.workspace, credential, self.now);
+        scan.limit = limit;
+        let due = self.txn.scan(&scan).await?;
+        for (at, _) in &due {
+            let missing = || Error::internal("an open lease has no record");
+            let lease = self
+                .tables
+                .lease(&mut self.txn, open_lease_at(at)?)
+                .await?
+                .ok_or_else(missing)?;
+            self.close_lease(ledger, lease, Ending::Expired).await?;
+        }
+        Ok(due.len())
+    }
+}
+
+impl Engine {
+    /// Closes a batch of a credential's due leases; gives back when to look again.
+    async fn expire(&self, (workspace, credential): Place) -> Result<Option<Timestamp>> {
+        let mut unit = self
+            .begin_own("reaper", workspace, &[key::credential_lock(credential)])
+            .await?;
+        let mut scan = key::open_leases(workspace, credential);
+        scan.limit = 1;
+        // The first open lease tells what there is to do, and usually it is nothing any more.
+        let Some((first, _)) = unit.txn.scan(&scan).await?.pop() else {
+            return Ok(None);
+        };
+        let open = key::parse_open_lease(&first)
+            .ok_or_else(|| Error::internal("malformed open-lease key"))?;
+        if open.expiry > unit.now {
+            return Ok(Some(open.expiry));
+        }
+        let mut ledger = unit.tables.ledger(&mut unit.txn, credential).await?;
+        let closed = unit.close_due(credential, &mut ledger, BATCH).await?;
+        unit.tables
+            .put_ledger(&mut *unit.txn, credential, &ledger)?;
+        let next = unit
+            .txn
+            .scan(&scan)
+            .await?
+            .pop()
+            .and_then(|(at, _)| key::parse_open_lease(&at));
+        unit.commit().await?;
+        metrics::counter!("leasehold_reaper_closed_total").increment(closed as u64);
+        Ok(next.map(|open| open.expiry))
+    }
+
+    /// Fills the schedule from the index of open leases: one seek for each credential, however many its leases.
+    async fn load_schedule(&self) -> Result<()> {
+        let mut scan = key::all_open_leases();
+        scan.limit = 1;
+        while let Some((at, _)) = self.read().scan(&scan).await?.pop() {
+            let open = key::parse_open_lease(&at)
+                .ok_or_else(|| Error::internal("malformed open-lease key"))?;
+            self.schedule
+                .add((open.workspace, open.credential), open.expiry);
+            scan.start = after_prefix(&key::open_leases(open.workspace, open.credential).start);
+        }
+        Ok(())
+    }
+
+    /// Writes the clock's high-water mark. INVARIANT (clock): while leases are open it is never much older
+    /// than a second, so that a clock set back during a stop cannot reopen them.
+    async fn mark_clock(&self) -> Result<()> {
+        let mut txn = self.store.begin(&[key::clock_lock()]).await?;
+        let keys = self.keyring.workspace(WorkspaceId::SYSTEM)?;
+        txn.put(key::clock(), tables::seal_mark(&keys, self.now())?)?;
+        txn.commit(Vec::new()).await
+    }
+
+    /// Runs the reaper until `stop` says so. What fails is tried again, later each time, and holds up nothing
+    /// else.
+    pub async fn reap(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut failures = std::collections::HashMap::<Place, u32>::new();
+        while let Err(error) = self.load_schedule().await {
+            report(&error, "the reaper cannot read the open leases");
+            if sleep_or_stop(LONGEST_SLEEP, &mut stop).await {
+                return;
+            }
+        }
+        let mut marked = self.now();
+        loop {
+            let now = self.now();
+            if self.schedule.len() > 0 && now.since(marked) >= Span::from_secs(1) {
+                match self.mark_clock().await {
+                    Ok(()) => marked = now,
+                    Err(error) => report(&error, "the clock's mark cannot be written"),
+                }
+            }
+            let due = self.schedule.take_due(now, AT_ONCE);
+            metrics::gauge!("leasehold_reaper_credentials_due").set(due.len() as f64);
+            if due.is_empty() {
+                let next = self
+                    .schedule
+                    .next()
+                    .map_or(LONGEST_SLEEP, |next| next.since(now).into());
+                tokio::select! {
+                    stopped = sleep_or_stop(next.min(LONGEST_SLEEP), &mut stop) => if stopped { return },
+                    () = self.schedule.sooner() => {}
+                }
+                continue;
+            }
+            let mut batches = JoinSet::new();
+            for place in due {
+                let engine = self.clone();
+                batches.spawn(async move { (place, engine.expire(place).await) });
+            }
+            while let Some(Ok((place, outcome))) = batches.join_next().await {
+                match outcome {
+                    Ok(next) => {
+                        failures.remove(&place);
+                        if let Some(next) = next {
+                            self.schedule.add(place, next);
+                        }
+                    }
+                    Err(error) => {
+                        let tries = failures.entry(place).or_default();
+                        *tries = tries.saturating_add(1);
+                        let wait = BACKOFF.as_millis().saturating_mul(1 << (*tries).min(10));
+                        let wait = Span::from_millis(wait.min(LONGEST_BACKOFF.as_millis()));
+                        self.schedule.add(place, self.now().plus(wait));
+                        metrics::counter!("leasehold_reaper_failures_total").increment(1);
+                        report(
+                            &error,
+                            "expired leases could not be closed; trying again later",
+                        );
+                    }
+                }
+            }
+            metrics::gauge!("leasehold_reaper_failing_credentials").set(failures.len() as f64);
+            if *stop.borrow() {
+                return;
+            }
+        }
+    }
+}
+
+fn report(error: &Error, what: &str) {
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(code = error.code().as_str(), error = %error, source, "{what}");
+}
+
+/// Sleeps; tells whether it was stopped instead.
+async fn sleep_or_stop(time: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(time) => false,
+        _ = stop.wait_for(|stop| *stop) => true,
+    }
+}

@@ -1,0 +1,161 @@
+//! From a folder to a vault: read the header, unseal, serve.
+
+use std::sync::Arc;
+
+use super::{Engine, Note};
+use crate::{
+    audit::log::Log,
+    clock::{Clock, TimeSource},
+    crypto::{entropy::Entropy, keyring::Keyring, root::RootKey},
+    domain::{
+        error::{Code, Error, Result},
+        event::{EventName, Object},
+        id::WorkspaceId,
+        policy::NamedPolicies,
+    },
+    store::{codec, key, port::Scan, sled::Sled},
+    tables::{self, Header, Unseal},
+};
+
+/// A data folder that was opened: empty, or a vault that is still sealed.
+pub enum Opened {
+    Empty(NewVault),
+    Sealed(Unlocked),
+}
+
+/// An empty store.
+pub struct NewVault(Sled);
+
+/// A sealed vault and how it wants to be unsealed.
+pub struct Unlocked {
+    sled: Sled,
+    header: Header,
+}
+
+impl Opened {
+    /// Looks at what an open store holds.
+    pub fn read(sled: Sled) -> Result<Self> {
+        match sled.read(&key::header())? {
+            Some(header) => {
+                let header = codec::decode(&header).map_err(|error| {
+                    Error::storage(format!("the vault's header cannot be read: {error}"))
+                        .caused_by(error)
+                })?;
+                Ok(Self::Sealed(Unlocked { sled, header }))
+            }
+            None if sled.is_empty() => Ok(Self::Empty(NewVault(sled))),
+            None => Err(Error::storage(
+                "the data folder holds records and no vault header: it is an incomplete copy; restore it from a backup",
+            )),
+        }
+    }
+}
+
+impl NewVault {
+    /// Makes the store a vault under this root key.
+    pub fn initialise(
+        self,
+        root: &RootKey,
+        unseal: Unseal,
+        entropy: Arc<dyn Entropy>,
+        time: &dyn TimeSource,
+    ) -> Result<Unlocked> {
+        let keyring = Keyring::new(root, entropy)?;
+        let wall = u64::try_from(time.wall_millis()).unwrap_or(0);
+        let created_at = crate::domain::time::Timestamp::from_millis(wall);
+        let header = Header {
+            created_at,
+            unseal,
+            check: keyring.seal_check()?,
+        };
+        self.0
+            .write_first(tables::first_writes(&header, &keyring)?)?;
+        Ok(Unlocked {
+            sled: self.0,
+            header,
+        })
+    }
+}
+
+impl Unlocked {
+    /// How the root key is had.
+    pub fn unseal(&self) -> &Unseal {
+        &self.header.unseal
+    }
+
+    /// Unseals and serves. Fails on a wrong root key before anything is written.
+    pub async fn serve(
+        self,
+        root: &RootKey,
+        entropy: Arc<dyn Entropy>,
+        time: Arc<dyn TimeSource>,
+        policies: NamedPolicies,
+    ) -> Result<Engine> {
+        let keyring = Arc::new(Keyring::new(root, entropy)?);
+        if !keyring.opens_check(&self.header.check) {
+            return Err(Error::new(
+                Code::Sealed,
+                "the root key is not the one that this vault was made with",
+            ));
+        }
+        let mut pairs = Vec::new();
+        let mut scan = key::keks();
+        loop {
+            let page = self.sled.read_range(&scan)?;
+            let Some((last, _)) = page.last() else { break };
+            scan = scan.after(last);
+            pairs.extend(page);
+        }
+        tables::load_keys(&keyring, &pairs)?;
+        let system = keyring.workspace(WorkspaceId::SYSTEM)?;
+        let mark = self.sled.read(&key::clock())?;
+        let high_water = mark
+            .map(|sealed| tables::high_water(&system, &sealed))
+            .transpose()?;
+        let clock = Arc::new(Clock::new(time, high_water));
+        let newest = Scan {
+            reverse: true,
+            limit: 1,
+            ..key::audits(0)
+        };
+        let last = self.sled.read_range(&newest)?.pop();
+        let last = last.as_ref().map(|(at, block)| (at.as_slice(), &**block));
+        let log = Log::after(keyring.clone(), clock.clone(), last)?;
+        let store = Arc::new(self.sled.serve(Box::new(log))?);
+        let engine = Engine::new(store, keyring, clock, policies);
+        engine
+            .note(EventName::VaultStarted, env!("CARGO_PKG_VERSION"))
+            .await?;
+        Ok(engine)
+    }
+}
+
+impl Engine {
+    /// Records something about the vault itself.
+    async fn note(&self, event: EventName, name: &str) -> Result<()> {
+        let mut unit = self.begin_own("vault", WorkspaceId::SYSTEM, &[]).await?;
+        unit.record(Note::new(
+            event,
+            Object {
+                name: Some(name.to_owned()),
+                ..Object::default()
+            },
+        ))?;
+        unit.commit().await
+    }
+
+    /// Records that the vault was made.
+    pub async fn note_initialised(&self) -> Result<()> {
+        self.note(EventName::VaultInitialised, env!("CARGO_PKG_VERSION"))
+            .await
+    }
+
+    /// Records the end, waits for what is queued, and closes the store.
+    pub async fn shut_down(&self) -> Result<()> {
+        let noted = self
+            .note(EventName::VaultStopped, env!("CARGO_PKG_VERSION"))
+            .await;
+        let closed = self.store.close().await;
+        noted.and(closed)
+    }
+}

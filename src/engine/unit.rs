@@ -1,0 +1,84 @@
+//! One unit of work: a transaction, the time it happens at, and the records that describe it.
+//! INVARIANT (ack-audited): a unit that changes anything without a record does not commit.
+
+use super::{Engine, Note};
+use crate::{
+    audit::log,
+    domain::{
+        error::{Error, Result},
+        event::{Actor, Origin},
+        id::WorkspaceId,
+        time::Timestamp,
+    },
+    store::port::{AuditEntry, LockKey, Txn},
+    tables::Tables,
+};
+
+pub(super) struct Unit<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) txn: Box<dyn Txn>,
+    pub(super) tables: Tables,
+    /// Read once, after the locks were had: a wait for them cannot carry an old time past an expiry.
+    pub(super) now: Timestamp,
+    actor: Actor,
+    origin: Option<Origin>,
+    decided_by: Option<String>,
+    audit: Vec<AuditEntry>,
+}
+
+impl<'a> Unit<'a> {
+    pub(super) async fn begin(
+        engine: &'a Engine,
+        workspace: WorkspaceId,
+        actor: Actor,
+        origin: Option<Origin>,
+        decided_by: Option<String>,
+        locks: &[LockKey],
+    ) -> Result<Self> {
+        let tables = engine.tables(workspace)?;
+        let txn = engine.store.begin(locks).await?;
+        Ok(Self {
+            engine,
+            txn,
+            tables,
+            now: engine.now(),
+            actor,
+            origin,
+            decided_by,
+            audit: Vec::new(),
+        })
+    }
+
+    /// Notes the role or policy that decided that this unit may act.
+    pub(super) fn set_decided_by(&mut self, decided_by: &str) {
+        self.decided_by = Some(decided_by.to_owned());
+    }
+
+    /// Adds a record to this unit's commit.
+    pub(super) fn record(&mut self, note: Note) -> Result<()> {
+        metrics::counter!("leasehold_events_total", "event" => note.event.as_str()).increment(1);
+        let record = self.engine.record(
+            self.tables.workspace,
+            self.actor.clone(),
+            self.origin.clone(),
+            self.decided_by.clone(),
+            self.now,
+            note,
+        )?;
+        self.audit.push(log::entry(&record)?);
+        Ok(())
+    }
+
+    /// Commits the changes with their records; resolves when both are durable.
+    pub(super) async fn commit(self) -> Result<()> {
+        if self.audit.is_empty() {
+            return Err(Error::internal("a unit of work without an audit record"));
+        }
+        self.txn.commit(self.audit).await
+    }
+
+    /// Commits what is no event: the removal of expired bookkeeping.
+    pub(super) async fn commit_housekeeping(self) -> Result<()> {
+        self.txn.commit(self.audit).await
+    }
+}

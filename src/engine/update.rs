@@ -1,0 +1,368 @@
+//! Changing, stopping and deleting credentials.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Call, Engine, Note, Unit,
+    cascade::{Sweep, object},
+    credential::{author, change, metadata_changes, no_credential},
+    views::CredentialView,
+};
+use crate::{
+    authz::{Action, Permit, Resource},
+    domain::{
+        credential::{Credential, VersionState},
+        error::{Error, Result},
+        event::{Change, EventName, Object},
+        id::CredentialId,
+        kind,
+        lease::MAX_REASON_BYTES,
+        ledger::{CredentialState, Ledger},
+        name::{CredentialName, MAX_TEXT_BYTES, check_text},
+        policy::LeasePolicyPatch,
+    },
+    store::{key, port::Scan},
+};
+
+/// A merge patch of a credential (RFC 7396): what is absent stays.
+#[derive(Default)]
+pub struct UpdateCredential {
+    pub description: Option<Option<String>>,
+    pub metadata: Option<BTreeMap<String, Option<String>>>,
+    pub policy: Option<LeasePolicyPatch>,
+    pub state: Option<StateChange>,
+}
+
+/// A state that a keeper may put a credential into. `Revoked` is for good.
+pub type StateChange = CredentialState;
+
+/// A credential under its lock.
+struct Locked<'a> {
+    unit: Unit<'a>,
+    credential: Credential,
+    ledger: Ledger,
+}
+
+impl Engine {
+    async fn lock_credential<'a>(
+        &'a self,
+        call: &Call,
+        permit: &Permit,
+        name: &CredentialName,
+    ) -> Result<Locked<'a>> {
+        let tables = self.tables(call.principal.workspace)?;
+        let id = tables
+            .credential_id(&mut self.read(), name)
+            .await?
+            .ok_or_else(no_credential)?;
+        // The name's lock keeps a deletion and a creation under the same name apart.
+        let locks = [
+            key::credential_lock(id),
+            key::name_lock(&tables.credential_hash(name)),
+        ];
+        let mut unit = self.begin(call, permit, &locks).await?;
+        let credential = tables
+            .credential(&mut unit.txn, id)
+            .await?
+            .ok_or_else(no_credential)?;
+        let ledger = tables.ledger(&mut unit.txn, id).await?;
+        Ok(Locked {
+            unit,
+            credential,
+            ledger,
+        })
+    }
+
+    /// Changes what is known about a credential, its policy or its state.
+    pub async fn update_credential(
+        &self,
+        call: &Call,
+        name: &CredentialName,
+        patch: UpdateCredential,
+    ) -> Result<CredentialView> {
+        let permit = self
+            .authorize(
+                call,
+                Action::CredentialUpdate,
+                Resource::Credential(name.clone()),
+            )
+            .await?;
+        let Locked {
+            mut unit,
+            credential,
+            mut ledger,
+        } = self.lock_credential(call, &permit, name).await?;
+        let outcome = unit.update(call, credential, &mut ledger, patch).await;
+        let (credential, sweep_from) = match outcome {
+            Ok(done) => done,
+            Err(error) => {
+                drop(unit);
+                let at = Object {
+                    credential_name: Some(name.clone()),
+                    ..Object::default()
+                };
+                return self
+                    .recorded(call, EventName::CredentialRefused, at, Err(error))
+                    .await;
+            }
+        };
+        unit.commit().await?;
+        let tables = self.tables(call.principal.workspace)?;
+        if sweep_from.is_some() {
+            self.finish_sweep(tables.workspace, credential.id, sweep_from)
+                .await?;
+            ledger = tables.ledger(&mut self.read(), credential.id).await?;
+        }
+        let due = self
+            .due(&tables, &mut self.read(), credential.id, &ledger)
+            .await?;
+        Ok(self.credential_view(credential, &ledger, due))
+    }
+
+    /// Stops a version in an emergency: its leases are revoked and its value is erased. Gives back how many
+    /// leases that ended.
+    pub async fn revoke_version(
+        &self,
+        call: &Call,
+        name: &CredentialName,
+        number: u32,
+        reason: Option<String>,
+    ) -> Result<u32> {
+        check_reason(reason.as_deref())?;
+        let permit = self
+            .authorize(
+                call,
+                Action::CredentialRevokeVersion,
+                Resource::Credential(name.clone()),
+            )
+            .await?;
+        let Locked {
+            mut unit,
+            credential,
+            mut ledger,
+        } = self.lock_credential(call, &permit, name).await?;
+        let known = unit
+            .tables
+            .version(&mut unit.txn, credential.id, number)
+            .await?;
+        known.ok_or_else(|| Error::not_found("version"))?;
+        let held = ledger.version(number).cloned();
+        if let Err(error) = ledger.revoke_version(number) {
+            drop(unit);
+            let at = Object {
+                version: Some(number),
+                ..object(&credential)
+            };
+            return self
+                .recorded(call, EventName::CredentialRefused, at, Err(error))
+                .await;
+        }
+        unit.erase_versions(credential.id, held.as_slice()).await?;
+        let at = Object {
+            version: Some(number),
+            ..object(&credential)
+        };
+        unit.record(Note {
+            reason: reason.clone(),
+            ..Note::new(EventName::CredentialVersionRevoked, at)
+        })?;
+        let sweep = Sweep {
+            by: Some(author(&call.principal)),
+            reason,
+            delete: false,
+        };
+        let step = unit.cascade(&credential, &mut ledger, &sweep).await?;
+        self.finish(unit, credential.id, step.closed, step.next)
+            .await
+    }
+
+    /// Deletes a credential; with `force` its open leases are revoked first. Gives back how many those were.
+    pub async fn delete_credential(
+        &self,
+        call: &Call,
+        name: &CredentialName,
+        force: bool,
+    ) -> Result<u32> {
+        let permit = self
+            .authorize(
+                call,
+                Action::CredentialDelete,
+                Resource::Credential(name.clone()),
+            )
+            .await?;
+        let Locked {
+            mut unit,
+            credential,
+            mut ledger,
+        } = self.lock_credential(call, &permit, name).await?;
+        let id = credential.id;
+        if !force && ledger.active > 0 {
+            // Leases that have expired already are no reason to refuse.
+            while ledger.active > 0 && unit.close_due(id, &mut ledger, 128).await? > 0 {}
+            if ledger.active > 0 {
+                drop(unit);
+                let error =
+                    Error::state("leases are active; end them first, or delete with `force=true`")
+                        .with("active_leases", u64::from(ledger.active));
+                return self
+                    .recorded(
+                        call,
+                        EventName::CredentialRefused,
+                        object(&credential),
+                        Err(error),
+                    )
+                    .await;
+            }
+        }
+        let held = ledger.revoke();
+        unit.erase_versions(id, &held).await?;
+        let reason = Some("the credential was deleted".to_owned());
+        let sweep = Sweep {
+            by: Some(author(&call.principal)),
+            reason,
+            delete: true,
+        };
+        let step = unit.cascade(&credential, &mut ledger, &sweep).await?;
+        if step.next.is_some() {
+            unit.record(Note::new(EventName::CredentialRevoked, object(&credential)))?;
+        }
+        self.finish(unit, id, step.closed, step.next).await
+    }
+
+    async fn finish(
+        &self,
+        unit: Unit<'_>,
+        id: CredentialId,
+        closed: u32,
+        from: Option<Scan>,
+    ) -> Result<u32> {
+        let workspace = unit.tables.workspace;
+        unit.commit().await?;
+        match from {
+            Some(_) => Ok(closed + self.finish_sweep(workspace, id, from).await?),
+            None => Ok(closed),
+        }
+    }
+}
+
+impl Unit<'_> {
+    async fn update(
+        &mut self,
+        call: &Call,
+        before: Credential,
+        ledger: &mut Ledger,
+        patch: UpdateCredential,
+    ) -> Result<(Credential, Option<Scan>)> {
+        let tables = self.tables.clone();
+        let mut after = before.clone();
+        if let Some(description) = patch.description {
+            if let Some(description) = &description {
+                check_text(description, "description", MAX_TEXT_BYTES)?;
+            }
+            after.description = description;
+        }
+        if let Some(metadata) = patch.metadata {
+            after.metadata = before.metadata.patched(metadata)?;
+        }
+        if let Some(policy) = patch.policy {
+            after.policy = before.policy.patched(policy);
+            self.engine.check_policy(&after.policy)?;
+        }
+        if let Some(current) = ledger.current().map(|current| current.number)
+            && (after.description != before.description || after.metadata != before.metadata)
+        {
+            let value = tables.value(&mut self.txn, before.id, current).await?;
+            let description = after.description.as_deref();
+            after.facts =
+                kind::inspect(before.kind, &value, &after.metadata, description, "value")?;
+            let missing = || Error::internal("the current version has no record");
+            let mut version = tables
+                .version(&mut self.txn, before.id, current)
+                .await?
+                .ok_or_else(missing)?;
+            version.metadata = after.metadata.clone();
+            version.facts = after.facts.clone();
+            if version.state != VersionState::Current {
+                return Err(Error::internal("the current version is not current"));
+            }
+            tables.put_version(&mut *self.txn, before.id, &version)?;
+        }
+        let mut changes = changes(&before, &after);
+        let state = patch.state.filter(|state| *state != ledger.state);
+        if let Some(state) = state {
+            changes.push(change(
+                "state",
+                Some(ledger.state.as_str().into()),
+                Some(state.as_str().into()),
+            ));
+        }
+        after.updated_at = self.now;
+        tables.put_credential(&mut *self.txn, &after)?;
+        self.record(Note {
+            changes,
+            ..Note::new(EventName::CredentialUpdated, object(&after))
+        })?;
+        let next = match state {
+            None => None,
+            Some(state) => self.change_state(call, &after, ledger, state).await?,
+        };
+        Ok((after, next))
+    }
+
+    async fn change_state(
+        &mut self,
+        call: &Call,
+        credential: &Credential,
+        ledger: &mut Ledger,
+        state: StateChange,
+    ) -> Result<Option<Scan>> {
+        if ledger.state == CredentialState::Revoked {
+            return Err(Error::new(
+                crate::domain::error::Code::CredentialRevoked,
+                "the credential is revoked for good",
+            ));
+        }
+        if state != CredentialState::Revoked {
+            ledger.state = state;
+            self.tables
+                .put_ledger(&mut *self.txn, credential.id, ledger)?;
+            return Ok(None);
+        }
+        let held = ledger.revoke();
+        self.erase_versions(credential.id, &held).await?;
+        self.record(Note::new(EventName::CredentialRevoked, object(credential)))?;
+        let reason = Some("the credential was revoked".to_owned());
+        let sweep = Sweep {
+            by: Some(author(&call.principal)),
+            reason,
+            delete: false,
+        };
+        Ok(self.cascade(credential, ledger, &sweep).await?.next)
+    }
+}
+
+/// Holds a reason to its bounds.
+pub(super) fn check_reason(reason: Option<&str>) -> Result<()> {
+    reason.map_or(Ok(()), |reason| {
+        check_text(reason, "reason", MAX_REASON_BYTES)
+    })
+}
+
+fn changes(before: &Credential, after: &Credential) -> Vec<Change> {
+    let mut changes = metadata_changes(&before.metadata, &after.metadata);
+    if before.description != after.description {
+        changes.push(change(
+            "description",
+            before.description.clone(),
+            after.description.clone(),
+        ));
+    }
+    let policies = before
+        .policy
+        .fields()
+        .into_iter()
+        .zip(after.policy.fields());
+    let changed = policies.filter(|((_, before), (_, after))| before != after);
+    changes.extend(changed.map(|((field, before), (_, after))| change(field, before, after)));
+    changes
+}

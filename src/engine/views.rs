@@ -1,0 +1,152 @@
+//! What the engine answers: records and counters brought together as of one instant. No secrets.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Engine;
+use crate::{
+    domain::{
+        credential::{Credential, Version},
+        error::{Error, Result},
+        id::CredentialId,
+        lease::{Lease, LeaseStatus},
+        ledger::{CredentialState, Ledger},
+        name::Metadata,
+        policy::Terms,
+        time::Timestamp,
+    },
+    store::key,
+    tables::{Read, Tables},
+};
+
+/// A credential as of an instant.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CredentialView {
+    pub credential: Credential,
+    pub state: CredentialState,
+    pub current_version: u32,
+    pub active_leases: u32,
+    pub last_leased_at: Option<Timestamp>,
+    /// What its policy resolves to; none where the policy that it extends does not exist.
+    pub terms: Option<Terms>,
+}
+
+/// A version as of an instant.
+#[derive(Debug, Clone)]
+pub struct VersionView {
+    pub version: Version,
+    pub active_leases: u32,
+    pub revealed: bool,
+}
+
+/// A lease as of an instant.
+#[derive(Debug, Clone)]
+pub struct LeaseView {
+    pub lease: Lease,
+    pub status: LeaseStatus,
+    /// The version it uses: the pinned one, or the one it followed.
+    pub version: u32,
+    pub metadata: Metadata,
+}
+
+impl Engine {
+    /// The view of a credential whose ledger is at hand. `due` leases have expired and are not closed yet.
+    pub(super) fn credential_view(
+        &self,
+        credential: Credential,
+        ledger: &Ledger,
+        due: u32,
+    ) -> CredentialView {
+        CredentialView {
+            state: ledger.state,
+            current_version: ledger.newest,
+            active_leases: ledger.active.saturating_sub(due),
+            last_leased_at: ledger.last_leased_at,
+            terms: self.policies.resolve(&credential.policy).ok(),
+            credential,
+        }
+    }
+
+    /// Open leases of a credential that have expired and that the reaper has not closed yet.
+    pub(super) async fn due(
+        &self,
+        tables: &Tables,
+        read: &mut impl Read,
+        id: CredentialId,
+        ledger: &Ledger,
+    ) -> Result<u32> {
+        if ledger.active == 0 {
+            return Ok(0);
+        }
+        let mut scan = key::due_leases(tables.workspace, id, self.now());
+        let mut due = 0u32;
+        loop {
+            let page = read.range(&scan).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(due);
+            };
+            scan = scan.after(last);
+            due = due.saturating_add(u32::try_from(page.len()).unwrap_or(u32::MAX));
+        }
+    }
+}
+
+/// Builds lease views, reading each ledger and each version's metadata once.
+pub(super) struct LeaseViews<'a> {
+    tables: &'a Tables,
+    now: Timestamp,
+    ledgers: HashMap<CredentialId, Option<Ledger>>,
+    metadata: HashMap<(CredentialId, u32), Metadata>,
+}
+
+impl<'a> LeaseViews<'a> {
+    pub(super) fn new(tables: &'a Tables, now: Timestamp) -> Self {
+        Self {
+            tables,
+            now,
+            ledgers: HashMap::new(),
+            metadata: HashMap::new(),
+        }
+    }
+
+    pub(super) async fn view(&mut self, read: &mut impl Read, lease: Lease) -> Result<LeaseView> {
+        let id = lease.credential;
+        let version = if lease.counted() {
+            if !self.ledgers.contains_key(&id) {
+                let exists = read
+                    .get(&key::ledger(self.tables.workspace, id))
+                    .await?
+                    .is_some();
+                let ledger = if exists {
+                    Some(self.tables.ledger(read, id).await?)
+                } else {
+                    None
+                };
+                self.ledgers.insert(id, ledger);
+            }
+            let ledger = self.ledgers.get(&id).and_then(Option::as_ref);
+            ledger.map_or(lease.version, |ledger| {
+                ledger.pinned(lease.version, lease.delivery)
+            })
+        } else {
+            lease.version
+        };
+        if !self.metadata.contains_key(&(id, version)) {
+            // A deleted credential leaves its leases behind without their metadata.
+            let found = self.tables.version(read, id, version).await?;
+            self.metadata.insert(
+                (id, version),
+                found.map(|version| version.metadata).unwrap_or_default(),
+            );
+        }
+        let metadata = self.metadata.get(&(id, version)).cloned();
+        let metadata = metadata.ok_or_else(|| Error::internal("a view lost its metadata"))?;
+        Ok(LeaseView {
+            status: lease.status(self.now),
+            version,
+            metadata,
+            lease,
+        })
+    }
+}

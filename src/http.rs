@@ -1,0 +1,109 @@
+//! The HTTP surface: parse, call the engine, convert. `/v1` is the contract with clients.
+
+mod audit;
+mod auth;
+mod body;
+mod caller;
+mod context;
+mod credentials;
+mod docs;
+mod error;
+mod leases;
+mod limits;
+mod operations;
+mod query;
+pub mod serve;
+mod wire;
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use self::limits::Limits;
+use crate::{authn::Authenticator, engine::Engine};
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct Surface(Arc<Inner>);
+
+struct Inner {
+    engine: Arc<Engine>,
+    authenticator: Authenticator,
+    limits: Limits,
+    metrics: PrometheusHandle,
+    request_timeout: Duration,
+}
+
+/// What the surface is made of.
+pub struct SurfaceParts {
+    pub engine: Arc<Engine>,
+    pub authenticator: Authenticator,
+    pub metrics: PrometheusHandle,
+    /// The limit of keys that have none of their own.
+    pub requests_per_minute: Option<NonZeroU32>,
+    /// How long a request may take before it is given up.
+    pub request_timeout: Duration,
+}
+
+impl Surface {
+    /// The surface over an engine.
+    pub fn new(parts: SurfaceParts) -> Self {
+        Self(Arc::new(Inner {
+            engine: parts.engine,
+            authenticator: parts.authenticator,
+            limits: Limits::new(parts.requests_per_minute),
+            metrics: parts.metrics,
+            request_timeout: parts.request_timeout,
+        }))
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// Forgets the request counts of keys that are idle; bounds memory.
+    pub fn forget_idle_limits(&self) {
+        self.0.limits.forget_idle();
+    }
+
+    /// Every route, with the middleware that all of them share.
+    pub fn router(self) -> Router {
+        let (api, openapi) = routes().split_for_parts();
+        api.merge(docs::explorer(openapi))
+            .fallback(operations::unknown_route)
+            .method_not_allowed_fallback(operations::unknown_method)
+            .layer(axum::middleware::from_fn_with_state(
+                self.clone(),
+                context::wrap,
+            ))
+            .with_state(self)
+    }
+}
+
+fn routes() -> OpenApiRouter<Surface> {
+    OpenApiRouter::with_openapi(docs::document())
+        .routes(routes!(credentials::create, credentials::list))
+        .routes(routes!(
+            credentials::show,
+            credentials::update,
+            credentials::delete
+        ))
+        .routes(routes!(credentials::versions))
+        .routes(routes!(credentials::rotate))
+        .routes(routes!(credentials::revoke_version))
+        .routes(routes!(leases::create, leases::list))
+        .routes(routes!(leases::revoke_many))
+        .routes(routes!(leases::show))
+        .routes(routes!(leases::events))
+        .routes(routes!(leases::renew))
+        .routes(routes!(leases::release))
+        .routes(routes!(leases::revoke))
+        .routes(routes!(leases::redeem))
+        .routes(routes!(audit::list))
+        .routes(routes!(auth::whoami))
+        .routes(routes!(operations::health))
+        .routes(routes!(operations::ready))
+        .routes(routes!(operations::metrics))
+}

@@ -1,0 +1,112 @@
+//! The authenticated caller. It is made before the body is looked at, so that nobody unknown gets anything
+//! parsed.
+
+use axum::{
+    extract::FromRequestParts,
+    http::{header, request::Parts},
+};
+
+use super::{Surface, context, error::ApiError};
+use crate::{
+    domain::{
+        error::{Error, Result},
+        event::Origin,
+        principal::Principal,
+    },
+    engine::Call,
+};
+
+/// A proven caller and where its request came from.
+pub(super) struct Caller {
+    principal: Principal,
+    origin: Origin,
+    idempotency_key: Option<String>,
+}
+
+impl Caller {
+    /// The call of an operation that creates nothing.
+    pub(super) fn call(self) -> Call {
+        Call {
+            principal: self.principal,
+            origin: self.origin,
+            idempotency: None,
+        }
+    }
+
+    /// The call of a creating operation, which may be a retry.
+    pub(super) fn creating(self, surface: &Surface, body: &[u8]) -> Result<Call> {
+        let workspace = self.principal.workspace;
+        let idempotency = self
+            .idempotency_key
+            .as_deref()
+            .map(|key| surface.engine().idempotency(workspace, key, body))
+            .transpose()?;
+        Ok(Call {
+            principal: self.principal,
+            origin: self.origin,
+            idempotency,
+        })
+    }
+}
+
+fn text(parts: &Parts, name: impl header::AsHeaderName) -> Option<&str> {
+    parts
+        .headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+}
+
+impl FromRequestParts<Surface> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, surface: &Surface) -> Result<Self, ApiError> {
+        let origin = Origin {
+            request_id: context::request_id(),
+            source_ip: context::source(parts),
+            user_agent: text(parts, header::USER_AGENT)
+                .map(|agent| agent.chars().take(context::MAX_USER_AGENT_BYTES).collect()),
+        };
+        let authorization = text(parts, header::AUTHORIZATION);
+        let workspace = match parts.headers.get("x-workspace") {
+            None => None,
+            Some(value) => Some(
+                value
+                    .to_str()
+                    .map_err(|_| Error::invalid("X-Workspace", "`X-Workspace` is not text"))?,
+            ),
+        };
+        let now = surface.engine().now();
+        let principal = match surface
+            .0
+            .authenticator
+            .authenticate(authorization, workspace, now)
+            .await
+        {
+            Ok(principal) => principal,
+            Err(refusal) => {
+                metrics::counter!("leasehold_authentication_failures_total", "code" => refusal.error.code().as_str())
+                    .increment(1);
+                if let Some(key) = &refusal.proven {
+                    surface
+                        .engine()
+                        .record_key_refusal(key, origin, &refusal.error)
+                        .await?;
+                }
+                return Err(refusal.error.into());
+            }
+        };
+        surface
+            .0
+            .limits
+            .check(principal.key, principal.rate_limit)?;
+        let idempotency_key = match parts.headers.get("idempotency-key") {
+            None => None,
+            Some(value) => Some(value.to_str().unwrap_or_default().to_owned()),
+        };
+        Ok(Self {
+            principal,
+            origin,
+            idempotency_key,
+        })
+    }
+}

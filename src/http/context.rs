@@ -1,0 +1,142 @@
+//! What every request goes through: a request id, a time limit, a guard against panics, a log line, metrics,
+//! and headers that keep answers out of caches.
+
+use std::{
+    cell::Cell,
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{ConnectInfo, MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+
+use super::{
+    Surface,
+    error::ApiError,
+    limits::{STANDING, Standing},
+};
+use crate::domain::error::{Code, Error};
+
+/// The longest request id taken from a caller, in bytes.
+const MAX_REQUEST_ID_BYTES: usize = 128;
+/// The longest user agent that history remembers, in bytes.
+pub(super) const MAX_USER_AGENT_BYTES: usize = 256;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+tokio::task_local! {
+    static REQUEST_ID: String;
+}
+
+/// The id of the request that this task serves.
+pub(super) fn request_id() -> String {
+    REQUEST_ID.try_with(Clone::clone).unwrap_or_default()
+}
+
+/// Where the request came from.
+pub(super) fn source(request: &axum::http::request::Parts) -> Option<std::net::IpAddr> {
+    request
+        .extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|info| info.0.ip())
+}
+
+fn given_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
+    let well_formed = (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
+        // A bearer string in the wrong header would end up in logs and history.
+        && !id.contains("lhk_")
+        && !id.contains("lhh_");
+    well_formed.then(|| id.to_owned())
+}
+
+/// The outermost layer.
+pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let id =
+        given_id(request.headers()).unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
+    let method = request.method().clone();
+    // The route and never the path: a path may hold what somebody put there by mistake.
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", |path| path.as_str())
+        .to_owned();
+    let timeout = surface.0.request_timeout;
+    let served = async move {
+        let response =
+            match tokio::time::timeout(timeout, AssertUnwindSafe(next.run(request)).catch_unwind())
+                .await
+            {
+                Ok(Ok(response)) => response,
+                Ok(Err(_)) => ApiError(Error::internal("a handler panicked")).into_response(),
+                Err(_) => too_slow(timeout),
+            };
+        (response, STANDING.with(Cell::get))
+    };
+    let (mut response, standing) = REQUEST_ID
+        .scope(id.clone(), STANDING.scope(Cell::new(None), served))
+        .await;
+    let status = response.status();
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    if let Some(standing) = standing {
+        tell_standing(headers, standing, status.as_u16() == 429);
+    }
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    let took = begun.elapsed();
+    record(method.as_str(), &route, status.as_u16(), took);
+    tracing::debug!(
+        request_id = id,
+        method = method.as_str(),
+        route,
+        status = status.as_u16(),
+        micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        "request"
+    );
+    response
+}
+
+fn tell_standing(headers: &mut HeaderMap, standing: Standing, limited: bool) {
+    headers.insert("ratelimit-limit", standing.limit.into());
+    headers.insert("ratelimit-remaining", standing.remaining.into());
+    headers.insert("ratelimit-reset", standing.reset.into());
+    if limited && standing.remaining == 0 {
+        headers.insert(header::RETRY_AFTER, standing.reset.into());
+    }
+}
+
+fn too_slow(timeout: Duration) -> Response {
+    let message = format!(
+        "the request was not done within {}",
+        humantime::format_duration(timeout)
+    );
+    ApiError(Error::new(Code::StorageUnavailable, message)).into_response()
+}
+
+fn record(method: &str, route: &str, status: u16, took: Duration) {
+    // Routes and statuses are few; methods are whatever a caller sends, so unknown ones are folded.
+    let method = match method {
+        "GET" | "POST" | "PATCH" | "PUT" | "DELETE" | "HEAD" | "OPTIONS" => method.to_owned(),
+        _ => "other".to_owned(),
+    };
+    let labels = [("method", method), ("route", route.to_owned())];
+    metrics::histogram!("leasehold_http_request_seconds", &labels).record(took.as_secs_f64());
+    metrics::counter!("leasehold_http_requests_total", "route" => route.to_owned(), "status" => status.to_string())
+        .increment(1);
+}

@@ -1,0 +1,190 @@
+//! `/v1/credentials`.
+
+use axum::{Json, extract::State, http::StatusCode};
+
+use super::{
+    Surface,
+    body::{OptionalPayload, Payload},
+    caller::Caller,
+    error::ApiError,
+    query::{Params, Segments},
+    wire::*,
+};
+use crate::{
+    domain::{kind::CredentialType, ledger::CredentialState},
+    engine::CredentialFilter,
+};
+
+type Answer<T> = Result<T, ApiError>;
+
+/// Stores a credential.
+#[utoipa::path(post, path = "/v1/credentials", tag = "credentials", request_body = CreateCredentialBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe for 24 hours")),
+    responses((status = 201, body = Success<CredentialBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn create(
+    State(surface): State<Surface>,
+    caller: Caller,
+    payload: Payload<CreateCredentialBody>,
+) -> Answer<(StatusCode, Json<Success<CredentialBody>>)> {
+    let call = caller.creating(&surface, &payload.bytes)?;
+    let view = surface
+        .engine()
+        .create_credential(&call, payload.value.command()?)
+        .await?;
+    Ok(Success::created(view.into()))
+}
+
+/// Lists credentials.
+#[utoipa::path(get, path = "/v1/credentials", tag = "credentials",
+    params(("name" = Option<String>, Query), ("type" = Option<String>, Query), ("state" = Option<String>, Query),
+        ("metadata.service" = Option<String>, Query, description = "Any `metadata.<key>` filters by that key"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
+        ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or `name`, with `-` in front to reverse")),
+    responses((status = 200, body = Listing<CredentialBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn list(
+    State(surface): State<Surface>,
+    caller: Caller,
+    mut params: Params,
+) -> Answer<Json<Listing<CredentialBody>>> {
+    let request = params.page()?;
+    let filter = CredentialFilter {
+        name: params.text("name"),
+        kind: params.read(
+            "type",
+            "a credential type such as `api-key`",
+            CredentialType::parse,
+        )?,
+        state: params.read("state", "`active`, `disabled` or `revoked`", |text| {
+            [
+                CredentialState::Active,
+                CredentialState::Disabled,
+                CredentialState::Revoked,
+            ]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+        })?,
+        metadata: params.prefixed("metadata."),
+    };
+    params.finish()?;
+    let page = surface
+        .engine()
+        .credentials(&caller.call(), &filter, &request)
+        .await?;
+    Ok(Listing::of(page, CredentialBody::from))
+}
+
+/// Shows a credential, never its value.
+#[utoipa::path(get, path = "/v1/credentials/{name}", tag = "credentials", params(("name" = String, Path)),
+    responses((status = 200, body = Success<CredentialBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn show(
+    State(surface): State<Surface>,
+    caller: Caller,
+    Segments(at): Segments<String>,
+    params: Params,
+) -> Answer<Json<Success<CredentialBody>>> {
+    params.finish()?;
+    let view = surface
+        .engine()
+        .credential(&caller.call(), &name(&at)?)
+        .await?;
+    Ok(Success::of(view.into()))
+}
+
+/// Changes a credential's description, metadata, policy or state.
+#[utoipa::path(patch, path = "/v1/credentials/{name}", tag = "credentials", params(("name" = String, Path)),
+    request_body = UpdateCredentialBody,
+    responses((status = 200, body = Success<CredentialBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn update(
+    State(surface): State<Surface>,
+    caller: Caller,
+    Segments(at): Segments<String>,
+    payload: Payload<UpdateCredentialBody>,
+) -> Answer<Json<Success<CredentialBody>>> {
+    let view = surface
+        .engine()
+        .update_credential(&caller.call(), &name(&at)?, payload.value.command()?)
+        .await?;
+    Ok(Success::of(view.into()))
+}
+
+/// Deletes a credential; refused while leases are active, unless `force=true`, which revokes them first.
+#[utoipa::path(delete, path = "/v1/credentials/{name}", tag = "credentials",
+    params(("name" = String, Path), ("force" = Option<bool>, Query)),
+    responses((status = 200, body = Success<RevokedBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn delete(
+    State(surface): State<Surface>,
+    caller: Caller,
+    Segments(at): Segments<String>,
+    mut params: Params,
+) -> Answer<Json<Success<RevokedBody>>> {
+    let force = params.flag("force")?;
+    params.finish()?;
+    let revoked = surface
+        .engine()
+        .delete_credential(&caller.call(), &name(&at)?, force)
+        .await?;
+    Ok(Success::of(RevokedBody {
+        revoked_leases: revoked.into(),
+    }))
+}
+
+/// Lists the versions of a credential, newest first.
+#[utoipa::path(get, path = "/v1/credentials/{name}/versions", tag = "credentials",
+    params(("name" = String, Path), ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query),
+        ("offset" = Option<u64>, Query), ("sort" = Option<String>, Query, description = "`number` or `-number`")),
+    responses((status = 200, body = Listing<VersionBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn versions(
+    State(surface): State<Surface>,
+    caller: Caller,
+    Segments(at): Segments<String>,
+    mut params: Params,
+) -> Answer<Json<Listing<VersionBody>>> {
+    let request = params.page()?;
+    params.finish()?;
+    let page = surface
+        .engine()
+        .versions(&caller.call(), &name(&at)?, &request)
+        .await?;
+    Ok(Listing::of(page, VersionBody::from))
+}
+
+/// Makes a new value current.
+#[utoipa::path(post, path = "/v1/credentials/{name}/rotate", tag = "credentials",
+    params(("name" = String, Path), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe for 24 hours")),
+    request_body = RotateBody,
+    responses((status = 200, body = Success<RotatedBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn rotate(
+    State(surface): State<Surface>,
+    caller: Caller,
+    Segments(at): Segments<String>,
+    payload: Payload<RotateBody>,
+) -> Answer<Json<Success<RotatedBody>>> {
+    let call = caller.creating(&surface, &payload.bytes)?;
+    let rotated = surface
+        .engine()
+        .rotate_credential(&call, &name(&at)?, payload.value.command())
+        .await?;
+    Ok(Success::of(rotated.into()))
+}
+
+/// Stops a version in an emergency: its leases are revoked and its value is destroyed.
+#[utoipa::path(post, path = "/v1/credentials/{name}/versions/{number}/revoke", tag = "credentials",
+    params(("name" = String, Path), ("number" = u32, Path)), request_body = ReasonBody,
+    responses((status = 200, body = Success<RevokedBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn revoke_version(
+    State(surface): State<Surface>,
+    caller: Caller,
+    Segments((at, number)): Segments<(String, String)>,
+    OptionalPayload(body): OptionalPayload<ReasonBody>,
+) -> Answer<Json<Success<RevokedBody>>> {
+    let number = number.parse::<u32>().map_err(|_| {
+        crate::domain::error::Error::invalid("number", "`number` must be the number of a version")
+    })?;
+    let revoked = surface
+        .engine()
+        .revoke_version(&caller.call(), &name(&at)?, number, body.reason)
+        .await?;
+    Ok(Success::of(RevokedBody {
+        revoked_leases: revoked.into(),
+    }))
+}

@@ -1,0 +1,146 @@
+//! Query strings, read strictly: known parameters, each once.
+
+use std::collections::BTreeMap;
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+
+use super::error::ApiError;
+use crate::{
+    domain::{
+        error::{Error, Result},
+        time::Timestamp,
+    },
+    engine::PageRequest,
+};
+
+/// The parameters of a request; whoever reads them calls [`Params::finish`] last.
+pub(super) struct Params(BTreeMap<String, String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let mut params = BTreeMap::new();
+        let query = parts.uri.query().unwrap_or_default();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            if params.contains_key(&*name) {
+                return Err(Error::invalid(
+                    shown(&name),
+                    format!("`{}` is given twice", shown(&name)),
+                )
+                .into());
+            }
+            params.insert(name.into_owned(), value.into_owned());
+        }
+        Ok(Self(params))
+    }
+}
+
+/// A parameter's name as an error may repeat it.
+fn shown(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_ascii_graphic() { c } else { '?' })
+        .take(64)
+        .collect()
+}
+
+impl Params {
+    /// The parameter as text.
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
+    }
+
+    /// The parameter as anything that is read from text; `expected` says what it must be.
+    pub(super) fn read<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let Some(text) = self.0.remove(name) else {
+            return Ok(None);
+        };
+        read(&text)
+            .map(Some)
+            .ok_or_else(|| Error::invalid(name, format!("`{name}` must be {expected}")))
+    }
+
+    /// The parameter as a whole number.
+    pub(super) fn number<T: std::str::FromStr>(&mut self, name: &str) -> Result<Option<T>> {
+        // `parse` alone would take a plus sign, which no other client of the list sends.
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        self.read(name, "a whole number in range", |text| {
+            text.parse().ok().filter(|_| digits(text))
+        })
+    }
+
+    /// The parameter as an instant.
+    pub(super) fn time(&mut self, name: &str) -> Result<Option<Timestamp>> {
+        self.read(
+            name,
+            "an RFC 3339 timestamp such as `2026-06-13T10:30:00Z`",
+            |text| text.parse().ok(),
+        )
+    }
+
+    /// The parameter as `true` or `false`.
+    pub(super) fn flag(&mut self, name: &str) -> Result<bool> {
+        let flag = self.read(name, "`true` or `false`", |text| text.parse().ok())?;
+        Ok(flag.unwrap_or(false))
+    }
+
+    /// Every parameter whose name begins with `prefix`, which is cut off.
+    pub(super) fn prefixed(&mut self, prefix: &str) -> BTreeMap<String, String> {
+        let names: Vec<String> = self
+            .0
+            .keys()
+            .filter(|name| name.starts_with(prefix))
+            .cloned()
+            .collect();
+        let mut found = BTreeMap::new();
+        for name in names {
+            if let (Some(rest), Some(value)) = (name.strip_prefix(prefix), self.0.remove(&name)) {
+                found.insert(rest.to_owned(), value);
+            }
+        }
+        found
+    }
+
+    /// Which page is wanted.
+    pub(super) fn page(&mut self) -> Result<PageRequest> {
+        Ok(PageRequest {
+            limit: self.number("limit")?,
+            cursor: self.text("cursor"),
+            offset: self.number("offset")?,
+            sort: self.text("sort"),
+        })
+    }
+
+    /// Refuses what nobody read.
+    pub(super) fn finish(self) -> Result<()> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) => {
+                let name = shown(name);
+                Err(Error::invalid(
+                    &name,
+                    format!("`{name}` is not a parameter of this request"),
+                ))
+            }
+        }
+    }
+}
+
+/// A path's parameters, percent-decoded, as text. The engine's types hold them to their form.
+pub(super) struct Segments<T>(pub(super) T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> for Segments<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(segments)) => Ok(Self(segments)),
+            Err(_) => Err(Error::invalid("path", "a part of the path cannot be read").into()),
+        }
+    }
+}
