@@ -99,10 +99,10 @@ impl FromRequestParts<Surface> for Caller {
             .0
             .limits
             .check(principal.key, principal.rate_limit)?;
-        let idempotency_key = match parts.headers.get("idempotency-key") {
-            None => None,
-            Some(value) => Some(value.to_str().unwrap_or_default().to_owned()),
-        };
+        let idempotency_key = parts
+            .headers
+            .get("idempotency-key")
+            .map(|value| value.to_str().unwrap_or_default().to_owned());
         Ok(Self {
             principal,
             origin,

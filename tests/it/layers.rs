@@ -1,0 +1,176 @@
+//! The import rule: a layer imports only what stands before it, and surfaces import neither each other nor
+//! the store and the cipher.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Each layer, and the layers that it may import.
+const RULES: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("clock", &["domain"]),
+    ("crypto", &["domain"]),
+    ("authz", &["domain"]),
+    ("store", &["domain"]),
+    ("tables", &["domain", "crypto", "store"]),
+    ("authn", &["domain", "crypto", "store", "tables"]),
+    ("audit", &["domain", "clock", "crypto", "store", "tables"]),
+    ("config", &["domain"]),
+    (
+        "engine",
+        &[
+            "domain", "clock", "crypto", "authz", "store", "tables", "authn", "audit",
+        ],
+    ),
+    ("http", &["domain", "authn", "audit", "engine"]),
+    ("cli", &["config"]),
+    ("schedule", &[]),
+    (
+        "app",
+        &[
+            "domain", "clock", "crypto", "store", "tables", "authn", "audit", "config", "engine",
+            "http", "cli", "schedule",
+        ],
+    ),
+];
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The layers that a file names behind `crate::`, in a `use` or in a path, in braces or not.
+fn imports(text: &str) -> BTreeSet<String> {
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let mut layers = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            let mut word = String::new();
+            let mut first = true;
+            for c in group.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => first = true,
+                    c if depth == 0 && first && (c.is_alphanumeric() || c == '_') => word.push(c),
+                    _ if depth == 0 && !word.is_empty() => {
+                        layers.insert(std::mem::take(&mut word));
+                        first = false;
+                    }
+                    _ => {}
+                }
+            }
+            if !word.is_empty() {
+                layers.insert(word);
+            }
+        } else {
+            layers.insert(
+                rest.chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect(),
+            );
+        }
+    }
+    layers
+}
+
+#[test]
+fn the_reader_of_imports_sees_every_form() {
+    let seen = imports(
+        "use crate::store::port;\nuse crate::{domain::{id, name}, http,\n  engine::Engine};\n// crate::cli\nfn f(x: crate::audit::A) {}",
+    );
+    assert_eq!(
+        seen.into_iter().collect::<Vec<_>>(),
+        ["audit", "domain", "engine", "http", "store"]
+    );
+}
+
+#[test]
+fn layers_import_only_what_stands_before_them() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let rules: BTreeMap<_, _> = RULES.iter().copied().collect();
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let mut wrong = Vec::new();
+    let mut layers_seen = BTreeSet::new();
+    for file in files {
+        let relative = file.strip_prefix(&src).unwrap();
+        let layer = relative
+            .iter()
+            .next()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .trim_end_matches(".rs")
+            .to_owned();
+        if matches!(layer.as_str(), "lib" | "main") {
+            continue;
+        }
+        let Some(allowed) = rules.get(layer.as_str()) else {
+            wrong.push(format!(
+                "{}: no rule for the layer `{layer}`",
+                relative.display()
+            ));
+            continue;
+        };
+        for import in imports(&fs::read_to_string(&file).unwrap()) {
+            if import != layer
+                && rules.contains_key(import.as_str())
+                && !allowed.contains(&import.as_str())
+            {
+                wrong.push(format!(
+                    "{}: `{layer}` imports `{import}`",
+                    relative.display()
+                ));
+            }
+        }
+        layers_seen.insert(layer);
+    }
+    assert_eq!(layers_seen.len(), rules.len(), "a rule without a layer");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// One file touches the cipher, and one the key derivation.
+#[test]
+fn ciphertext_is_made_in_one_place() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    for (needle, home) in [
+        ("aes_gcm", "crypto/aead.rs"),
+        ("hkdf::", "crypto/kdf.rs"),
+        ("sled::", "store/sled"),
+    ] {
+        for file in &files {
+            let relative = file
+                .strip_prefix(&src)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
+            let text = fs::read_to_string(file).unwrap();
+            let uses = text
+                .lines()
+                .any(|line| line.contains(needle) && !line.trim_start().starts_with("//"));
+            let ours = relative.starts_with(home)
+                || (needle == "sled::" && text.contains("store::sled::"));
+            let facade = needle == "sled::" && text.contains("store::{");
+            assert!(!uses || ours || facade, "{relative} uses `{needle}`");
+        }
+    }
+}

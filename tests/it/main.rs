@@ -1,0 +1,12 @@
+//! The integration tests: the real binary, over HTTP, on loopback, in a temporary folder.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
+mod layers;
+mod support;
