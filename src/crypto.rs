@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! root key (32 bytes)
-//!   └─ HKDF-SHA256(root, info = "leasehold/v1/<label>")          kdf::Label
+//!   └─ HKDF-SHA256(root, no salt, info = "leasehold/v1/<label>")  kdf::Label
 //!        ├─ kek-wrap ── AES-256-GCM ── KEK per workspace, numbered
-//!        │    ├─ record subkey = HKDF(KEK, info = "record" ‖ type ‖ id) ── AES-256-GCM ── record body
-//!        │    ├─ audit subkey  = HKDF(KEK, info = "audit" ‖ epoch)      ── AES-256-GCM ── audit record
-//!        │    └─ dek-wrap = HKDF(KEK, info = "dek-wrap" ‖ id) ── AES-256-GCM ── DEK per version
-//!        │                                                              └─ AES-256-GCM ── value
+//!        │    ├─ record subkey = Expand(KEK, "leasehold/v1/record" ‖ type ‖ version ‖ id) ── AES-256-GCM ── record
+//!        │    ├─ audit subkey  = Expand(KEK, "leasehold/v1/audit" ‖ epoch(8)) ── AES-256-GCM ── audit record
+//!        │    └─ wrapping key  = Expand(KEK, "leasehold/v1/dek-wrap" ‖ version ‖ id) ── AES-256-GCM ── DEK per version
+//!        │                                                                              └─ AES-256-GCM ── value
 //!        ├─ index, digest-pepper, fingerprint, idempotency ── HMAC-SHA256
 //!        └─ check ── AES-256-GCM ── proves at the start that this is the right root key
 //! AAD = format ‖ record type ‖ workspace ‖ version ‖ key number ‖ id, always
@@ -22,3 +22,6 @@ pub mod envelope;
 pub mod kdf;
 pub mod keyring;
 pub mod root;
+
+#[cfg(test)]
+pub(crate) mod tests;

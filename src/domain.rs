@@ -9,6 +9,8 @@ pub mod id;
 pub mod kind;
 pub mod lease;
 pub mod ledger;
+#[cfg(test)]
+mod model_tests;
 pub mod name;
 pub mod policy;
 pub mod principal;

@@ -106,3 +106,6 @@ fn read_id(value: &[u8]) -> Result<[u8; 16]> {
         .try_into()
         .map_err(|_| Error::internal("an index entry is malformed"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,3 +102,87 @@ pub(super) fn entries(block: &[u8]) -> Result<Vec<Entry<'_>>> {
     }
     Ok(entries)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::tests::vectors::{Vectors, hex, unhex};
+
+    const BLOCKS: Vectors = Vectors(include_str!("../../tests/vectors/blocks.txt"));
+
+    /// Builds a block of the first `count` records of the vectors.
+    fn built(count: usize) -> Vec<u8> {
+        let workspaces = [
+            WorkspaceId::from_bytes(BLOCKS.array("first.workspace")),
+            WorkspaceId::SYSTEM,
+        ];
+        let mut builder = Builder::new(64);
+        assert!(builder.is_empty());
+        let names = ["first", "second"].into_iter().zip(workspaces);
+        for (sequence, (name, workspace)) in (1..).zip(names).take(count) {
+            let record = BLOCKS.bytes(&format!("{name}.record"));
+            let sealed = BLOCKS.bytes(&format!("{name}.sealed"));
+            let digest = digest(sequence, &record);
+            assert_eq!(hex(&digest), BLOCKS.text(&format!("{name}.digest")));
+            let expected = builder.len_with(sealed.len());
+            builder.push(workspace, &digest, &sealed).unwrap();
+            assert!(!builder.is_empty());
+            assert_eq!(builder.0.len(), expected);
+        }
+        builder.finish()
+    }
+
+    #[test]
+    fn blocks_are_as_frozen() {
+        for (count, name) in [(0, "block_empty"), (1, "block_of_one"), (2, "block_of_two")] {
+            assert_eq!(hex(&built(count)), BLOCKS.text(name));
+            let block = BLOCKS.bytes(name);
+            let entries = entries(&block).unwrap();
+            assert_eq!(entries.len(), count);
+            for (entry, name) in entries.iter().zip(["first", "second"]) {
+                assert_eq!(hex(&entry.digest), BLOCKS.text(&format!("{name}.digest")));
+                assert_eq!(hex(entry.sealed), BLOCKS.text(&format!("{name}.sealed")));
+            }
+            let workspaces = entries.iter().map(|entry| hex(entry.workspace.as_bytes()));
+            let first = BLOCKS.text("first.workspace").to_owned();
+            assert!(workspaces.eq([first, "00".repeat(16)].into_iter().take(count)));
+        }
+    }
+
+    // INVARIANT (audit-tamper): the digest binds content and place.
+    #[test]
+    fn a_digest_is_of_one_record_at_one_place() {
+        let here = digest(1, b"record");
+        for other in [digest(2, b"record"), digest(1, b"recore"), digest(1, b"")] {
+            assert_ne!(here, other);
+        }
+    }
+
+    #[test]
+    fn damaged_blocks_are_refused() {
+        let refusal = |block: &[u8]| {
+            let error = entries(block).expect_err("it was read");
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            source.unwrap_or_default()
+        };
+        let mut tested = 0;
+        for (name, line) in BLOCKS.pairs() {
+            let Some(name) = name.strip_prefix("refused.") else {
+                continue;
+            };
+            let (why, block) = line.split_once(" | ").expect(line);
+            assert_eq!(
+                refusal(&unhex(block.trim_start_matches('-'))),
+                why,
+                "{name}"
+            );
+            tested += 1;
+        }
+        assert!(tested >= 12, "bad vectors are only ever added: {tested}");
+        let good = BLOCKS.bytes("block_of_two");
+        let ends = [1, BLOCKS.bytes("block_of_one").len()];
+        for len in (0..good.len()).filter(|len| !ends.contains(len)) {
+            refusal(&good[..len]);
+        }
+    }
+}

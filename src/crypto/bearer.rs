@@ -7,7 +7,7 @@
 //! base62 writes each 8 bytes as 11 digits and the last 4 as 6, so every string has one length and one
 //! spelling: `lh[hk]_[0-9A-Za-z]{72}` finds them all. The id leads to the record, so no index is kept; the
 //! secret has 256 bits of entropy; the checksum tells a typo from a wrong key without a look-up. The vault
-//! keeps `HMAC-SHA256(pepper, prefix ‖ id ‖ secret)` only.
+//! keeps the digest of (prefix, id, secret) under the pepper only.
 
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};

@@ -6,6 +6,9 @@
 //! wrapped KEK = format(1) ‖ nonce(12) ‖ wrapped KEK(32) ‖ tag(16)
 //! AAD        = format(1) ‖ record type(1) ‖ workspace(16) ‖ version(4, BE) ‖ key number(4, BE) ‖ id
 //! ```
+//!
+//! A wrapped KEK's AAD has its number as the version too and no id, a DEK's has the type `Dek`, an audit
+//! record's has its sequence number (8, BE) as the id.
 
 use crate::domain::id::WorkspaceId;
 

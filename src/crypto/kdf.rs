@@ -102,7 +102,7 @@ impl MacKey {
             .map_err(Error::internal)
     }
 
-    /// HMAC-SHA256 over the workspace, a purpose byte and the parts, each with its length in front.
+    /// HMAC-SHA256 over the workspace, a purpose byte and the parts, each with its length (8, BE) in front.
     pub(super) fn digest(&self, workspace: WorkspaceId, purpose: u8, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = self.0.clone();
         mac.update(workspace.as_bytes());

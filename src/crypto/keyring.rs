@@ -130,13 +130,15 @@ impl Keyring {
                 id: &[],
                 version: *number,
             };
-            let Some((&FORMAT, body)) = wrapped.split_first() else {
-                let format = wrapped.first().copied().unwrap_or(0);
+            let (format, body) = wrapped
+                .split_first()
+                .ok_or_else(|| Error::internal(OpenError::Truncated(RecordType::Kek)))?;
+            if *format != FORMAT {
                 return Err(Error::internal(OpenError::UnknownFormat(
-                    format,
+                    *format,
                     RecordType::Kek,
                 )));
-            };
+            }
             let plain = self
                 .kek_wrap
                 .open(&slot.aad(workspace, *number), body)

@@ -74,8 +74,8 @@ macro_rules! id {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 if deserializer.is_human_readable() {
-                    let text = <&str>::deserialize(deserializer)?;
-                    Self::parse(text).ok_or_else(|| de::Error::custom(concat!("not a `", $prefix, "…` id")))
+                    let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                    Self::parse(&text).ok_or_else(|| de::Error::custom(concat!("not a `", $prefix, "…` id")))
                 } else {
                     <[u8; 16]>::deserialize(deserializer).map(Self)
                 }
@@ -126,6 +126,15 @@ mod tests {
             LeaseId::parse("lse_{0000000-0000-0000-0000-00000000}"),
             None
         );
+    }
+
+    #[test]
+    fn an_id_is_read_from_json_however_that_holds_its_text() {
+        let id = KeyId::from_bytes([7; 16]);
+        let escaped = serde_json::to_string(&id).unwrap().replace('k', "\\u006b");
+        assert_eq!(serde_json::from_str::<KeyId>(&escaped).unwrap(), id);
+        let value = serde_json::to_value(id).unwrap();
+        assert_eq!(serde_json::from_value::<KeyId>(value).unwrap(), id);
     }
 
     #[test]

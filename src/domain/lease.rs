@@ -243,3 +243,6 @@ impl Lease {
         matches!(self.state, LeaseState::Active)
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

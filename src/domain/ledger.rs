@@ -245,7 +245,7 @@ impl Ledger {
         }
         if self.versions.len() >= MAX_OPEN_VERSIONS {
             return Err(Error::state(format!(
-                "{MAX_OPEN_VERSIONS} versions are still in use; release leases on the old ones, or rotate with `cut`"
+                "{MAX_OPEN_VERSIONS} versions are still in use; release the leases on old ones, or revoke those versions"
             ))
             .with("limit", MAX_OPEN_VERSIONS as u64));
         }
@@ -355,3 +355,6 @@ impl Default for Ledger {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,5 +8,6 @@
     clippy::print_stderr
 )]
 
+mod compile_fail;
 mod layers;
 mod support;

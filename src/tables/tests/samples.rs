@@ -1,0 +1,401 @@
+//! One sample of each stored record, in each of its states, under its name in `records.txt`.
+
+use std::{collections::BTreeMap, num::NonZeroU32};
+
+use super::frozen;
+use crate::{
+    crypto::root::ArgonParams,
+    domain::{
+        credential::{Author, Credential, Fingerprint, Version, VersionState},
+        egress::Egress,
+        event::{Actor, AuditRecord, Change, EventName, Object, Origin, Outcome},
+        id::{CredentialId, EventId, IdentityId, KeyId, LeaseId, WorkspaceId},
+        kind::CredentialType,
+        lease::{Ending, Holder, Lease, LeaseState, Requester},
+        ledger::{CredentialState, Ledger, OpenVersion, Stage},
+        name::{CredentialName, IdentityName, Metadata, PolicyName, WorkspaceName},
+        policy::{Delivery, LeasePolicy, OnRotate},
+        principal::{
+            ApiKey, Identity, IdentityState, IdentityType, KeyState, RateLimit, Reach, Workspace,
+        },
+        scope::{Role, Scope, ScopeSet},
+        time::{Span, Timestamp, Ttl},
+    },
+    tables::vault::{Header, Unseal},
+};
+
+/// Calls `frozen` for each sample, and `tested` with its name.
+pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
+    macro_rules! frozen {
+        ($($name:literal: $sample:expr,)*) => {
+            $(frozen($name, &$sample, |read, sample| read == sample); tested($name);)*
+        };
+    }
+    frozen! {
+        "policy_empty": LeasePolicy::default(),
+        "policy_full": policy(),
+        "credential_full": credential(),
+        "credential_small": small_credential(),
+        "version_current": version(VersionState::Current),
+        "version_rotated": version(VersionState::Rotated { at: at(10) }),
+        "version_retired": version(VersionState::Retired { rotated_at: at(10), at: at(20) }),
+        "version_revoked": version(VersionState::Revoked { rotated_at: None, at: at(30) }),
+        "version_rotated_and_revoked":
+            version(VersionState::Revoked { rotated_at: Some(at(10)), at: at(30) }),
+        "ledger_new": Ledger::new(),
+        "ledger_busy": ledger(),
+        "ledger_revoked":
+            Ledger { state: CredentialState::Revoked, newest: 4, versions: vec![], ..Ledger::new() },
+        "lease_active": lease(LeaseState::Active),
+        "lease_active_small": small_lease(LeaseState::Active),
+        "lease_expired": small_lease(closed(900_001, Ending::Expired)),
+        "lease_released": small_lease(closed(6, Ending::Released { by: author(2, "ci-bot") })),
+        "lease_revoked": small_lease(closed(6, Ending::Revoked {
+            by: Some(author(2, "ci-bot")),
+            reason: text("leaked"),
+        })),
+        "lease_revoked_by_the_vault":
+            small_lease(closed(6, Ending::Revoked { by: None, reason: None })),
+        "workspace": Workspace {
+            id: WorkspaceId::from_bytes([8; 16]),
+            name: WorkspaceName::parse("default", "").unwrap(),
+            created_at: at(0),
+        },
+        "identity_active": identity(2, "ci-bot", IdentityType::Agent, Role::Agent),
+        "identity_suspended": Identity {
+            state: IdentityState::Suspended,
+            ..identity(3, "ada", IdentityType::Human, Role::Owner)
+        },
+        "header_key_file":
+            Header { created_at: at(0), unseal: Unseal::KeyFile, check: vec![1, 2, 3] },
+        "header_passphrase": Header {
+            created_at: at(0),
+            unseal: Unseal::Passphrase(argon()),
+            check: vec![],
+        },
+        "clock": at(0),
+        "audit_full": audit(),
+        "audit_small": small_audit(EventName::LeaseExpired, "reaper"),
+        "audit_ipv6": AuditRecord {
+            outcome: Outcome::Refused { code: "UNAUTHORIZED".to_owned() },
+            origin: Some(Origin {
+                source_ip: Some("2001:db8::1".parse().unwrap()),
+                ..Origin::default()
+            }),
+            ..small_audit(EventName::KeyRefused, "http")
+        },
+    }
+    // An API key has no equality, since its digest is compared in constant time alone.
+    let same = |read: &ApiKey, sample: &ApiKey| {
+        read.digest == sample.digest
+            && (read.id, read.home, read.identity) == (sample.id, sample.home, sample.identity)
+            && (&read.name, read.scopes, read.role) == (&sample.name, sample.scopes, sample.role)
+            && (read.reach, read.state, read.rate_limit)
+                == (sample.reach, sample.state, sample.rate_limit)
+            && (read.created_at, read.expires_at) == (sample.created_at, sample.expires_at)
+    };
+    let samples = [
+        ("api_key", api_key()),
+        ("api_key_small", small_api_key()),
+        (
+            "api_key_default_limit",
+            ApiKey {
+                rate_limit: RateLimit::Default,
+                ..small_api_key()
+            },
+        ),
+    ];
+    for (name, sample) in samples {
+        frozen(name, &sample, same);
+        tested(name);
+    }
+}
+
+/// So many milliseconds after the day of the samples.
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(1_760_000_000_000 + millis)
+}
+
+fn text(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+fn ttl(millis: u64) -> Ttl {
+    Ttl::from_span(Span::from_millis(millis)).unwrap()
+}
+
+fn identity_name(name: &str) -> IdentityName {
+    IdentityName::parse(name, "").unwrap()
+}
+
+fn author(identity: u8, name: &str) -> Author {
+    Author {
+        identity: IdentityId::from_bytes([identity; 16]),
+        name: identity_name(name),
+    }
+}
+
+fn policy() -> LeasePolicy {
+    LeasePolicy {
+        extends: Some(PolicyName::parse("production", "").unwrap()),
+        default_lease_ttl: Some(ttl(900_000)),
+        max_lease_ttl: Some(ttl(3_600_000)),
+        max_leases: Some(25),
+        delivery: Some(vec![Delivery::Broker, Delivery::Reveal]),
+        renewable: Some(false),
+        require_purpose: Some(true),
+        require_approval: Some(false),
+        max_uses: Some(3),
+        on_rotate: Some(OnRotate::Follow),
+        egress: Some(Egress {
+            hosts: vec!["api.stripe.com".to_owned(), "*.stripe.com:8443".to_owned()],
+            methods: vec!["GET".to_owned(), "POST".to_owned()],
+            paths: vec!["/v1/*".to_owned()],
+        }),
+    }
+}
+
+fn credential() -> Credential {
+    Credential {
+        id: CredentialId::from_bytes([1; 16]),
+        name: CredentialName::parse("stripe-key", "").unwrap(),
+        kind: CredentialType::ApiKey,
+        description: text("payments"),
+        metadata: Metadata::new(pairs(&[("env", "production"), ("rotate_every", "90d")])).unwrap(),
+        facts: pairs(&[("prefix", "sk_live")]),
+        fingerprint: Fingerprint([0xab; 16]),
+        policy: policy(),
+        created_at: at(0),
+        created_by: author(2, "ci-bot"),
+        updated_at: at(2),
+        last_rotated_at: Some(at(1)),
+    }
+}
+
+fn small_credential() -> Credential {
+    Credential {
+        name: CredentialName::parse("c", "").unwrap(),
+        kind: CredentialType::GenericSecret,
+        description: None,
+        metadata: Metadata::default(),
+        facts: BTreeMap::new(),
+        fingerprint: Fingerprint([0; 16]),
+        policy: LeasePolicy::default(),
+        created_at: Timestamp::from_millis(0),
+        updated_at: Timestamp::from_millis(0),
+        last_rotated_at: None,
+        ..credential()
+    }
+}
+
+fn version(state: VersionState) -> Version {
+    Version {
+        number: 300,
+        revealed: state != VersionState::Current,
+        state,
+        created_at: at(0),
+        created_by: author(2, "ci-bot"),
+        metadata: Metadata::new(pairs(&[("env", "production")])).unwrap(),
+        facts: BTreeMap::new(),
+        fingerprint: Fingerprint([0xcd; 16]),
+    }
+}
+
+fn ledger() -> Ledger {
+    let open = |number, stage, reveal, broker, revealed| OpenVersion {
+        number,
+        stage,
+        reveal,
+        broker,
+        revealed,
+    };
+    Ledger {
+        state: CredentialState::Disabled,
+        newest: 300,
+        floor: 299,
+        active: 1011,
+        last_leased_at: Some(at(0)),
+        versions: vec![
+            open(7, Stage::Rotated, 1, 0, true),
+            open(298, Stage::Cut, 2, 3, true),
+            open(299, Stage::Revoked, 0, 5, false),
+            open(300, Stage::Current, 0, 1000, false),
+        ],
+    }
+}
+
+fn closed(after: u64, ending: Ending) -> LeaseState {
+    LeaseState::Closed {
+        at: at(after),
+        ending,
+    }
+}
+
+fn lease(state: LeaseState) -> Lease {
+    Lease {
+        id: LeaseId::from_bytes([0x1e; 16]),
+        handle: [0xee; 32],
+        credential: CredentialId::from_bytes([1; 16]),
+        credential_name: CredentialName::parse("stripe-key", "").unwrap(),
+        version: 3,
+        delivery: Delivery::Reveal,
+        holder: Holder {
+            identity: IdentityId::from_bytes([2; 16]),
+            kind: IdentityType::Agent,
+            name: identity_name("ci-bot"),
+            session: text("session-1"),
+        },
+        requested_by: Requester {
+            by: author(5, "admin"),
+            kind: IdentityType::Human,
+            key: KeyId::from_bytes([6; 16]),
+        },
+        purpose: text("nightly run"),
+        ttl: ttl(900_000),
+        ttl_capped: true,
+        issued_at: at(0),
+        expires_at: at(900_000),
+        max_expires_at: at(3_600_000),
+        renewable: true,
+        renewals: 2,
+        max_uses: Some(3),
+        uses: 1,
+        last_used_at: Some(at(5)),
+        state,
+    }
+}
+
+fn small_lease(state: LeaseState) -> Lease {
+    let lease = lease(state);
+    Lease {
+        delivery: Delivery::Broker,
+        holder: Holder {
+            session: None,
+            ..lease.holder
+        },
+        purpose: None,
+        ttl_capped: false,
+        max_uses: None,
+        uses: 0,
+        last_used_at: None,
+        ..lease
+    }
+}
+
+fn identity(id: u8, name: &str, kind: IdentityType, role: Role) -> Identity {
+    Identity {
+        id: IdentityId::from_bytes([id; 16]),
+        name: identity_name(name),
+        kind,
+        role,
+        state: IdentityState::Active,
+        created_at: at(0),
+    }
+}
+
+fn api_key() -> ApiKey {
+    ApiKey {
+        id: KeyId::from_bytes([6; 16]),
+        digest: [0xdd; 32],
+        name: "CI key".to_owned(),
+        home: WorkspaceId::from_bytes([8; 16]),
+        identity: IdentityId::from_bytes([2; 16]),
+        scopes: ScopeSet::of(&[Scope::LeaseCreate, Scope::LeaseRenew, Scope::HandleRedeem]),
+        role: Some(Role::Agent),
+        reach: Reach::Workspace(WorkspaceId::from_bytes([8; 16])),
+        state: KeyState::Active,
+        rate_limit: RateLimit::PerMinute(NonZeroU32::new(600).unwrap()),
+        created_at: at(0),
+        expires_at: Some(at(86_400_000)),
+    }
+}
+
+fn small_api_key() -> ApiKey {
+    ApiKey {
+        name: String::new(),
+        home: WorkspaceId::SYSTEM,
+        scopes: ScopeSet::EMPTY,
+        role: None,
+        reach: Reach::Organisation,
+        state: KeyState::Paused,
+        rate_limit: RateLimit::Unlimited,
+        expires_at: None,
+        ..api_key()
+    }
+}
+
+fn argon() -> ArgonParams {
+    ArgonParams {
+        memory_kib: 65_536,
+        passes: 3,
+        lanes: 4,
+        salt: [0x5a; 16],
+    }
+}
+
+fn audit() -> AuditRecord {
+    let change = |field: &str, before, after| Change {
+        field: field.to_owned(),
+        before,
+        after,
+    };
+    AuditRecord {
+        id: EventId::from_bytes([0x0e; 16]),
+        time: at(0),
+        workspace: WorkspaceId::from_bytes([8; 16]),
+        event: EventName::LeaseIssued,
+        actor: Actor::Identity {
+            identity: IdentityId::from_bytes([5; 16]),
+            name: identity_name("admin"),
+            kind: IdentityType::Human,
+            key: KeyId::from_bytes([6; 16]),
+        },
+        object: Object {
+            credential: Some(CredentialId::from_bytes([1; 16])),
+            credential_name: Some(CredentialName::parse("stripe-key", "").unwrap()),
+            version: Some(3),
+            lease: Some(LeaseId::from_bytes([0x1e; 16])),
+            holder: Some(IdentityId::from_bytes([2; 16])),
+            holder_name: Some(identity_name("ci-bot")),
+            session: text("session-1"),
+            name: text("anything"),
+        },
+        outcome: Outcome::Refused {
+            code: "LEASE_LIMIT_REACHED".to_owned(),
+        },
+        policy: text("role:admin"),
+        origin: Some(Origin {
+            request_id: "req_1".to_owned(),
+            source_ip: Some("192.0.2.1".parse().unwrap()),
+            user_agent: text("curl/8"),
+        }),
+        purpose: text("nightly run"),
+        reason: text("because"),
+        changes: vec![
+            change("max_leases", text("1"), text("2")),
+            change("description", None, None),
+        ],
+    }
+}
+
+fn small_audit(event: EventName, part: &str) -> AuditRecord {
+    AuditRecord {
+        id: EventId::from_bytes([0x0e; 16]),
+        time: at(0),
+        workspace: WorkspaceId::SYSTEM,
+        event,
+        actor: Actor::vault(part),
+        object: Object::default(),
+        outcome: Outcome::Success,
+        policy: None,
+        origin: None,
+        purpose: None,
+        reason: None,
+        changes: vec![],
+    }
+}
