@@ -3,7 +3,13 @@
 //! A state that is particular to a key (expired, paused, its identity suspended) is told only once the key
 //! itself is proven: guessing teaches nothing.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use crate::{
     crypto::{
@@ -12,9 +18,9 @@ use crate::{
     },
     domain::{
         error::{Code, Error, Result},
-        id::WorkspaceId,
+        id::{KeyId, WorkspaceId},
         name::WorkspaceName,
-        principal::{ApiKey, IdentityState, KeyState, Principal, Reach},
+        principal::{ApiKey, Identity, IdentityState, KeyState, Principal, Reach, Workspace},
         time::Timestamp,
     },
     store::port::Store,
@@ -27,8 +33,8 @@ pub const DEFAULT_WORKSPACE: &str = "default";
 /// Why a caller was turned away, and who it had proven to be by then.
 pub struct Refusal {
     pub error: Error,
-    /// The key that was proven, where one was.
-    pub proven: Option<Box<ApiKey>>,
+    /// The key that was proven, where one was, and its home workspace.
+    pub proven: Option<(KeyId, WorkspaceId)>,
 }
 
 impl From<Error> for Refusal {
@@ -40,20 +46,57 @@ impl From<Error> for Refusal {
     }
 }
 
+/// The most keys that are remembered between requests; all are forgotten when there are more.
+const MAX_KNOWN: usize = 10_000;
+
+/// Counts the changes to workspaces, identities and keys. It moves after a change is durable and before it is
+/// acknowledged, so that whatever was read before counts for nothing from then on.
+#[derive(Clone, Default)]
+pub struct Generation(Arc<AtomicU64>);
+
+impl Generation {
+    /// A change was made.
+    pub fn advance(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A key with what its use needs, as read at a generation.
+struct Known {
+    generation: u64,
+    key: ApiKey,
+    identity: Option<Identity>,
+    /// The workspace that is meant where nobody names one.
+    workspace: Option<Workspace>,
+}
+
 /// Proves callers.
 pub struct Authenticator {
     store: Arc<dyn Store>,
     keyring: Arc<Keyring>,
     system: Tables,
+    generation: Generation,
+    known: RwLock<HashMap<KeyId, Arc<Known>>>,
 }
 
 impl Authenticator {
-    pub fn new(store: Arc<dyn Store>, keyring: Arc<Keyring>) -> Result<Self> {
+    /// An authenticator over a store, told of changes by `generation`.
+    pub fn new(
+        store: Arc<dyn Store>,
+        keyring: Arc<Keyring>,
+        generation: Generation,
+    ) -> Result<Self> {
         let system = Tables::of(&keyring, WorkspaceId::SYSTEM)?;
         Ok(Self {
             store,
             keyring,
             system,
+            generation,
+            known: RwLock::default(),
         })
     }
 
@@ -69,31 +112,72 @@ impl Authenticator {
             .ok_or_else(|| unauthorized("an API key is required: `Authorization: Bearer lhk_…`"))?;
         let unknown = || unauthorized("the API key is not valid");
         let presented = Presented::parse(Bearer::ApiKey, presented).ok_or_else(unknown)?;
-        let read = &mut &*self.store;
-        let key = self
-            .system
-            .api_key(read, presented.key())
-            .await?
-            .ok_or_else(unknown)?;
-        if !Digest::from_stored(key.digest).proves(&self.keyring, &presented) {
+        let known = self.known(presented.key()).await?.ok_or_else(unknown)?;
+        // Remembered or not, a key is proven anew by every request.
+        if !Digest::from_stored(known.key.digest).proves(&self.keyring, &presented) {
             return Err(unknown().into());
         }
-        match self.admit(&key, workspace, now).await {
-            Ok(principal) => Ok(principal),
-            Err(error) => Err(Refusal {
+        self.admit(&known, workspace, now)
+            .await
+            .map_err(|error| Refusal {
                 error,
-                proven: Some(Box::new(key)),
-            }),
+                proven: Some((known.key.id, known.key.home)),
+            })
+    }
+
+    /// The key of that id with its identity and workspace, remembered while nothing changes.
+    async fn known(&self, id: KeyId) -> Result<Option<Arc<Known>>> {
+        // Read first: what changes after this makes the entry stale, whenever it is inserted.
+        let generation = self.generation.now();
+        let remembered = self
+            .known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned();
+        if let Some(known) = remembered.filter(|known| known.generation == generation) {
+            return Ok(Some(known));
         }
+        let read = &mut &*self.store;
+        let Some(key) = self.system.api_key(read, id).await? else {
+            return Ok(None);
+        };
+        let identity = Tables::of(&self.keyring, key.home)?
+            .identity(read, key.identity)
+            .await?;
+        let workspace = match key.reach {
+            Reach::Workspace(own) => Some(own),
+            Reach::Organisation => {
+                let name = WorkspaceName::parse(DEFAULT_WORKSPACE, "workspace")?;
+                self.system.workspace_id(read, &name).await?
+            }
+        };
+        let workspace = match workspace {
+            Some(workspace) => self.system.workspace(read, workspace).await?,
+            None => None,
+        };
+        let known = Arc::new(Known {
+            generation,
+            key,
+            identity,
+            workspace,
+        });
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_KNOWN {
+            all.clear();
+        }
+        all.insert(id, known.clone());
+        Ok(Some(known))
     }
 
     /// What a proven key may do now.
     async fn admit(
         &self,
-        key: &ApiKey,
+        known: &Known,
         workspace: Option<&str>,
         now: Timestamp,
     ) -> Result<Principal> {
+        let key = &known.key;
         if key.state == KeyState::Paused {
             return Err(Error::new(Code::KeyPaused, "the API key is paused"));
         }
@@ -101,25 +185,29 @@ impl Authenticator {
             return Err(Error::new(Code::KeyExpired, "the API key has expired")
                 .with("expired_at", expired_at.to_string()));
         }
-        let read = &mut &*self.store;
-        let home = Tables::of(&self.keyring, key.home)?;
-        let identity = home.identity(read, key.identity).await?;
-        let identity =
-            identity.ok_or_else(|| unauthorized("the API key's identity no longer exists"))?;
+        let gone = || unauthorized("the API key's identity no longer exists");
+        let identity = known.identity.as_ref().ok_or_else(gone)?;
         if identity.state == IdentityState::Suspended {
             return Err(Error::new(
                 Code::IdentitySuspended,
                 "the API key's identity is suspended",
             ));
         }
-        let chosen = self.workspace(key.reach, workspace).await?;
-        let found = self.system.workspace(read, chosen).await?;
-        let workspace_name = found.ok_or_else(|| Error::not_found("workspace"))?.name;
+        let own = || {
+            known
+                .workspace
+                .clone()
+                .ok_or_else(|| Error::not_found("workspace"))
+        };
+        let chosen = match workspace {
+            None => own()?,
+            Some(name) => self.named_workspace(key.reach, name).await?,
+        };
         Ok(Principal {
-            workspace: chosen,
-            workspace_name,
+            workspace: chosen.id,
+            workspace_name: chosen.name,
             identity: identity.id,
-            name: identity.name,
+            name: identity.name.clone(),
             kind: identity.kind,
             key: key.id,
             key_name: key.name.clone(),
@@ -129,31 +217,20 @@ impl Authenticator {
         })
     }
 
-    /// The workspace that is meant. INVARIANT (isolation): one that exists and one that does not look alike to
-    /// a key that reaches neither.
-    async fn workspace(&self, reach: Reach, asked: Option<&str>) -> Result<WorkspaceId> {
+    /// The workspace of that name. INVARIANT (isolation): one that exists and one that does not look alike to a
+    /// key that reaches neither.
+    async fn named_workspace(&self, reach: Reach, name: &str) -> Result<Workspace> {
         let read = &mut &*self.store;
         let unknown = || Error::not_found("workspace");
-        let named = match asked {
-            Some(name) => {
-                let name = WorkspaceName::parse(name, "X-Workspace")?;
-                Some(self.system.workspace_id(read, &name).await?)
-            }
-            None => None,
-        };
-        match (reach, named) {
-            (Reach::Workspace(own), None) => Ok(own),
-            (Reach::Workspace(own), Some(named)) => {
-                named.filter(|named| *named == own).ok_or_else(unknown)
-            }
-            (Reach::Organisation, Some(named)) => named.ok_or_else(unknown),
-            (Reach::Organisation, None) => {
-                let name = WorkspaceName::parse(DEFAULT_WORKSPACE, "workspace")?;
-                self.system
-                    .workspace_id(read, &name)
-                    .await?
-                    .ok_or_else(unknown)
-            }
+        let name = WorkspaceName::parse(name, "X-Workspace")?;
+        let id = self
+            .system
+            .workspace_id(read, &name)
+            .await?
+            .ok_or_else(unknown)?;
+        match reach {
+            Reach::Workspace(own) if own != id => Err(unknown()),
+            _ => self.system.workspace(read, id).await?.ok_or_else(unknown),
         }
     }
 }

@@ -12,6 +12,7 @@ mod lease;
 mod page;
 mod schedule;
 mod start;
+mod terms;
 mod unit;
 mod update;
 mod views;
@@ -29,19 +30,20 @@ pub use self::{
     update::{StateChange, UpdateCredential},
     views::{CredentialView, LeaseView, VersionView},
 };
-use self::{schedule::Schedule, unit::Unit};
+use self::{schedule::Schedule, terms::TermsCache, unit::Unit};
 use crate::{
     audit::{
         log,
         query::{AuditFilter, AuditPage, Reader, Window},
     },
+    authn::{Authenticator, Generation},
     authz::{self, Action, Denial, Permit, Resource},
     clock::Clock,
     crypto::keyring::Keyring,
     domain::{
         error::{Code, Error, Result},
         event::{Actor, AuditRecord, Change, EventName, Object, Origin, Outcome},
-        id::{EventId, WorkspaceId},
+        id::{EventId, KeyId, WorkspaceId},
         policy::NamedPolicies,
         principal::Principal,
         time::Timestamp,
@@ -57,6 +59,8 @@ pub struct Engine {
     clock: Arc<Clock>,
     policies: NamedPolicies,
     schedule: Schedule,
+    terms: TermsCache,
+    generation: Generation,
 }
 
 /// One request: who asks, from where, and whether it may be a retry.
@@ -101,6 +105,8 @@ impl Engine {
             clock,
             policies,
             schedule: Schedule::default(),
+            terms: TermsCache::default(),
+            generation: Generation::default(),
         }
     }
 
@@ -114,14 +120,19 @@ impl Engine {
         self.store.health()
     }
 
-    /// The store, for the authenticator beside this engine.
-    pub(crate) fn store(&self) -> Arc<dyn Store> {
-        self.store.clone()
+    /// The authenticator over this engine's store and keys.
+    pub fn authenticator(&self) -> Result<Authenticator> {
+        Authenticator::new(
+            self.store.clone(),
+            self.keyring.clone(),
+            self.generation.clone(),
+        )
     }
 
-    /// The keys, for the authenticator beside this engine.
-    pub(crate) fn keyring(&self) -> Arc<Keyring> {
-        self.keyring.clone()
+    /// A fresh id for a request.
+    pub fn request_id(&self) -> Result<String> {
+        let id = EventId::new(self.now(), &self.keyring.entropy().bytes()?).to_string();
+        Ok(id.replacen(EventId::PREFIX, "req_", 1))
     }
 
     fn tables(&self, workspace: WorkspaceId) -> Result<Tables> {
@@ -245,30 +256,25 @@ impl Engine {
     /// Records that a proven key was turned away.
     pub async fn record_key_refusal(
         &self,
-        key: &crate::domain::principal::ApiKey,
+        (key, home): (KeyId, WorkspaceId),
         origin: Origin,
         error: &Error,
     ) -> Result<()> {
         let object = Object {
-            name: Some(key.id.to_string()),
+            name: Some(key.to_string()),
             ..Object::default()
         };
         let note = Note {
             reason: Some(error.message().to_owned()),
             ..Note::new(EventName::KeyRefused, object)
         };
-        let actor = Actor::Vault {
-            part: "authentication".to_owned(),
-        };
-        let mut record = self.record(key.home, actor, Some(origin), None, self.now(), note)?;
+        let actor = Actor::vault("authentication");
+        let mut record = self.record(home, actor, Some(origin), None, self.now(), note)?;
         record.outcome = Outcome::Refused {
             code: error.code().as_str().to_owned(),
         };
-        self.store
-            .begin(&[])
-            .await?
-            .commit(vec![log::entry(&record)?])
-            .await
+        let txn = self.store.begin(&[]).await?;
+        txn.commit(vec![log::entry(&record)?]).await
     }
 
     /// A page of the workspace's history. The reading itself becomes part of it.

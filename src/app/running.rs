@@ -12,7 +12,6 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::process::{Failure, told_to_stop};
 use crate::{
-    authn::Authenticator,
     clock::SystemTime,
     config::{Config, policies},
     crypto::{entropy::OsEntropy, root::RootKey},
@@ -207,11 +206,4 @@ fn tasks(engine: &Arc<Engine>, surface: &Surface, metrics: PrometheusHandle) -> 
             }
         }),
     ]
-}
-
-impl Engine {
-    /// The authenticator over this engine's store and keys.
-    pub(super) fn authenticator(&self) -> crate::domain::error::Result<Authenticator> {
-        Authenticator::new(self.store(), self.keyring())
-    }
 }

@@ -154,7 +154,7 @@ impl Unit<'_> {
             self.tables.erase_value(&mut *self.txn, id, number);
         }
         self.tables.delete_ledger(&mut *self.txn, id);
-        self.tables.delete_credential(&mut *self.txn, id);
+        self.delete_credential(id);
         self.tables
             .delete_credential_name(&mut *self.txn, &credential.name);
         self.record(Note::new(EventName::CredentialDeleted, object(credential)))

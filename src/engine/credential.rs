@@ -152,7 +152,7 @@ impl Engine {
         };
         let ledger = Ledger::new();
         unit.put_new_version(&credential, ledger.newest, sealed, call)?;
-        tables.put_credential(&mut *unit.txn, &credential)?;
+        unit.put_credential(&credential)?;
         tables.put_credential_name(&mut *unit.txn, &credential.name, id)?;
         tables.put_ledger(&mut *unit.txn, id, &ledger)?;
         let changes = vec![fingerprint_change(None, &credential)];
@@ -431,7 +431,7 @@ impl Unit<'_> {
         let rotation = ledger.rotate(mode)?;
         let sealed = tables.seal_value(id, rotation.new, &command.new_value)?;
         self.put_new_version(&credential, rotation.new, sealed, call)?;
-        tables.put_credential(&mut *self.txn, &credential)?;
+        self.put_credential(&credential)?;
         let missing = || Error::internal("the newest version has no record");
         let mut old = tables
             .version(&mut self.txn, id, rotation.old)

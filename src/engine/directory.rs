@@ -79,6 +79,7 @@ impl Engine {
         )?;
         unit.record(Note::new(EventName::WorkspaceCreated, named(name.as_str())))?;
         unit.commit().await?;
+        self.generation.advance();
         Ok(id)
     }
 
@@ -128,6 +129,7 @@ impl Engine {
         tables.put_identity(&mut *unit.txn, &identity)?;
         unit.record(Note::new(EventName::IdentityCreated, object))?;
         unit.commit().await?;
+        self.generation.advance();
         Ok(id)
     }
 
@@ -159,6 +161,7 @@ impl Engine {
             .put_api_key(&mut *unit.txn, &api_key)?;
         unit.record(Note::new(EventName::KeyCreated, object))?;
         unit.commit().await?;
+        self.generation.advance();
         Ok(minted.text)
     }
 }

@@ -601,13 +601,10 @@ impl Unit<'_> {
         command: IssueLease,
     ) -> Result<Granted> {
         let tables = self.tables.clone();
-        let credential = tables
-            .credential(&mut self.txn, credential_id)
-            .await?
-            .ok_or_else(no_credential)?;
+        let resolved = self.resolved(credential_id).await?;
+        let (credential, terms) = (&resolved.credential, &resolved.terms);
         let mut ledger = tables.ledger(&mut self.txn, credential_id).await?;
-        let terms = self.engine.policies.resolve(&credential.policy)?;
-        let delivery = check_request(&command, &terms)?;
+        let delivery = check_request(&command, terms)?;
         if ledger.active >= terms.max_leases {
             self.close_due(credential_id, &mut ledger, DUE_AT_GRANT)
                 .await?;
@@ -633,7 +630,7 @@ impl Unit<'_> {
             id,
             handle: minted.digest.to_stored(),
             credential: credential_id,
-            credential_name: credential.name,
+            credential_name: credential.name.clone(),
             version,
             delivery,
             holder,
@@ -646,7 +643,7 @@ impl Unit<'_> {
             requested_ttl: command.ttl,
             reveal: command.reveal,
         };
-        let lease = Lease::issue(grant, &terms, self.now);
+        let lease = Lease::issue(grant, terms, self.now);
         tables.put_lease(&mut *self.txn, &lease)?;
         tables.put_open(&mut *self.txn, &lease)?;
         tables.put_ledger(&mut *self.txn, credential_id, &ledger)?;
@@ -670,7 +667,7 @@ impl Unit<'_> {
         }
         Ok(Granted {
             lease,
-            metadata: credential.metadata,
+            metadata: credential.metadata.clone(),
             handle: minted.text,
         })
     }
@@ -720,17 +717,13 @@ impl Unit<'_> {
     async fn renew(&mut self, lease: &mut Lease, ttl: Option<Ttl>) -> Result<(u32, Metadata)> {
         let tables = self.tables.clone();
         lease.check_open(self.now)?;
-        let credential = tables
-            .credential(&mut self.txn, lease.credential)
-            .await?
-            .ok_or_else(no_credential)?;
+        let resolved = self.resolved(lease.credential).await?;
         let ledger = tables.ledger(&mut self.txn, lease.credential).await?;
         let version = ledger.pinned(lease.version, lease.delivery);
         ledger.check_use(version)?;
-        let terms = self.engine.policies.resolve(&credential.policy)?;
         let before = lease.clone();
         let mut renewed = before.clone();
-        renewed.renew(ttl, &terms, self.now)?;
+        renewed.renew(ttl, &resolved.terms, self.now)?;
         tables.delete_open(&mut *self.txn, &before);
         tables.put_open(&mut *self.txn, &renewed)?;
         tables.put_lease(&mut *self.txn, &renewed)?;

@@ -297,7 +297,7 @@ impl Unit<'_> {
             ));
         }
         after.updated_at = self.now;
-        tables.put_credential(&mut *self.txn, &after)?;
+        self.put_credential(&after)?;
         self.record(Note {
             changes,
             ..Note::new(EventName::CredentialUpdated, object(&after))

@@ -86,7 +86,7 @@ impl FromRequestParts<Surface> for Caller {
             Err(refusal) => {
                 metrics::counter!("leasehold_authentication_failures_total", "code" => refusal.error.code().as_str())
                     .increment(1);
-                if let Some(key) = &refusal.proven {
+                if let Some(key) = refusal.proven {
                     surface
                         .engine()
                         .record_key_refusal(key, origin, &refusal.error)

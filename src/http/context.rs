@@ -2,7 +2,8 @@
 //! and headers that keep answers out of caches.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    collections::HashMap,
     net::SocketAddr,
     panic::AssertUnwindSafe,
     time::{Duration, Instant},
@@ -10,11 +11,12 @@ use std::{
 
 use axum::{
     extract::{ConnectInfo, MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
+use metrics::{Counter, Histogram};
 
 use super::{
     Surface,
@@ -60,8 +62,8 @@ fn given_id(headers: &HeaderMap) -> Option<String> {
 /// The outermost layer.
 pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
-    let id =
-        given_id(request.headers()).unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
+    let id = given_id(request.headers())
+        .unwrap_or_else(|| surface.engine().request_id().unwrap_or_default());
     let method = request.method().clone();
     // The route and never the path: a path may hold what somebody put there by mistake.
     let route = request
@@ -100,7 +102,7 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
         HeaderValue::from_static("nosniff"),
     );
     let took = begun.elapsed();
-    record(method.as_str(), &route, status.as_u16(), took);
+    record(&method, &route, status.as_u16(), took);
     tracing::debug!(
         request_id = id,
         method = method.as_str(),
@@ -129,14 +131,59 @@ fn too_slow(timeout: Duration) -> Response {
     ApiError(Error::new(Code::StorageUnavailable, message)).into_response()
 }
 
-fn record(method: &str, route: &str, status: u16, took: Duration) {
+/// The metrics of one route, method and status. A registry look-up hashes every label; these few are kept.
+struct Meters {
+    method: &'static str,
+    status: u16,
+    seconds: Histogram,
+    requests: Counter,
+}
+
+thread_local! {
+    static METERS: RefCell<HashMap<String, Vec<Meters>>> = RefCell::default();
+}
+
+fn record(method: &Method, route: &str, status: u16, took: Duration) {
     // Routes and statuses are few; methods are whatever a caller sends, so unknown ones are folded.
-    let method = match method {
-        "GET" | "POST" | "PATCH" | "PUT" | "DELETE" | "HEAD" | "OPTIONS" => method.to_owned(),
-        _ => "other".to_owned(),
-    };
-    let labels = [("method", method), ("route", route.to_owned())];
-    metrics::histogram!("leasehold_http_request_seconds", &labels).record(took.as_secs_f64());
-    metrics::counter!("leasehold_http_requests_total", "route" => route.to_owned(), "status" => status.to_string())
-        .increment(1);
+    let known = ["GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"];
+    let method = known
+        .into_iter()
+        .find(|known| method.as_str() == *known)
+        .unwrap_or("other");
+    METERS.with_borrow_mut(|meters| {
+        if !meters.contains_key(route) {
+            meters.insert(route.to_owned(), Vec::new());
+        }
+        let Some(of_route) = meters.get_mut(route) else {
+            return;
+        };
+        let found = of_route
+            .iter()
+            .position(|meter| meter.method == method && meter.status == status);
+        let at = found.unwrap_or_else(|| {
+            of_route.push(Meters::new(method, route, status));
+            of_route.len() - 1
+        });
+        if let Some(meter) = of_route.get(at) {
+            meter.seconds.record(took.as_secs_f64());
+            meter.requests.increment(1);
+        }
+    });
+}
+
+impl Meters {
+    fn new(method: &'static str, route: &str, status: u16) -> Self {
+        let route = route.to_owned();
+        Self {
+            method,
+            status,
+            seconds: metrics::histogram!(
+                "leasehold_http_request_seconds", "method" => method, "route" => route.clone()
+            ),
+            requests: metrics::counter!(
+                "leasehold_http_requests_total",
+                "method" => method, "route" => route, "status" => status.to_string()
+            ),
+        }
+    }
 }

@@ -46,6 +46,7 @@ struct Queued {
 }
 
 /// The group could not be made durable.
+#[derive(Clone, Copy)]
 struct Failed;
 
 struct Shared<B> {
@@ -70,6 +71,18 @@ pub struct Committer<B> {
     queue: mpsc::UnboundedReceiver<Queued>,
     log: Box<dyn AuditLog>,
     finished: watch::Sender<bool>,
+    /// Who tells the waiting commits, where that is not the committer itself.
+    teller: Option<mpsc::UnboundedSender<Told>>,
+}
+
+/// Commits that are over, and how they ended.
+type Told = (Waiting, Result<(), Failed>);
+
+fn tell((waiting, outcome): Told) {
+    for done in waiting {
+        // Whoever gave up waiting does not need to know.
+        let _ = done.send(outcome);
+    }
 }
 
 impl<B: Backend> LocalStore<B> {
@@ -97,6 +110,7 @@ impl<B: Backend> LocalStore<B> {
                 queue,
                 log,
                 finished,
+                teller: None,
             },
         )
     }
@@ -297,8 +311,16 @@ impl<B: Backend> Txn for LocalTxn<B> {
 }
 
 impl<B: Backend> Committer<B> {
-    /// Commits on a thread of its own until the store is closed: for engines that block.
+    /// Commits on a thread of its own until the store is closed: for engines that block. A task of the current
+    /// runtime tells those who wait: waking them all from a foreign thread would cost a system call for many.
     pub fn run_on_thread(mut self) -> Result<()> {
+        let (teller, mut told) = mpsc::unbounded_channel();
+        self.teller = Some(teller);
+        tokio::spawn(async move {
+            while let Some(group) = told.recv().await {
+                tell(group);
+            }
+        });
         std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || {
@@ -343,25 +365,28 @@ impl<B: Backend> Committer<B> {
         } else {
             self.make_durable(writes).map_err(Some)
         };
-        match outcome {
+        let told = match outcome {
             Ok(keys) => {
                 self.shared.durable.send_replace(last);
                 self.shared.overlay.forget(keys.iter(), last);
-                for done in waiting {
-                    let _ = done.send(Ok(()));
-                }
+                Ok(())
             }
             Err(error) => {
                 if let Some(error) = error {
-                    tracing::error!(error = %Chain(&error), "a write failed; the store takes no more until a restart");
-                    self.shared.health.send_replace(Health::Failed {
-                        reason: Chain(&error).to_string(),
-                    });
+                    let reason = Chain(&error).to_string();
+                    tracing::error!(
+                        reason,
+                        "a write failed; the store takes no more until a restart"
+                    );
+                    self.shared.health.send_replace(Health::Failed { reason });
                 }
-                for done in waiting {
-                    let _ = done.send(Err(Failed));
-                }
+                Err(Failed)
             }
+        };
+        let told = (waiting, told);
+        match &self.teller {
+            Some(teller) => drop(teller.send(told)),
+            None => tell(told),
         }
     }
 
