@@ -8,8 +8,12 @@ mod credential;
 mod directory;
 mod expire;
 mod idempotency;
+mod issue;
 mod lease;
+mod leases;
 mod page;
+mod redeem;
+mod rotate;
 mod schedule;
 mod start;
 mod terms;
@@ -21,11 +25,14 @@ use std::sync::Arc;
 
 pub use self::{
     bulk::{BulkFilter, BulkRevocation},
-    credential::{CreateCredential, CredentialFilter, RotateCredential, Rotated},
+    credential::{CreateCredential, CredentialFilter},
     directory::{NewIdentity, NewKey},
     idempotency::Idempotency,
-    lease::{IssueLease, Issued, LeaseFilter, Redeemed, WantedHolder},
+    issue::{IssueLease, Issued, WantedHolder},
+    leases::LeaseFilter,
     page::{Page, PageRequest},
+    redeem::Redeemed,
+    rotate::{RotateCredential, Rotated},
     start::{NewVault, Opened, Unlocked},
     update::{StateChange, UpdateCredential},
     views::{CredentialView, LeaseView, VersionView},

@@ -4,6 +4,7 @@
 //! this process; an engine is a small [`local::Backend`]: [`sled`] on disk, [`memory`] for simulation.
 
 pub mod codec;
+mod committer;
 pub mod key;
 pub mod local;
 mod locks;

@@ -1,7 +1,7 @@
 //! Revoking every lease that matches a filter, credential by credential, before the answer.
 
 use super::{
-    Call, Engine, Note, cascade::open_lease_at, credential::author, lease::LeaseFilter,
+    Call, Engine, Note, cascade::open_lease_at, credential::author, leases::LeaseFilter,
     update::check_reason,
 };
 use crate::{

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     Call, Engine, Note, Unit,
-    cascade::{Sweep, object},
+    cascade::object,
     idempotency::{Answer, Slot},
     page::{Page, PageRequest},
     views::{CredentialView, VersionView},
@@ -21,7 +19,7 @@ use crate::{
         kind::{self, CredentialType},
         ledger::{CredentialState, Ledger},
         name::{CredentialName, MAX_TEXT_BYTES, Metadata, check_text},
-        policy::{LeasePolicy, OnRotate},
+        policy::LeasePolicy,
         principal::Principal,
         secret::SecretText,
     },
@@ -36,28 +34,6 @@ pub struct CreateCredential {
     pub description: Option<String>,
     pub metadata: Metadata,
     pub policy: LeasePolicy,
-}
-
-/// A new value for a credential.
-pub struct RotateCredential {
-    pub new_value: SecretText,
-    /// A merge patch of the metadata that changes with the value.
-    pub metadata: BTreeMap<String, Option<String>>,
-    /// What happens to open leases; the policy's choice where it is not said.
-    pub on_open_leases: Option<OnRotate>,
-    /// The version that the caller believes to be current.
-    pub expected_version: Option<u32>,
-}
-
-/// What a rotation did.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Rotated {
-    pub view: CredentialView,
-    pub previous_version: u32,
-    /// Whether the old version retired at once, no lease being open on it.
-    pub previous_retired: bool,
-    pub on_open_leases: OnRotate,
-    pub revoked_leases: u32,
 }
 
 /// Which credentials to list. Every given filter must match.
@@ -302,63 +278,11 @@ impl Engine {
             .map(|version| (version.number.to_be_bytes().to_vec(), view(version)));
         Ok(request.cut(&window, "-number", found.collect()))
     }
-
-    /// Makes a new value current.
-    pub async fn rotate_credential(
-        &self,
-        call: &Call,
-        name: &CredentialName,
-        command: RotateCredential,
-    ) -> Result<Rotated> {
-        let permit = self
-            .authorize(
-                call,
-                Action::CredentialRotate,
-                Resource::Credential(name.clone()),
-            )
-            .await?;
-        let slot = Slot::of(self, call, &format!("credential:rotate:{name}"))?;
-        let tables = self.tables(call.principal.workspace)?;
-        let id = tables
-            .credential_id(&mut self.read(), name)
-            .await?
-            .ok_or_else(no_credential)?;
-        let mut locks = vec![key::credential_lock(id)];
-        locks.extend(slot.lock());
-        let mut unit = self.begin(call, &permit, &locks).await?;
-        match slot.first(&mut unit).await? {
-            Some(Answer::Rotated(rotated)) => return Ok(*rotated),
-            Some(_) => return Err(Error::internal("a first answer of another operation")),
-            None => {}
-        }
-        let outcome = unit.rotate(call, id, command).await;
-        let (rotated, sweep_from) = match outcome {
-            Ok(done) => done,
-            Err(error) => {
-                drop(unit);
-                let at = Object {
-                    credential: Some(id),
-                    credential_name: Some(name.clone()),
-                    ..Object::default()
-                };
-                return self
-                    .recorded(call, EventName::CredentialRefused, at, Err(error))
-                    .await;
-            }
-        };
-        slot.keep(&mut unit, || Answer::Rotated(Box::new(rotated.clone())))?;
-        unit.commit().await?;
-        let mut rotated = rotated;
-        if sweep_from.is_some() {
-            rotated.revoked_leases += self.finish_sweep(tables.workspace, id, sweep_from).await?;
-        }
-        Ok(rotated)
-    }
 }
 
 impl Unit<'_> {
     /// Writes a version and its sealed value.
-    fn put_new_version(
+    pub(super) fn put_new_version(
         &mut self,
         credential: &Credential,
         number: u32,
@@ -380,111 +304,6 @@ impl Unit<'_> {
         self.tables
             .put_sealed_value(&mut *self.txn, credential.id, number, sealed)
     }
-
-    async fn rotate(
-        &mut self,
-        call: &Call,
-        id: CredentialId,
-        command: RotateCredential,
-    ) -> Result<(Rotated, Option<crate::store::port::Scan>)> {
-        let tables = self.tables.clone();
-        let before = tables
-            .credential(&mut self.txn, id)
-            .await?
-            .ok_or_else(no_credential)?;
-        let mut ledger = tables.ledger(&mut self.txn, id).await?;
-        if let Some(expected) = command.expected_version
-            && expected != ledger.newest
-        {
-            return Err(Error::new(
-                Code::VersionConflict,
-                "the credential was rotated in the meantime",
-            )
-            .with("current_version", u64::from(ledger.newest)));
-        }
-        let mut credential = before.clone();
-        credential.metadata = before.metadata.patched(command.metadata)?;
-        credential.facts = kind::inspect(
-            before.kind,
-            &command.new_value,
-            &credential.metadata,
-            before.description.as_deref(),
-            "new_value",
-        )?;
-        credential.fingerprint = self
-            .engine
-            .keyring
-            .fingerprint(tables.workspace, &command.new_value);
-        let holds_value = ledger.current().is_some();
-        if holds_value && credential.fingerprint == before.fingerprint {
-            return Err(Error::invalid(
-                "new_value",
-                "`new_value` is the value that is current already",
-            ));
-        }
-        credential.last_rotated_at = Some(self.now);
-        credential.updated_at = self.now;
-        let mode = match command.on_open_leases {
-            Some(mode) => mode,
-            None => self.engine.policies.resolve(&before.policy)?.on_rotate,
-        };
-        let rotation = ledger.rotate(mode)?;
-        let sealed = tables.seal_value(id, rotation.new, &command.new_value)?;
-        self.put_new_version(&credential, rotation.new, sealed, call)?;
-        self.put_credential(&credential)?;
-        let missing = || Error::internal("the newest version has no record");
-        let mut old = tables
-            .version(&mut self.txn, id, rotation.old)
-            .await?
-            .ok_or_else(missing)?;
-        if old.state == VersionState::Current {
-            old.state = VersionState::Rotated { at: self.now };
-            tables.put_version(&mut *self.txn, id, &old)?;
-        }
-        let mut changes = vec![
-            fingerprint_change(Some(&before), &credential),
-            change(
-                "version",
-                Some(rotation.old.to_string()),
-                Some(rotation.new.to_string()),
-            ),
-            change("on_open_leases", None, Some(mode.as_str().to_owned())),
-        ];
-        changes.extend(metadata_changes(&before.metadata, &credential.metadata));
-        let at = Object {
-            version: Some(rotation.new),
-            ..object(&credential)
-        };
-        self.record(Note {
-            changes,
-            ..Note::new(EventName::CredentialRotated, at)
-        })?;
-        for emptied in rotation.emptied {
-            self.retire(id, &credential.name, emptied).await?;
-        }
-        let (closed, next) = if rotation.to_close > 0 {
-            let reason = Some("the credential was rotated with `cut`".to_owned());
-            let sweep = Sweep {
-                by: Some(author(&call.principal)),
-                reason,
-                delete: false,
-            };
-            let step = self.cascade(&credential, &mut ledger, &sweep).await?;
-            (step.closed, step.next)
-        } else {
-            tables.put_ledger(&mut *self.txn, id, &ledger)?;
-            (0, None)
-        };
-        let due = self.engine.due(&tables, &mut self.txn, id, &ledger).await?;
-        let rotated = Rotated {
-            view: self.engine.credential_view(credential, &ledger, due),
-            previous_version: rotation.old,
-            previous_retired: ledger.version(rotation.old).is_none(),
-            on_open_leases: mode,
-            revoked_leases: closed,
-        };
-        Ok((rotated, next))
-    }
 }
 
 pub(super) fn no_credential() -> Error {
@@ -499,7 +318,7 @@ pub(super) fn change(field: &str, before: Option<String>, after: Option<String>)
     }
 }
 
-fn fingerprint_change(before: Option<&Credential>, after: &Credential) -> Change {
+pub(super) fn fingerprint_change(before: Option<&Credential>, after: &Credential) -> Change {
     change(
         "fingerprint",
         before.map(|c| c.fingerprint.to_string()),

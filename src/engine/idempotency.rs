@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Engine, Unit, credential::Rotated, views::CredentialView};
+use super::{Call, Engine, Unit, rotate::Rotated, views::CredentialView};
 use crate::{
     domain::{
         error::{Code, Error, Result},

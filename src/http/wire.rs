@@ -1,6 +1,9 @@
 //! The shapes of answers and requests, as JSON. The domain knows nothing of them.
 
 mod answers;
+mod credential;
+mod history;
+mod lease;
 mod requests;
 
-pub(super) use self::{answers::*, requests::*};
+pub(super) use self::{answers::*, credential::*, history::*, lease::*, requests::*};

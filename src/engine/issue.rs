@@ -1,0 +1,374 @@
+//! Issuing leases.
+
+use super::{
+    Call, Engine, Note, Unit,
+    close::object,
+    credential::{author, change, no_credential},
+    idempotency::{Answer, Slot},
+    views::LeaseView,
+};
+use crate::{
+    authz::{Action, Resource},
+    crypto::bearer::Bearer,
+    domain::{
+        error::{Code, Error, Result},
+        event::{EventName, Object},
+        id::{CredentialId, LeaseId},
+        lease::{Grant, Holder, Lease, LeaseStatus, Requester},
+        name::{
+            CredentialName, IdentityName, MAX_SESSION_BYTES, MAX_TEXT_BYTES, Metadata, check_text,
+        },
+        policy::{Delivery, Terms},
+        principal::{IdentityState, IdentityType},
+        secret::SecretText,
+        time::Ttl,
+    },
+    store::key,
+    tables::Tables,
+};
+
+/// Expired leases that a grant at the cap closes itself before it refuses.
+const DUE_AT_GRANT: usize = 64;
+
+/// The identity that a lease is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct WantedHolder {
+    pub kind: Option<IdentityType>,
+    pub name: Option<IdentityName>,
+    pub session: Option<String>,
+}
+
+/// A lease to issue.
+#[derive(Debug)]
+pub struct IssueLease {
+    pub credential_name: CredentialName,
+    pub ttl: Option<Ttl>,
+    pub delivery: Option<Delivery>,
+    pub holder: WantedHolder,
+    pub purpose: Option<String>,
+    /// Whether the answer shows the value.
+    pub reveal: bool,
+}
+
+/// A lease that was issued, with what is shown once.
+pub struct Issued {
+    pub view: LeaseView,
+    pub handle: SecretText,
+    pub value: Option<SecretText>,
+}
+
+impl Engine {
+    /// Issues a lease. INVARIANT (lease-cap): the credential's lock is held from the count to the commit.
+    pub async fn issue_lease(&self, call: &Call, command: IssueLease) -> Result<Issued> {
+        let resource = Resource::Credential(command.credential_name.clone());
+        let permit = self.authorize(call, Action::LeaseCreate, resource).await?;
+        if let Some(purpose) = &command.purpose {
+            check_text(purpose, "purpose", MAX_TEXT_BYTES)?;
+        }
+        let tables = self.tables(call.principal.workspace)?;
+        let holder = self.holder(call, &tables, &command).await?;
+        let id = tables
+            .credential_id(&mut self.read(), &command.credential_name)
+            .await?
+            .ok_or_else(no_credential)?;
+        let slot = Slot::of(self, call, "lease:create")?;
+        let mut locks = vec![key::credential_lock(id)];
+        locks.extend(slot.lock());
+        let mut unit = self.begin(call, &permit, &locks).await?;
+        match slot.first(&mut unit).await? {
+            Some(Answer::Issued {
+                lease,
+                metadata,
+                reveal,
+            }) => {
+                return self
+                    .issue_again(unit, &slot, *lease, metadata, reveal)
+                    .await;
+            }
+            Some(_) => return Err(Error::internal("a first answer of another operation")),
+            None => {}
+        }
+        let reveal = command.reveal;
+        let refused = Object {
+            credential: Some(id),
+            credential_name: Some(command.credential_name.clone()),
+            holder: Some(holder.identity),
+            holder_name: Some(holder.name.clone()),
+            session: holder.session.clone(),
+            ..Object::default()
+        };
+        let granted = match unit.grant(call, &slot, id, holder, command).await {
+            Ok(granted) => granted,
+            Err(error) => {
+                drop(unit);
+                return self
+                    .recorded(call, EventName::LeaseRefused, refused, Err(error))
+                    .await;
+            }
+        };
+        let Granted {
+            lease,
+            metadata,
+            handle,
+        } = granted;
+        let value = match reveal {
+            true => Some(unit.tables.value(&mut unit.txn, id, lease.version).await?),
+            false => None,
+        };
+        slot.keep(&mut unit, || Answer::Issued {
+            lease: Box::new(lease.clone()),
+            metadata: metadata.clone(),
+            reveal,
+        })?;
+        // Before the commit: a caller that goes away while it waits must not leave the lease unscheduled.
+        self.schedule
+            .add((unit.tables.workspace, id), lease.expires_at);
+        unit.commit().await?;
+        let view = LeaseView {
+            status: LeaseStatus::Active,
+            version: lease.version,
+            metadata,
+            lease,
+        };
+        Ok(Issued {
+            view,
+            handle,
+            value,
+        })
+    }
+
+    /// Whom the lease is for: the caller itself, or, with `lease:delegate`, another active identity of the
+    /// workspace.
+    async fn holder(&self, call: &Call, tables: &Tables, command: &IssueLease) -> Result<Holder> {
+        let principal = &call.principal;
+        let wanted = &command.holder;
+        if let Some(session) = &wanted.session {
+            check_text(session, "identity.session_id", MAX_SESSION_BYTES)?;
+        }
+        let session = wanted.session.clone();
+        let own = wanted
+            .name
+            .as_ref()
+            .is_none_or(|name| *name == principal.name)
+            && wanted.kind.is_none_or(|kind| kind == principal.kind);
+        if own {
+            let (identity, kind, name) =
+                (principal.identity, principal.kind, principal.name.clone());
+            return Ok(Holder {
+                identity,
+                kind,
+                name,
+                session,
+            });
+        }
+        let resource = Resource::Credential(command.credential_name.clone());
+        self.authorize(call, Action::LeaseDelegate, resource)
+            .await?;
+        let Some(name) = &wanted.name else {
+            return Err(Error::missing("identity.name"));
+        };
+        let kind = wanted.kind.unwrap_or(IdentityType::Agent);
+        let read = &mut self.read();
+        let unknown = || {
+            Error::invalid(
+                "identity.name",
+                format!("no {} is named `{name}` in this workspace", kind.as_str()),
+            )
+        };
+        let id = tables
+            .identity_id(read, kind, name)
+            .await?
+            .ok_or_else(unknown)?;
+        let identity = tables.identity(read, id).await?.ok_or_else(unknown)?;
+        if identity.state == IdentityState::Suspended {
+            return Err(Error::new(
+                Code::IdentitySuspended,
+                "the identity is suspended",
+            ));
+        }
+        Ok(Holder {
+            identity: id,
+            kind,
+            name: identity.name,
+            session,
+        })
+    }
+
+    /// The first answer again: the same lease and handle; the value only while the lease may still show it.
+    async fn issue_again(
+        &self,
+        mut unit: Unit<'_>,
+        slot: &Slot<'_>,
+        lease: Lease,
+        metadata: Metadata,
+        reveal: bool,
+    ) -> Result<Issued> {
+        let minted = self.keyring.mint_repeatable(
+            unit.tables.workspace,
+            lease.id,
+            slot.key().unwrap_or_default(),
+        );
+        let mut value = None;
+        if reveal
+            && let Some(now) = unit.tables.lease(&mut unit.txn, lease.id).await?
+            && now.check_open(unit.now).is_ok()
+        {
+            let ledger = unit.tables.ledger(&mut unit.txn, lease.credential).await?;
+            if ledger.check_use(lease.version).is_ok() {
+                value = Some(
+                    unit.tables
+                        .value(&mut unit.txn, lease.credential, lease.version)
+                        .await?,
+                );
+                let reason = Some("the same request was sent again".to_owned());
+                unit.record(Note {
+                    reason,
+                    ..Note::new(EventName::LeaseRedeemed, object(&lease))
+                })?;
+                unit.commit().await?;
+            }
+        }
+        let view = LeaseView {
+            status: LeaseStatus::Active,
+            version: lease.version,
+            metadata,
+            lease,
+        };
+        Ok(Issued {
+            view,
+            handle: minted.text,
+            value,
+        })
+    }
+}
+
+struct Granted {
+    lease: Lease,
+    metadata: Metadata,
+    handle: SecretText,
+}
+
+impl Unit<'_> {
+    async fn grant(
+        &mut self,
+        call: &Call,
+        slot: &Slot<'_>,
+        credential_id: CredentialId,
+        holder: Holder,
+        command: IssueLease,
+    ) -> Result<Granted> {
+        let tables = self.tables.clone();
+        let resolved = self.resolved(credential_id).await?;
+        let (credential, terms) = (&resolved.credential, &resolved.terms);
+        let mut ledger = tables.ledger(&mut self.txn, credential_id).await?;
+        let delivery = check_request(&command, terms)?;
+        if ledger.active >= terms.max_leases {
+            self.close_due(credential_id, &mut ledger, DUE_AT_GRANT)
+                .await?;
+        }
+        let version = match ledger.grant(delivery, terms.max_leases, self.now) {
+            Ok(version) => version,
+            Err(error) => return Err(self.with_retry_at(error, credential_id).await?),
+        };
+        if command.reveal {
+            ledger.mark_revealed(version);
+        }
+        let entropy = self.engine.keyring.entropy();
+        let id = LeaseId::new(self.now, &entropy.bytes()?);
+        let minted = match slot.key() {
+            Some(key) => self
+                .engine
+                .keyring
+                .mint_repeatable(tables.workspace, id, key),
+            None => self.engine.keyring.mint(Bearer::Handle, id.as_bytes())?,
+        };
+        let principal = &call.principal;
+        let grant = Grant {
+            id,
+            handle: minted.digest.to_stored(),
+            credential: credential_id,
+            credential_name: credential.name.clone(),
+            version,
+            delivery,
+            holder,
+            requested_by: Requester {
+                by: author(principal),
+                kind: principal.kind,
+                key: principal.key,
+            },
+            purpose: command.purpose,
+            requested_ttl: command.ttl,
+            reveal: command.reveal,
+        };
+        let lease = Lease::issue(grant, terms, self.now);
+        tables.put_lease(&mut *self.txn, &lease)?;
+        tables.put_open(&mut *self.txn, &lease)?;
+        tables.put_ledger(&mut *self.txn, credential_id, &ledger)?;
+        let purpose = lease.purpose.clone();
+        let changes = vec![
+            change("expires_at", None, Some(lease.expires_at.to_string())),
+            change("delivery", None, Some(lease.delivery.as_str().to_owned())),
+        ];
+        self.record(Note {
+            purpose,
+            changes,
+            ..Note::new(EventName::LeaseIssued, object(&lease))
+        })?;
+        if command.reveal {
+            // The answer shows the value: that is a use, and history says so.
+            let reason = Some("shown in the answer to the grant".to_owned());
+            self.record(Note {
+                reason,
+                ..Note::new(EventName::LeaseRedeemed, object(&lease))
+            })?;
+        }
+        Ok(Granted {
+            lease,
+            metadata: credential.metadata.clone(),
+            handle: minted.text,
+        })
+    }
+
+    /// Says when a lease of a full credential ends at the latest, so that the caller knows when to come back.
+    async fn with_retry_at(&mut self, error: Error, credential: CredentialId) -> Result<Error> {
+        if error.code() != Code::LeaseLimitReached {
+            return Ok(error);
+        }
+        let mut scan = key::open_leases(self.tables.workspace, credential);
+        scan.limit = 1;
+        let first = self
+            .txn
+            .scan(&scan)
+            .await?
+            .pop()
+            .and_then(|(at, _)| key::parse_open_lease(&at));
+        Ok(match first {
+            Some(open) => error.with("retry_at", open.expiry.to_string()),
+            None => error,
+        })
+    }
+}
+
+/// Holds a request to the credential's terms; gives back the delivery to grant.
+fn check_request(command: &IssueLease, terms: &Terms) -> Result<Delivery> {
+    if terms.require_purpose
+        && command
+            .purpose
+            .as_deref()
+            .is_none_or(|purpose| purpose.trim().is_empty())
+    {
+        return Err(Error::new(
+            Code::MissingParameter,
+            "the credential's policy requires a `purpose`",
+        )
+        .with("field", "purpose"));
+    }
+    let delivery = terms.grant_delivery(command.delivery)?;
+    if command.reveal && delivery == Delivery::Broker {
+        return Err(Error::invalid(
+            "reveal",
+            "a broker lease never shows its value; ask for `delivery: reveal`",
+        ));
+    }
+    Ok(delivery)
+}

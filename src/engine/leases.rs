@@ -1,0 +1,170 @@
+//! Showing leases.
+
+use super::{
+    Call, Engine,
+    lease::{no_lease, resource},
+    page::{Page, PageRequest},
+    views::{LeaseView, LeaseViews},
+};
+use crate::{
+    audit::query::{AuditFilter, AuditPage, Reader, Window},
+    authz::{self, Action, Resource},
+    domain::{
+        error::{Error, Result},
+        id::LeaseId,
+        lease::{Lease, LeaseStatus},
+        time::Timestamp,
+    },
+    store::key,
+    tables::Read,
+};
+
+/// Which leases to list. Every given filter must match.
+#[derive(Debug, Clone, Default)]
+pub struct LeaseFilter {
+    pub credential_name: Option<String>,
+    pub identity: Option<String>,
+    pub session: Option<String>,
+    pub status: Option<LeaseStatus>,
+    pub version: Option<u32>,
+    /// Issued at or after, and before.
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SortBy {
+    IssuedAt,
+    ExpiresAt,
+}
+
+const SORTS: [(&str, SortBy); 3] = [
+    ("created_at", SortBy::IssuedAt),
+    ("issued_at", SortBy::IssuedAt),
+    ("expires_at", SortBy::ExpiresAt),
+];
+const DEFAULT_SORT: &str = "-created_at";
+
+impl Engine {
+    /// One lease.
+    pub async fn lease(&self, call: &Call, id: LeaseId) -> Result<LeaseView> {
+        let tables = self.tables(call.principal.workspace)?;
+        let read = &mut self.read();
+        let lease = tables.lease(read, id).await?.ok_or_else(no_lease)?;
+        self.authorize(call, Action::LeaseRead, resource(&lease))
+            .await?;
+        LeaseViews::new(&tables, self.now()).view(read, lease).await
+    }
+
+    /// The history of one lease, oldest first.
+    pub async fn lease_events(
+        &self,
+        call: &Call,
+        id: LeaseId,
+        window: Window,
+    ) -> Result<AuditPage> {
+        let tables = self.tables(call.principal.workspace)?;
+        let lease = tables
+            .lease(&mut self.read(), id)
+            .await?
+            .ok_or_else(no_lease)?;
+        self.authorize(call, Action::LeaseRead, resource(&lease))
+            .await?;
+        let filter = AuditFilter {
+            lease: Some(id),
+            since: Some(lease.issued_at),
+            ..AuditFilter::default()
+        };
+        let reader = Reader {
+            store: self.read(),
+            keyring: &self.keyring,
+            workspace: tables.workspace,
+        };
+        reader.query(&filter, window).await
+    }
+
+    /// A page of the workspace's leases; of the caller's own where it may not see others'.
+    pub async fn leases(
+        &self,
+        call: &Call,
+        filter: &LeaseFilter,
+        request: &PageRequest,
+    ) -> Result<Page<LeaseView>> {
+        let own_only = match authz::decide(&call.principal, Action::LeaseList, Resource::Workspace)
+        {
+            Ok(_) => false,
+            Err(denial) => {
+                let own = authz::decide(&call.principal, Action::LeaseCreate, Resource::Workspace);
+                if own.is_err() {
+                    return Err(self.deny(call, denial).await?);
+                }
+                true
+            }
+        };
+        let window = request.window(&SORTS, DEFAULT_SORT)?;
+        let tables = self.tables(call.principal.workspace)?;
+        let now = self.now();
+        let read = &mut self.read();
+        let mut views = LeaseViews::new(&tables, now);
+        let mut found = Vec::new();
+        let mut scan = key::leases(tables.workspace);
+        loop {
+            let pairs = read.range(&scan).await?;
+            let Some((last, _)) = pairs.last() else { break };
+            scan = scan.after(last);
+            for (at, stored) in &pairs {
+                let id =
+                    key::parse_lease(at).ok_or_else(|| Error::internal("malformed lease key"))?;
+                let lease = tables.open_lease(id, stored)?;
+                let visible = !own_only || lease.holder.identity == call.principal.identity;
+                if !visible || !filter.matches(&lease, now) {
+                    continue;
+                }
+                let sorted_by = match window.sort {
+                    SortBy::IssuedAt => lease.issued_at,
+                    SortBy::ExpiresAt => lease.expires_at,
+                };
+                if let Some(version) = filter.version
+                    && views.view(read, lease).await?.version != version
+                {
+                    continue;
+                }
+                let position = [&sorted_by.as_millis().to_be_bytes()[..], id.as_bytes()].concat();
+                found.push((position, id));
+            }
+            tokio::task::yield_now().await;
+        }
+        let page = request.cut(&window, DEFAULT_SORT, found);
+        let mut items = Vec::with_capacity(page.items.len());
+        for id in page.items {
+            let lease = tables
+                .lease(read, id)
+                .await?
+                .ok_or_else(|| Error::internal("a listed lease is gone"))?;
+            items.push(views.view(read, lease).await?);
+        }
+        Ok(Page {
+            items,
+            limit: page.limit,
+            next_cursor: page.next_cursor,
+            total: page.total,
+        })
+    }
+}
+
+impl LeaseFilter {
+    /// Whether the lease matches, its version aside.
+    pub(super) fn matches(&self, lease: &Lease, now: Timestamp) -> bool {
+        self.credential_name
+            .as_deref()
+            .is_none_or(|name| name == lease.credential_name.as_str())
+            && self
+                .identity
+                .as_deref()
+                .is_none_or(|name| name == lease.holder.name.as_str())
+            && (self.session.is_none() || self.session == lease.holder.session)
+            && self.status.is_none_or(|status| status == lease.status(now))
+            && self.since.is_none_or(|since| lease.issued_at >= since)
+            && self.until.is_none_or(|until| lease.issued_at < until)
+    }
+}

@@ -1,0 +1,183 @@
+//! Leases in answers.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Shown;
+use crate::{
+    domain::{
+        lease::{Ending, LeaseState},
+        name::Metadata,
+        policy::Delivery,
+        time::Timestamp,
+    },
+    engine::{Issued, LeaseView, Redeemed},
+};
+
+/// Somebody, by type and name.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct IdentityBody {
+    r#type: &'static str,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<String>,
+}
+
+/// A lease. Its handle is shown once, in the answer to the grant.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LeaseBody {
+    #[schema(example = "lse_0199a1b2c3d47e8f9a0b1c2d3e4f5a6b")]
+    id: String,
+    credential_name: String,
+    version: u32,
+    #[schema(value_type = Object)]
+    metadata: Metadata,
+    identity: IdentityBody,
+    requested_by: IdentityBody,
+    purpose: Option<String>,
+    delivery: &'static str,
+    #[schema(example = "30m")]
+    ttl: String,
+    ttl_capped: bool,
+    #[schema(value_type = String, format = DateTime)]
+    issued_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    max_expires_at: Timestamp,
+    renewable: bool,
+    renewals: u32,
+    uses: u32,
+    max_uses: Option<u32>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_used_at: Option<Timestamp>,
+    state: &'static str,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    closed_at: Option<Timestamp>,
+    closed_by: Option<String>,
+    close_reason: Option<String>,
+}
+
+impl From<LeaseView> for LeaseBody {
+    fn from(view: LeaseView) -> Self {
+        let lease = view.lease;
+        let (closed_at, closed_by, close_reason) = match lease.state {
+            LeaseState::Active => (None, None, None),
+            LeaseState::Closed { at, ending } => match ending {
+                Ending::Expired => (Some(at), None, None),
+                Ending::Released { by } => (Some(at), Some(by.name.to_string()), None),
+                Ending::Revoked { by, reason } => {
+                    (Some(at), by.map(|by| by.name.to_string()), reason)
+                }
+            },
+        };
+        Self {
+            id: lease.id.to_string(),
+            credential_name: lease.credential_name.to_string(),
+            version: view.version,
+            metadata: view.metadata,
+            identity: IdentityBody {
+                r#type: lease.holder.kind.as_str(),
+                name: lease.holder.name.to_string(),
+                session_id: lease.holder.session,
+            },
+            requested_by: IdentityBody {
+                r#type: lease.requested_by.kind.as_str(),
+                name: lease.requested_by.by.name.to_string(),
+                session_id: None,
+            },
+            purpose: lease.purpose,
+            delivery: lease.delivery.as_str(),
+            ttl: lease.ttl.to_string(),
+            ttl_capped: lease.ttl_capped,
+            issued_at: lease.issued_at,
+            expires_at: lease.expires_at,
+            max_expires_at: lease.max_expires_at,
+            renewable: lease.renewable,
+            renewals: lease.renewals,
+            uses: lease.uses,
+            max_uses: lease.max_uses,
+            last_used_at: lease.last_used_at,
+            state: view.status.as_str(),
+            closed_at,
+            closed_by,
+            close_reason,
+        }
+    }
+}
+
+/// A lease that was just issued, with what is shown once.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct IssuedBody {
+    #[serde(flatten)]
+    lease: LeaseBody,
+    /// The secret bearer string that stands for the lease. Shown once, stored as a digest.
+    handle: Shown,
+    /// The credential's value, where `reveal` asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Shown>,
+    /// How a broker lease is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker: Option<BrokerBody>,
+}
+
+/// How a broker lease is used.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BrokerBody {
+    /// The path under the vault's address to send requests to.
+    base_url: String,
+    #[schema(value_type = Object)]
+    environment: BTreeMap<&'static str, String>,
+}
+
+impl From<Issued> for IssuedBody {
+    fn from(issued: Issued) -> Self {
+        let broker = (issued.view.lease.delivery == Delivery::Broker).then(|| {
+            let base_url = format!("/v1/broker/{}", issued.view.lease.credential_name);
+            let environment = BTreeMap::from([("LEASEHOLD_BROKER_PATH", base_url.clone())]);
+            BrokerBody {
+                base_url,
+                environment,
+            }
+        });
+        Self {
+            lease: issued.view.into(),
+            handle: Shown(issued.handle),
+            value: issued.value.map(Shown),
+            broker,
+        }
+    }
+}
+
+/// A redeemed handle.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RedeemedBody {
+    lease_id: String,
+    credential_name: String,
+    version: u32,
+    value: Shown,
+    #[schema(value_type = Object)]
+    metadata: Metadata,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    uses: u32,
+    max_uses: Option<u32>,
+}
+
+impl From<Redeemed> for RedeemedBody {
+    fn from(redeemed: Redeemed) -> Self {
+        let lease = redeemed.view.lease;
+        Self {
+            lease_id: lease.id.to_string(),
+            credential_name: lease.credential_name.to_string(),
+            version: redeemed.view.version,
+            value: Shown(redeemed.value),
+            metadata: redeemed.view.metadata,
+            expires_at: lease.expires_at,
+            uses: lease.uses,
+            max_uses: lease.max_uses,
+        }
+    }
+}
