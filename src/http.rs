@@ -34,6 +34,7 @@ struct Inner {
     limits: Limits,
     metrics: PrometheusHandle,
     request_timeout: Duration,
+    tls: bool,
 }
 
 /// What the surface is made of.
@@ -45,6 +46,8 @@ pub struct SurfaceParts {
     pub requests_per_minute: Option<NonZeroU32>,
     /// How long a request may take before it is given up.
     pub request_timeout: Duration,
+    /// Whether clients speak TLS to it.
+    pub tls: bool,
 }
 
 impl Surface {
@@ -56,6 +59,7 @@ impl Surface {
             limits: Limits::new(parts.requests_per_minute),
             metrics: parts.metrics,
             request_timeout: parts.request_timeout,
+            tls: parts.tls,
         }))
     }
 

@@ -118,6 +118,7 @@ impl Running {
             metrics: metrics.clone(),
             requests_per_minute: config.limits.requests_per_minute,
             request_timeout: config.server.request_timeout,
+            tls: tls.is_some(),
         });
         let schedule = Schedule::start(tasks(&engine, &surface, metrics)).await?;
         let handle = Handle::new();

@@ -1,7 +1,7 @@
 //! The reaper: closes leases that have expired, in bounded batches, one credential at a time. It is
 //! housekeeping: every use checks the expiry itself.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
@@ -25,6 +25,8 @@ const AT_ONCE: usize = 8;
 /// The longest sleep: a clock that jumps ahead is noticed within it, and a clock that is set back while the
 /// vault is down can win back no more than it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// How often the clock's mark is written while leases are open.
+const MARK_EVERY: Span = Span::from_secs(1);
 /// The first and the longest wait before a failed credential is tried again.
 const BACKOFF: Span = Span::from_millis(250);
 const LONGEST_BACKOFF: Span = Span::from_secs(30);
@@ -111,67 +113,88 @@ impl Engine {
     /// Runs the reaper until `stop` says so. What fails is tried again, later each time, and holds up nothing
     /// else.
     pub async fn reap(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut failures = std::collections::HashMap::<Place, u32>::new();
         while let Err(error) = self.load_schedule().await {
             report(&error, "the reaper cannot read the open leases");
             if sleep_or_stop(LONGEST_SLEEP, &mut stop).await {
                 return;
             }
         }
+        let mut failures = Failures::default();
         let mut marked = self.now();
-        loop {
+        while !*stop.borrow() {
             let now = self.now();
-            if self.schedule.len() > 0 && now.since(marked) >= Span::from_secs(1) {
+            if self.schedule.len() > 0 && now.since(marked) >= MARK_EVERY {
                 match self.mark_clock().await {
                     Ok(()) => marked = now,
                     Err(error) => report(&error, "the clock's mark cannot be written"),
                 }
             }
             let due = self.schedule.take_due(now, AT_ONCE);
-            metrics::gauge!("leasehold_reaper_credentials_due").set(due.len() as f64);
-            if due.is_empty() {
-                let next = self
-                    .schedule
-                    .next()
-                    .map_or(LONGEST_SLEEP, |next| next.since(now).into());
-                tokio::select! {
-                    stopped = sleep_or_stop(next.min(LONGEST_SLEEP), &mut stop) => if stopped { return },
-                    () = self.schedule.sooner() => {}
-                }
+            if !due.is_empty() {
+                self.expire_all(due, &mut failures).await;
                 continue;
             }
-            let mut batches = JoinSet::new();
-            for place in due {
-                let engine = self.clone();
-                batches.spawn(async move { (place, engine.expire(place).await) });
-            }
-            while let Some(Ok((place, outcome))) = batches.join_next().await {
-                match outcome {
-                    Ok(next) => {
-                        failures.remove(&place);
-                        if let Some(next) = next {
-                            self.schedule.add(place, next);
-                        }
-                    }
-                    Err(error) => {
-                        let tries = failures.entry(place).or_default();
-                        *tries = tries.saturating_add(1);
-                        let wait = BACKOFF.as_millis().saturating_mul(1 << (*tries).min(10));
-                        let wait = Span::from_millis(wait.min(LONGEST_BACKOFF.as_millis()));
-                        self.schedule.add(place, self.now().plus(wait));
-                        metrics::counter!("leasehold_reaper_failures_total").increment(1);
-                        report(
-                            &error,
-                            "expired leases could not be closed; trying again later",
-                        );
-                    }
-                }
-            }
-            metrics::gauge!("leasehold_reaper_failing_credentials").set(failures.len() as f64);
-            if *stop.borrow() {
-                return;
+            let next = self
+                .schedule
+                .next()
+                .map_or(LONGEST_SLEEP, |next| next.since(now).into());
+            tokio::select! {
+                _ = sleep_or_stop(next.min(LONGEST_SLEEP), &mut stop) => {}
+                () = self.schedule.sooner() => {}
             }
         }
+    }
+
+    /// One batch of each of these credentials, side by side.
+    async fn expire_all(self: &Arc<Self>, due: Vec<Place>, failures: &mut Failures) {
+        let mut batches = JoinSet::new();
+        let mut places = HashMap::new();
+        for place in due {
+            let engine = self.clone();
+            let task = batches.spawn(async move { engine.expire(place).await });
+            places.insert(task.id(), place);
+        }
+        while let Some(joined) = batches.join_next_with_id().await {
+            let (task, outcome) = match joined {
+                Ok((task, outcome)) => (task, outcome),
+                Err(error) => (error.id(), Err(Error::internal(error))),
+            };
+            let Some(place) = places.get(&task).copied() else {
+                continue;
+            };
+            let again = match outcome {
+                Ok(next) => {
+                    failures.0.remove(&place);
+                    next
+                }
+                Err(error) => {
+                    metrics::counter!("leasehold_reaper_failures_total").increment(1);
+                    report(
+                        &error,
+                        "expired leases could not be closed; trying again later",
+                    );
+                    Some(self.now().plus(failures.next_wait(place)))
+                }
+            };
+            if let Some(again) = again {
+                self.schedule.add(place, again);
+            }
+        }
+        metrics::gauge!("leasehold_reaper_failing_credentials").set(failures.0.len() as f64);
+    }
+}
+
+/// How often each credential failed in a row.
+#[derive(Default)]
+struct Failures(HashMap<Place, u32>);
+
+impl Failures {
+    /// Counts a failure; gives back how long to wait, twice as long each time.
+    fn next_wait(&mut self, place: Place) -> Span {
+        let tries = self.0.entry(place).or_default();
+        let wait = BACKOFF.as_millis().saturating_mul(1 << (*tries).min(10));
+        *tries = tries.saturating_add(1);
+        Span::from_millis(wait.min(LONGEST_BACKOFF.as_millis()))
     }
 }
 

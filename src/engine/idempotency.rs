@@ -8,19 +8,19 @@ use super::{Call, Engine, Unit, rotate::Rotated, views::CredentialView};
 use crate::{
     domain::{
         error::{Code, Error, Result},
+        id::WorkspaceId,
         lease::Lease,
         name::Metadata,
         time::{Span, Timestamp},
     },
-    store::{
-        key,
-        port::{LockKey, MAX_SCAN},
-    },
-    tables::range_all,
+    store::{key, port::LockKey},
+    tables::Tables,
 };
 
 /// How long a first answer is kept.
 const KEPT_FOR: Span = Span::from_secs(24 * 60 * 60);
+/// First answers removed in one run of the housekeeping.
+const FORGET_AT_ONCE: usize = 1_000;
 /// The longest idempotency key, in bytes.
 const MAX_KEY_BYTES: usize = 255;
 
@@ -34,7 +34,7 @@ impl Engine {
     /// The mark of a request with this `Idempotency-Key` and body.
     pub fn idempotency(
         &self,
-        workspace: crate::domain::id::WorkspaceId,
+        workspace: WorkspaceId,
         key: &str,
         body: &[u8],
     ) -> Result<Idempotency> {
@@ -142,38 +142,48 @@ impl<'a> Slot<'a> {
 }
 
 impl Engine {
-    /// Removes the first answers that are kept no longer; gives back how many. Bounded for each workspace, so
-    /// that one run cannot hold the store up; the next run goes on.
+    /// Removes the first answers that are kept no longer; gives back how many. Bounded in memory by a page,
+    /// and in work by [`FORGET_AT_ONCE`]: the next run goes on.
     pub async fn forget_answers(&self) -> Result<usize> {
+        let system = self.tables(WorkspaceId::SYSTEM)?;
         let mut forgotten = 0;
-        let workspaces = self
-            .tables(crate::domain::id::WorkspaceId::SYSTEM)?
-            .workspaces(&mut self.read())
-            .await?;
-        for workspace in workspaces {
+        for workspace in system.workspaces(&mut self.read()).await? {
             let tables = self.tables(workspace.id)?;
-            for (at, sealed) in
-                range_all(&mut self.read(), key::first_answers(workspace.id)).await?
-            {
-                let Some(hash) = at.last_chunk::<32>() else {
-                    continue;
-                };
-                let kept: Kept = tables.open_first_answer(hash, &sealed)?;
-                if self.now().since(kept.at) < KEPT_FOR || forgotten >= MAX_SCAN {
-                    continue;
+            let mut scan = key::first_answers(workspace.id);
+            loop {
+                let page = self.read().scan(&scan).await?;
+                let Some((last, _)) = page.last() else { break };
+                scan = scan.after(last);
+                for (at, sealed) in &page {
+                    let Some(hash) = at.last_chunk::<32>() else {
+                        continue;
+                    };
+                    let kept: Kept = tables.open_first_answer(hash, sealed)?;
+                    if self.now().since(kept.at) >= KEPT_FOR && self.forget(&tables, hash).await? {
+                        forgotten += 1;
+                    }
+                    if forgotten >= FORGET_AT_ONCE {
+                        return Ok(forgotten);
+                    }
                 }
-                let mut unit = self
-                    .begin_own("housekeeping", workspace.id, &[key::idempotency_lock(hash)])
-                    .await?;
-                // Read again under the lock: it may have been replaced by a fresh one.
-                let kept: Option<Kept> = unit.tables.first_answer(&mut unit.txn, hash).await?;
-                if kept.is_some_and(|kept| unit.now.since(kept.at) >= KEPT_FOR) {
-                    unit.txn.delete(at);
-                    unit.commit_housekeeping().await?;
-                    forgotten += 1;
-                }
+                tokio::task::yield_now().await;
             }
         }
         Ok(forgotten)
+    }
+
+    /// Removes one first answer, unless a fresh one has taken its place.
+    async fn forget(&self, tables: &Tables, hash: &[u8; 32]) -> Result<bool> {
+        let locks = [key::idempotency_lock(hash)];
+        let mut unit = self
+            .begin_own("housekeeping", tables.workspace, &locks)
+            .await?;
+        let kept: Option<Kept> = unit.tables.first_answer(&mut unit.txn, hash).await?;
+        if kept.is_none_or(|kept| unit.now.since(kept.at) < KEPT_FOR) {
+            return Ok(false);
+        }
+        unit.txn.delete(key::first_answer(tables.workspace, hash));
+        unit.commit_housekeeping().await?;
+        Ok(true)
     }
 }

@@ -21,9 +21,15 @@ pub(super) struct Caller {
     principal: Principal,
     origin: Origin,
     idempotency_key: Option<String>,
+    address: String,
 }
 
 impl Caller {
+    /// The vault's own address, as the caller reached it.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The call of an operation that creates nothing.
     pub(super) fn call(self) -> Call {
         Call {
@@ -54,6 +60,18 @@ fn text(parts: &Parts, name: impl header::AsHeaderName) -> Option<&str> {
         .headers
         .get(name)
         .and_then(|value| value.to_str().ok())
+}
+
+/// Scheme and authority of the request; the authority is taken only where it is a plain host and port.
+fn address(parts: &Parts, surface: &Surface) -> String {
+    let scheme = if surface.0.tls { "https" } else { "http" };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
+    let host =
+        text(parts, header::HOST).or_else(|| parts.uri.authority().map(|host| host.as_str()));
+    match host.filter(|host| !host.is_empty() && host.bytes().all(plain)) {
+        Some(host) => format!("{scheme}://{host}"),
+        None => String::new(),
+    }
 }
 
 impl FromRequestParts<Surface> for Caller {
@@ -107,6 +125,7 @@ impl FromRequestParts<Surface> for Caller {
             principal,
             origin,
             idempotency_key,
+            address: address(parts, surface),
         })
     }
 }

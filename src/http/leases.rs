@@ -24,12 +24,13 @@ pub(super) async fn create(
     caller: Caller,
     payload: Payload<CreateLeaseBody>,
 ) -> Answer<(StatusCode, Json<Success<IssuedBody>>)> {
+    let address = caller.address().to_owned();
     let call = caller.creating(&surface, &payload.bytes)?;
     let issued = surface
         .engine()
         .issue_lease(&call, payload.value.command()?)
         .await?;
-    Ok(Success::created(issued.into()))
+    Ok(Success::created(IssuedBody::new(issued, &address)))
 }
 
 /// Lists leases: all of the workspace with `lease:read`, else the caller's own.

@@ -12,7 +12,7 @@
 //! 08 ‖ workspace ‖ hash(name)                   credential by name → id
 //! 09 ‖ workspace ‖ credential                   ledger
 //! 0a ‖ workspace ‖ lease                        lease; its value begins with the credential's id
-//! 0b ‖ workspace ‖ credential ‖ expiry ‖ lease  open lease, empty value
+//! 0b ‖ workspace ‖ credential ‖ expiry(6) ‖ lease  open lease, empty value
 //! 0c                                            the clock's high-water mark
 //! 80 ‖ workspace ‖ credential                   credential
 //! 81 ‖ workspace ‖ credential ‖ version(4)      version
@@ -172,6 +172,13 @@ pub fn parse_lease(key: &[u8]) -> Option<LeaseId> {
     key.last_chunk::<16>().map(|id| LeaseId::from_bytes(*id))
 }
 
+/// An expiry in 48 bits, which last beyond the year 9999: with the lease's id it is 22 bytes, which sled keeps
+/// in its nodes without another allocation.
+fn millis(millis: u64) -> [u8; 6] {
+    let [_, _, a, b, c, d, e, f] = millis.to_be_bytes();
+    [a, b, c, d, e, f]
+}
+
 pub fn open_lease(
     workspace: WorkspaceId,
     credential: CredentialId,
@@ -183,7 +190,7 @@ pub fn open_lease(
         &[
             workspace.as_bytes(),
             credential.as_bytes(),
-            &expiry.as_millis().to_be_bytes(),
+            &millis(expiry.as_millis()),
             lease.as_bytes(),
         ],
     )
@@ -200,7 +207,7 @@ pub fn open_leases(workspace: WorkspaceId, credential: CredentialId) -> Scan {
 /// The open leases of a credential that are due at `now`.
 pub fn due_leases(workspace: WorkspaceId, credential: CredentialId, now: Timestamp) -> Scan {
     let mut scan = open_leases(workspace, credential);
-    let after = now.as_millis().saturating_add(1).to_be_bytes();
+    let after = millis(now.as_millis().saturating_add(1));
     scan.end = key(
         OPEN_LEASE,
         &[workspace.as_bytes(), credential.as_bytes(), &after],
@@ -231,11 +238,12 @@ pub struct OpenLease {
 pub fn parse_open_lease(key: &[u8]) -> Option<OpenLease> {
     let (workspace, rest) = key.strip_prefix(&[OPEN_LEASE])?.split_first_chunk::<16>()?;
     let (credential, rest) = rest.split_first_chunk::<16>()?;
-    let (expiry, lease) = rest.split_first_chunk::<8>()?;
+    let (expiry, lease) = rest.split_first_chunk::<6>()?;
+    let [a, b, c, d, e, f] = *expiry;
     Some(OpenLease {
         workspace: WorkspaceId::from_bytes(*workspace),
         credential: CredentialId::from_bytes(*credential),
-        expiry: Timestamp::from_millis(u64::from_be_bytes(*expiry)),
+        expiry: Timestamp::from_millis(u64::from_be_bytes([0, 0, a, b, c, d, e, f])),
         lease: LeaseId::from_bytes(lease.try_into().ok()?),
     })
 }

@@ -126,20 +126,21 @@ pub(crate) struct IssuedBody {
 /// How a broker lease is used.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct BrokerBody {
-    /// The path under the vault's address to send requests to.
+    /// Where to send requests instead of to the provider.
     base_url: String,
     #[schema(value_type = Object)]
     environment: BTreeMap<&'static str, String>,
 }
 
-impl From<Issued> for IssuedBody {
-    fn from(issued: Issued) -> Self {
-        let broker = (issued.view.lease.delivery == Delivery::Broker).then(|| {
-            let base_url = format!("/v1/broker/{}", issued.view.lease.credential_name);
-            let environment = BTreeMap::from([("LEASEHOLD_BROKER_PATH", base_url.clone())]);
+impl IssuedBody {
+    /// The answer to a grant; `address` is the vault's own, as the caller reached it.
+    pub(crate) fn new(issued: Issued, address: &str) -> Self {
+        let lease = &issued.view.lease;
+        let broker = (lease.delivery == Delivery::Broker).then(|| {
+            let base_url = format!("{address}/v1/broker/{}", lease.credential_name);
             BrokerBody {
+                environment: BTreeMap::from([("LEASEHOLD_BROKER_URL", base_url.clone())]),
                 base_url,
-                environment,
             }
         });
         Self {
