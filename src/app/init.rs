@@ -196,19 +196,28 @@ fn describe(made: &Made, source: &RootSource) -> String {
             agent.key, agent.workspace, agent.name
         ));
     }
-    let root = match source {
-        RootSource::KeyFile(path) => {
+    let (root, variable) = match source {
+        RootSource::KeyFile(path) => (
             format!(
                 "The root key is in {}. Keep a copy of it elsewhere: without it nothing can be read.",
                 path.display()
-            )
-        }
-        RootSource::PassphraseFile(_) | RootSource::PassphrasePrompt => {
-            "Without the passphrase nothing can be read: keep it where you will find it.".to_owned()
-        }
+            ),
+            format!("LEASEHOLD__ROOT__KEY_FILE={} ", path.display()),
+        ),
+        RootSource::PassphraseFile(path) => (
+            "Without the passphrase nothing can be read: keep it where you will find it."
+                .to_owned(),
+            format!("LEASEHOLD__ROOT__PASSPHRASE_FILE={} ", path.display()),
+        ),
+        RootSource::PassphrasePrompt => (
+            "Without the passphrase nothing can be read: keep it where you will find it."
+                .to_owned(),
+            String::new(),
+        ),
     };
     format!(
-        "{text}\n{root}\nNext: leasehold server --config config/leasehold.toml --data-dir {}",
+        "{text}\n{root}\nNext, to serve on loopback: {variable}leasehold server --data-dir {}\n\
+         A commented configuration for production is in config/leasehold.toml.",
         made.data_dir
     )
 }

@@ -22,10 +22,16 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
     let config = Config::load_with(args.config.as_deref(), overrides)?;
     process::log(&config.log)?;
     let policies = lease_policies(&config)?;
+    let dir = config.storage.data_dir.display();
+    if !config.storage.data_dir.exists() {
+        return Err(format!(
+            "the data folder `{dir}` does not exist; make a vault with `leasehold init --data-dir {dir}`"
+        )
+        .into());
+    }
     let vault = match Opened::read(open(&config)?)? {
         Opened::Sealed(vault) => vault,
         Opened::Empty(_) => {
-            let dir = config.storage.data_dir.display();
             return Err(format!("the data folder `{dir}` holds no vault; make one with `leasehold init --data-dir {dir}`").into());
         }
     };

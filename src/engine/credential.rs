@@ -264,10 +264,14 @@ impl Engine {
             .await?
             .ok_or_else(no_credential)?;
         let ledger = tables.ledger(read, id).await?;
+        let due = self.due_by_version(&tables, read, id, &ledger).await?;
         let view = |version: Version| {
             let open = ledger.version(version.number);
+            let due = due.get(&version.number).copied().unwrap_or(0);
             VersionView {
-                active_leases: open.map_or(0, crate::domain::ledger::OpenVersion::leases),
+                active_leases: open
+                    .map_or(0, crate::domain::ledger::OpenVersion::leases)
+                    .saturating_sub(due),
                 revealed: version.revealed || open.is_some_and(|open| open.revealed),
                 version,
             }

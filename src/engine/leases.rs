@@ -141,6 +141,10 @@ impl Engine {
                 .lease(read, id)
                 .await?
                 .ok_or_else(|| Error::internal("a listed lease is gone"))?;
+            // Closed since the scan. What is left matched at one instant, the end of the scan: leases never reopen.
+            if !filter.matches(&lease, now) {
+                continue;
+            }
             items.push(views.view(read, lease).await?);
         }
         Ok(Page {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Engine;
+use super::{Engine, cascade::open_lease_at};
 use crate::{
     domain::{
         credential::{Credential, Version},
@@ -88,6 +88,35 @@ impl Engine {
             };
             scan = scan.after(last);
             due = due.saturating_add(u32::try_from(page.len()).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// As [`Self::due`], for each version.
+    pub(super) async fn due_by_version(
+        &self,
+        tables: &Tables,
+        read: &mut impl Read,
+        id: CredentialId,
+        ledger: &Ledger,
+    ) -> Result<HashMap<u32, u32>> {
+        let mut due = HashMap::new();
+        if ledger.active == 0 {
+            return Ok(due);
+        }
+        let mut scan = key::due_leases(tables.workspace, id, self.now());
+        loop {
+            let page = read.range(&scan).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(due);
+            };
+            scan = scan.after(last);
+            for (at, _) in &page {
+                let lease = tables.lease(read, open_lease_at(at)?).await?;
+                if let Some(lease) = lease.filter(Lease::counted) {
+                    let version = ledger.pinned(lease.version, lease.delivery);
+                    *due.entry(version).or_default() += 1;
+                }
+            }
         }
     }
 }

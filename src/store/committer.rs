@@ -1,6 +1,10 @@
 //! The committer: makes groups of write sets durable together, in the order in which they were queued.
+//!
+//! An engine that blocks gets two threads, so that one group is applied while the one before it is synced:
+//! neither the processor waits for the disk nor the disk for the processor. A group gathers for as long as the
+//! two before it take.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::{Arc, mpsc::sync_channel};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -13,11 +17,6 @@ use crate::domain::error::{Error, Result};
 
 /// Write sets in one group: bounds the time that the first one waits for the last.
 const MAX_GROUP: usize = 1024;
-
-/// A group of this size tells of many callers at once.
-const CROWD: usize = 4;
-/// How long the next group is gathered then; a caller on its own never waits for it.
-const GATHER: Duration = Duration::from_micros(300);
 
 /// A write set that waits for its turn.
 pub(super) struct Queued {
@@ -33,16 +32,23 @@ pub(super) struct Failed;
 
 /// The committer of a store: whoever runs it decides on which thread.
 pub struct Committer<B> {
-    pub(super) shared: Arc<Shared<B>>,
-    pub(super) queue: mpsc::UnboundedReceiver<Queued>,
-    pub(super) log: Box<dyn AuditLog>,
-    pub(super) finished: watch::Sender<bool>,
-    /// Who tells the waiting commits, where that is not the committer itself.
-    pub(super) teller: Option<mpsc::UnboundedSender<Told>>,
+    queue: mpsc::UnboundedReceiver<Queued>,
+    log: Box<dyn AuditLog>,
+    settler: Settler<B>,
+    finished: watch::Sender<bool>,
 }
 
+/// A group that the engine holds and the disk may not.
+struct Applied {
+    last: u64,
+    written: WriteSet,
+    waiting: Waiting,
+}
+
+type Waiting = Vec<oneshot::Sender<Result<(), Failed>>>;
+
 /// Commits that are over, and how they ended.
-pub(super) type Told = (Waiting, Result<(), Failed>);
+type Told = (Waiting, Result<(), Failed>);
 
 fn tell((waiting, outcome): Told) {
     for done in waiting {
@@ -52,118 +58,169 @@ fn tell((waiting, outcome): Told) {
 }
 
 impl<B: Backend> Committer<B> {
-    /// Commits on a thread of its own until the store is closed: for engines that block. A task of the current
-    /// runtime tells those who wait: waking them all from a foreign thread would cost a system call for many.
-    pub fn run_on_thread(mut self) -> Result<()> {
+    pub(super) fn new(
+        shared: Arc<Shared<B>>,
+        queue: mpsc::UnboundedReceiver<Queued>,
+        log: Box<dyn AuditLog>,
+        finished: watch::Sender<bool>,
+    ) -> Self {
+        let settler = Settler {
+            shared,
+            teller: None,
+        };
+        Self {
+            queue,
+            log,
+            settler,
+            finished,
+        }
+    }
+
+    /// Commits on threads of its own until the store is closed: for engines that block. A task of the current
+    /// runtime tells those who wait: waking them from a foreign thread would cost a system call for many.
+    pub fn run_on_thread(self) -> Result<()> {
         let (teller, mut told) = mpsc::unbounded_channel();
-        self.teller = Some(teller);
         tokio::spawn(async move {
             while let Some(group) = told.recv().await {
                 tell(group);
             }
         });
-        std::thread::Builder::new()
-            .name("committer".into())
-            .spawn(move || {
-                let mut crowd = 0;
-                while let Some(first) = self.queue.blocking_recv() {
-                    // The callers that were just answered come back in a moment: a group that takes them along
-                    // costs no more than one without them.
-                    if crowd >= CROWD {
-                        std::thread::sleep(GATHER);
-                    }
-                    crowd = self.commit_group(first);
+        let Self {
+            mut queue,
+            mut log,
+            mut settler,
+            finished,
+        } = self;
+        settler.teller = Some(teller);
+        // No room in between: the next group is handed over when the one before it is settled.
+        let (hand_over, applied) = sync_channel::<Result<Applied, Waiting>>(0);
+        let shared = settler.shared.clone();
+        spawn("committer", move || {
+            while let Some(first) = queue.blocking_recv() {
+                let group = gather(first, &mut queue);
+                if hand_over.send(shared.apply(&mut *log, group)).is_err() {
+                    break;
                 }
-                self.finish();
-            })
-            .map(drop)
-            .map_err(Error::internal)
+            }
+        })?;
+        spawn("syncer", move || {
+            while let Ok(group) = applied.recv() {
+                settler.settle(group);
+            }
+            drop(settler);
+            finished.send_replace(true);
+        })
     }
 
     /// Commits as a task until the store is closed: for engines that do not block.
     pub async fn run(mut self) {
         while let Some(first) = self.queue.recv().await {
-            self.commit_group(first);
+            let group = gather(first, &mut self.queue);
+            let applied = self.settler.shared.apply(&mut *self.log, group);
+            self.settler.settle(applied);
         }
-        self.finish();
+        drop(self.settler);
+        self.finished.send_replace(true);
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    builder.spawn(work).map(drop).map_err(Error::internal)
+}
+
+/// The first write set and all that are queued behind it.
+fn gather(first: Queued, queue: &mut mpsc::UnboundedReceiver<Queued>) -> Vec<Queued> {
+    let mut group = vec![first];
+    while group.len() < MAX_GROUP
+        && let Ok(next) = queue.try_recv()
+    {
+        group.push(next);
+    }
+    metrics::histogram!("leasehold_commit_group_size").record(group.len() as f64);
+    group
+}
+
+impl<B: Backend> Shared<B> {
+    fn has_failed(&self) -> bool {
+        matches!(&*self.health.borrow(), Health::Failed { .. })
     }
 
-    fn finish(self) {
-        let Self {
-            shared, finished, ..
-        } = self;
-        drop(shared);
-        finished.send_replace(true);
+    fn fail(&self, error: &Error) {
+        let reason = Chain(error).to_string();
+        tracing::error!(
+            reason,
+            "a write failed; the store takes no more until a restart"
+        );
+        self.health.send_replace(Health::Failed { reason });
     }
 
-    fn commit_group(&mut self, first: Queued) -> usize {
-        let mut group = vec![first];
-        while group.len() < MAX_GROUP
-            && let Ok(next) = self.queue.try_recv()
-        {
-            group.push(next);
-        }
-        let size = group.len();
-        metrics::histogram!("leasehold_commit_group_size").record(size as f64);
+    /// Applies one merged write set for the whole group, in which the later change to a key wins.
+    fn apply(&self, log: &mut dyn AuditLog, group: Vec<Queued>) -> Result<Applied, Waiting> {
         let last = group.last().map_or(0, |queued| queued.number);
-        let failed_before = matches!(&*self.shared.health.borrow(), Health::Failed { .. });
-        let (writes, waiting) = take_apart(group);
-        let outcome = if failed_before {
-            Err(None)
-        } else {
-            self.make_durable(writes).map_err(Some)
-        };
-        let told = match outcome {
-            Ok(written) => {
-                self.shared.durable.send_replace(last);
-                self.shared.overlay.forget(written.keys(), last);
-                Ok(())
-            }
+        let mut written = WriteSet::new();
+        let mut audit = Vec::new();
+        let mut waiting = Vec::with_capacity(group.len());
+        for queued in group {
+            written.extend(queued.writes);
+            audit.extend(queued.audit);
+            waiting.push(queued.done);
+        }
+        if self.has_failed() {
+            return Err(waiting);
+        }
+        let applied = log.place(&audit).and_then(|placed| {
+            written.extend(placed.into_iter().map(|(key, value)| (key, Some(value))));
+            self.backend.apply(&written)
+        });
+        match applied {
+            Ok(()) => Ok(Applied {
+                last,
+                written,
+                waiting,
+            }),
             Err(error) => {
-                if let Some(error) = error {
-                    let reason = Chain(&error).to_string();
-                    tracing::error!(
-                        reason,
-                        "a write failed; the store takes no more until a restart"
-                    );
-                    self.shared.health.send_replace(Health::Failed { reason });
-                }
-                Err(Failed)
+                self.fail(&error);
+                Err(waiting)
             }
+        }
+    }
+}
+
+/// Syncs groups and tells those who wait for them.
+struct Settler<B> {
+    shared: Arc<Shared<B>>,
+    /// Who tells the waiting commits, where that is not the settler itself.
+    teller: Option<mpsc::UnboundedSender<Told>>,
+}
+
+impl<B: Backend> Settler<B> {
+    /// INVARIANT (ack-durable): nobody is told of success before the sync, nor after any failure.
+    fn settle(&self, group: Result<Applied, Waiting>) {
+        let told = match group {
+            Err(waiting) => (waiting, Err(Failed)),
+            Ok(Applied { waiting, .. }) if self.shared.has_failed() => (waiting, Err(Failed)),
+            Ok(Applied {
+                last,
+                written,
+                waiting,
+            }) => match self.shared.backend.sync() {
+                Ok(()) => {
+                    self.shared.durable.send_replace(last);
+                    self.shared.overlay.forget(written.keys(), last);
+                    (waiting, Ok(()))
+                }
+                Err(error) => {
+                    self.shared.fail(&error);
+                    (waiting, Err(Failed))
+                }
+            },
         };
-        let told = (waiting, told);
         match &self.teller {
             Some(teller) => drop(teller.send(told)),
             None => tell(told),
         }
-        size
     }
-
-    /// One merged write set for the whole group: the later change to a key wins. Gives back what was written.
-    fn make_durable(
-        &mut self,
-        (mut writes, audit): (WriteSet, Vec<AuditEntry>),
-    ) -> Result<WriteSet> {
-        let placed = self.log.place(&audit)?;
-        writes.extend(placed.into_iter().map(|(key, value)| (key, Some(value))));
-        self.shared.backend.apply(&writes)?;
-        self.shared.backend.sync()?;
-        Ok(writes)
-    }
-}
-
-pub(super) type Waiting = Vec<oneshot::Sender<Result<(), Failed>>>;
-
-fn take_apart(group: Vec<Queued>) -> ((WriteSet, Vec<AuditEntry>), Waiting) {
-    let mut writes = WriteSet::new();
-    let mut audit = Vec::new();
-    let mut waiting = Vec::with_capacity(group.len());
-    for queued in group {
-        writes.extend(queued.writes);
-        audit.extend(queued.audit);
-        waiting.push(queued.done);
-    }
-    ((writes, audit), waiting)
 }
 
 /// An error with the sources it hides, for the log.

@@ -72,16 +72,7 @@ impl<B: Backend> LocalStore<B> {
             queue: Mutex::new(Some(sender)),
             finished: on_finished,
         };
-        (
-            store,
-            Committer {
-                shared,
-                queue,
-                log,
-                finished,
-                teller: None,
-            },
-        )
+        (store, Committer::new(shared, queue, log, finished))
     }
 
     fn sender(&self) -> Result<mpsc::UnboundedSender<Queued>> {

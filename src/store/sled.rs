@@ -4,9 +4,11 @@
 //! - Values over one page would spill to files that are never synced: bulky ones are split into chunks.
 //! - A kill during recovery leaves `snap.*.generating`, which would refuse every later start: it is removed.
 //! - sled may panic on a damaged folder: opening is caught and told as an error.
+//! - It drops what it cannot read: a mark beside it tells when that was more than the torn end of its log.
 
 mod chunks;
 mod folder;
+mod mark;
 
 use std::{
     fs::File,
@@ -17,7 +19,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::folder::FolderLock;
+use self::{
+    folder::FolderLock,
+    mark::{GROUP_KEY, Mark},
+};
 use super::{
     local::{Backend, LocalStore},
     overlay::{WriteSet, bounds},
@@ -45,6 +50,7 @@ pub struct SledOptions {
 pub struct Sled {
     db: sled::Db,
     log_file: File,
+    mark: Mark,
     folder: PathBuf,
     reserve_bytes: u64,
     disk: Mutex<Option<(Instant, Option<u64>)>>,
@@ -93,6 +99,7 @@ impl Sled {
                 .map_err(unusable)?;
         }
         Ok(Self {
+            mark: Mark::open(data_dir, &db)?,
             db,
             log_file,
             folder: engine,
@@ -202,15 +209,21 @@ impl Backend for Sled {
                     None => batch.remove(key.as_slice()),
                 }
             }
-            self.db.apply_batch(batch).map_err(broken)
+            batch.insert(GROUP_KEY, &self.mark.next());
+            self.db.apply_batch(batch).map_err(broken)?;
+            self.mark.applied();
+            Ok(())
         })
     }
 
     fn sync(&self) -> Result<()> {
+        // A group that is applied meanwhile may be on disk by then, but is not claimed to be.
+        let reach = self.mark.reach();
         guarded(|| self.db.flush().map(drop).map_err(broken))?;
         self.log_file
             .sync_data()
-            .map_err(|error| Error::storage("the disk failed to sync").caused_by(error))
+            .map_err(|error| Error::storage("the disk failed to sync").caused_by(error))?;
+        self.mark.acknowledge(reach)
     }
 
     fn disk_low(&self) -> Option<u64> {

@@ -123,7 +123,7 @@ pub struct List {
     /// Only of this session
     #[arg(long, value_name = "ID")]
     session: Option<String>,
-    /// Only in this state: pending, active, expired, released, revoked or denied
+    /// Only in this state: active, expired, released or revoked
     #[arg(long)]
     state: Option<String>,
     /// Only on this version
@@ -258,8 +258,8 @@ async fn create(vault: &Vault, arguments: &Create, mode: Mode) -> Result<Report,
     }
     let mut report = Report::new(shown(answer.data()));
     if answer.data().get("handle").is_some() {
-        report =
-            report.with_note("the handle is shown this once; whoever has it can use the lease");
+        report = report
+            .with_note("the handle is shown this once; it works with the API key of its holder");
     }
     Ok(report)
 }
