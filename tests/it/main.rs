@@ -8,6 +8,9 @@
     clippy::print_stderr
 )]
 
+mod api;
 mod compile_fail;
+mod examples;
 mod layers;
 mod support;
+mod survival;

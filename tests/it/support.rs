@@ -357,3 +357,10 @@ impl Answer {
         self.body
     }
 }
+
+impl Vault {
+    /// A vault started by a command of the test's own, which must print the line of `--output json`.
+    pub fn started_by(command: Command, data_dir: PathBuf) -> Self {
+        Self::spawn(command, data_dir, None)
+    }
+}

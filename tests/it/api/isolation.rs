@@ -1,0 +1,369 @@
+//! Workspaces: what belongs to another one looks exactly like what is missing.
+
+use std::{
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{DELETE, GET, PATCH, POST, text};
+use crate::support::{Answer, TempDir, Vault, client, leasehold};
+
+struct Two {
+    server: Child,
+    http: reqwest::Client,
+    address: String,
+    admin: String,
+    a1: String,
+    b1: String,
+    _folder: TempDir,
+}
+
+impl Drop for Two {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+impl Two {
+    /// A production vault with the workspaces `default` and `b`, and one agent in each.
+    async fn start() -> Self {
+        let folder = TempDir::new();
+        let at = |name: &str| folder.path().join(name);
+        let (data, key, config) = (at("data"), at("root.key"), at("leasehold.toml"));
+        std::fs::write(&key, format!("leasehold-root-v1:{}\n", "5a".repeat(32))).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let mut init = leasehold();
+        init.args([
+            "init",
+            "--workspace-name",
+            "b",
+            "--agent",
+            "a1",
+            "--agent",
+            "b/b1",
+            "--output",
+            "json",
+        ]);
+        let made = init
+            .arg("--data-dir")
+            .arg(&data)
+            .arg("--key-file")
+            .arg(&key)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+        assert_eq!(made["workspaces"], json!(["default", "b"]));
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        std::fs::write(&config, format!("[root]\nkey_file = {key:?}\n")).unwrap();
+        let mut server = leasehold();
+        server
+            .args(["server", "--listen", &free.to_string()])
+            .arg("--config")
+            .arg(&config);
+        server
+            .arg("--data-dir")
+            .arg(&data)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let agent = |name: &str| {
+            let all = made["agents"].as_array().unwrap();
+            text(
+                all.iter().find(|agent| agent["name"] == name).unwrap(),
+                "key",
+            )
+            .to_owned()
+        };
+        let mut two = Self {
+            server: server.spawn().unwrap(),
+            http: client(),
+            address: format!("http://{free}"),
+            admin: text(&made, "admin_key").to_owned(),
+            a1: agent("a1"),
+            b1: agent("b1"),
+            _folder: folder,
+        };
+        let begun = Instant::now();
+        while two
+            .http
+            .get(format!("{}/ready", two.address))
+            .send()
+            .await
+            .is_err()
+        {
+            assert!(two.server.try_wait().unwrap().is_none(), "the server ended");
+            assert!(begun.elapsed().as_secs() < 30, "the server is never ready");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        two
+    }
+
+    async fn request(
+        &self,
+        key: &str,
+        workspace: Option<&str>,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.address))
+            .bearer_auth(key);
+        if let Some(workspace) = workspace {
+            request = request.header("x-workspace", workspace);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or_default();
+        Answer {
+            status,
+            headers,
+            text,
+            body,
+        }
+    }
+
+    /// The administrator's request in a workspace.
+    async fn admin(
+        &self,
+        workspace: &str,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
+        self.request(&self.admin, Some(workspace), method, path, body)
+            .await
+    }
+
+    async fn agent(&self, key: &str, method: Method, path: &str, body: Option<Value>) -> Answer {
+        self.request(key, None, method, path, body).await
+    }
+
+    async fn whoami(&self, key: &str, workspace: Option<&str>) -> Answer {
+        self.request(key, workspace, GET, "/v1/auth/whoami", None)
+            .await
+    }
+}
+
+/// The answer without what differs from one request to the next.
+fn blank(answer: Answer) -> (u16, Value) {
+    let mut body = answer.body;
+    body["request_id"] = json!("");
+    (answer.status.as_u16(), body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_workspace_holds_looks_exactly_like_what_is_missing() {
+    let two = Two::start().await;
+    let stored = json!({"name": "only-b", "type": "api-key", "value": "b-value", "metadata": {"team": "b-team"}});
+    let in_b = two
+        .admin("b", POST, "/v1/credentials", Some(stored.clone()))
+        .await
+        .data(201);
+    let lease = two
+        .agent(
+            &two.b1,
+            POST,
+            "/v1/leases",
+            Some(json!({"credential_name": "only-b"})),
+        )
+        .await
+        .data(201);
+    let (id, handle) = (text(&lease, "id"), text(&lease, "handle"));
+    let absent = "lse_0199a1b2c3d47e8f9a0b1c2d3e4f5a6b";
+    for (method, path, body) in [
+        (GET, "/v1/leases/{}", None),
+        (GET, "/v1/leases/{}/events", None),
+        (POST, "/v1/leases/{}/renew", Some(json!({"ttl": "1m"}))),
+        (POST, "/v1/leases/{}/release", None),
+        (POST, "/v1/leases/{}/revoke", Some(json!({"reason": "x"}))),
+    ] {
+        let (foreign, missing) = (path.replace("{}", id), path.replace("{}", absent));
+        for key in [&two.a1, &two.admin] {
+            let there = blank(two.agent(key, method.clone(), &foreign, body.clone()).await);
+            assert_eq!(
+                there,
+                blank(two.agent(key, method.clone(), &missing, body.clone()).await),
+                "{method} {path}"
+            );
+            assert_eq!(there.0, 404, "{method} {path}: {}", there.1);
+        }
+    }
+    for (method, path, body) in [
+        (GET, "/v1/credentials/{}", None),
+        (GET, "/v1/credentials/{}/versions", None),
+        (
+            PATCH,
+            "/v1/credentials/{}",
+            Some(json!({"description": "x"})),
+        ),
+        (
+            POST,
+            "/v1/credentials/{}/rotate",
+            Some(json!({"new_value": "x"})),
+        ),
+        (POST, "/v1/credentials/{}/versions/1/revoke", None),
+        (DELETE, "/v1/credentials/{}?force=true", None),
+    ] {
+        let (foreign, missing) = (path.replace("{}", "only-b"), path.replace("{}", "no-one"));
+        let there = blank(
+            two.admin("default", method.clone(), &foreign, body.clone())
+                .await,
+        );
+        assert_eq!(
+            there,
+            blank(two.admin("default", method.clone(), &missing, body).await),
+            "{method} {path}"
+        );
+        assert_eq!(there.0, 404, "{method} {path}: {}", there.1);
+    }
+    let ask = |name: &str| {
+        two.agent(
+            &two.a1,
+            POST,
+            "/v1/leases",
+            Some(json!({"credential_name": name})),
+        )
+    };
+    assert_eq!(blank(ask("only-b").await), blank(ask("no-one").await));
+    // A handle of the other workspace, and a well-formed one of a vault of its own, which nobody here issued.
+    let elsewhere = Vault::dev();
+    elsewhere.store("x", "v", json!({})).await;
+    let unknown = super::take(&elsewhere, "x").await;
+    let redeem = |key: &str, handle: &str| {
+        let (key, body) = (key.to_owned(), json!({"handle": handle}));
+        let two = &two;
+        async move {
+            blank(
+                two.agent(&key, POST, "/v1/handles/redeem", Some(body))
+                    .await,
+            )
+        }
+    };
+    for key in [&two.a1, &two.admin] {
+        let there = redeem(key, handle).await;
+        assert_eq!(there, redeem(key, text(&unknown, "handle")).await);
+        assert_eq!(there.0, 404, "{}", there.1);
+    }
+    let identity = |name: &str| json!({"credential_name": "here", "identity": {"type": "agent", "name": name}});
+    let here = json!({"name": "here", "type": "api-key", "value": "b-value"});
+    let in_a = two
+        .admin("default", POST, "/v1/credentials", Some(here))
+        .await
+        .data(201);
+    let b1 = two
+        .admin("default", POST, "/v1/leases", Some(identity("b1")))
+        .await;
+    let no = two
+        .admin("default", POST, "/v1/leases", Some(identity("no")))
+        .await;
+    assert_eq!((b1.status, &b1.body["code"]), (no.status, &no.body["code"]));
+    assert_eq!(b1.status, 400);
+    // Equal values of two workspaces cannot be told to be equal.
+    assert_ne!(in_a["fingerprint"], in_b["fingerprint"]);
+    for path in [
+        "/v1/credentials",
+        "/v1/leases",
+        "/v1/audit",
+        "/v1/leases?credential_name=only-b",
+        "/v1/audit?credential_name=only-b",
+        "/v1/credentials?metadata.team=b-team",
+    ] {
+        let listed = two.admin("default", GET, path, None).await;
+        assert_eq!(listed.status, 200);
+        let page: Vec<_> = listed.body["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|one| one["event"] != "audit.read")
+            .collect();
+        let page = serde_json::to_string(&page).unwrap();
+        assert!(
+            !page.contains(id) && !page.contains("b-team") && !page.contains(text(&in_b, "id")),
+            "{path} {page}"
+        );
+    }
+    let bulk = two
+        .admin(
+            "default",
+            POST,
+            "/v1/leases/revoke",
+            Some(json!({"all": true})),
+        )
+        .await
+        .data(200);
+    assert_eq!(bulk["revoked_leases"], 0);
+    // Nothing of all this has touched `b`; its own name is free in the other workspace.
+    let after = two
+        .agent(&two.b1, GET, &format!("/v1/leases/{id}"), None)
+        .await
+        .data(200);
+    assert_eq!(
+        (&after["state"], &after["renewals"], &after["uses"]),
+        (&json!("active"), &json!(0), &json!(0))
+    );
+    assert_eq!(redeem(&two.b1, handle).await.1["data"]["value"], "b-value");
+    let b = two
+        .admin("b", GET, "/v1/credentials/only-b", None)
+        .await
+        .data(200);
+    assert_eq!(
+        (&b["current_version"], &b["description"]),
+        (&json!(1), &Value::Null)
+    );
+    two.admin("default", POST, "/v1/credentials", Some(stored))
+        .await
+        .data(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_one_workspace_opens_no_other() {
+    let two = Two::start().await;
+    for (key, asked, workspace) in [
+        (&two.a1, None, "default"),
+        (&two.b1, None, "b"),
+        (&two.b1, Some("b"), "b"),
+        (&two.a1, Some("default"), "default"),
+        (&two.admin, None, "default"),
+        (&two.admin, Some("b"), "b"),
+    ] {
+        assert_eq!(
+            two.whoami(key, asked).await.data(200)["workspace"],
+            workspace
+        );
+    }
+    for key in [&two.a1, &two.b1, &two.admin] {
+        let missing = two.whoami(key, Some("nothing")).await;
+        assert!(
+            matches!(missing.status.as_u16(), 403 | 404),
+            "{}",
+            missing.text
+        );
+    }
+    for (key, other) in [(&two.a1, "b"), (&two.b1, "default")] {
+        assert_eq!(
+            blank(two.whoami(key, Some(other)).await),
+            blank(two.whoami(key, Some("nothing")).await)
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! Odd paths and queries, and walks through lists.
+
+use serde_json::{Value, json};
+
+use super::{GET, raw, text};
+use crate::support::Vault;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_paths_reach_nothing_and_break_nothing() {
+    let vault = Vault::dev();
+    vault.store("a", "v", json!({})).await;
+    let auth = format!("Bearer {}", vault.admin_key);
+    let headers = [("authorization", auth.as_str())];
+    let ok = raw::send(&vault, "GET /v1/credentials/%61", &headers, b"");
+    assert_eq!((ok.status, &ok.body["data"]["name"]), (200, &json!("a")));
+    for path in [
+        "/v1/credentials/..",
+        "/v1/credentials/../credentials/a",
+        "/v1/credentials/%2e%2e",
+        "/v1/credentials/%2e%2e/credentials/a",
+        "/v1/credentials/%2E",
+        "/v1//credentials",
+        "//v1/credentials",
+        "/v1/credentials//a",
+        "/v1/credentials/a/",
+        "/v1/credentials/a%2Fversions",
+        "/v1/credentials/a%00",
+        "/v1/credentials/%00",
+        "/v1/credentials/%",
+        "/v1/credentials/%zz",
+        "/v1/credentials/%ff",
+        "/v1/credentials/%c0%ae",
+        "/v1/credentials/%E2%80%AEa",
+        "/v1/credentials/a%CC%81",
+        "/v1/credentials/%EF%BD%81",
+        "/v1/credentials/a%0d%0aX-Evil:%201",
+        "/v1/credentials/a;b",
+        "/v1/leases/..%2f..%2fhealth",
+        "/v1/leases/%00",
+        "/v1/leases/lse_%2e%2e",
+        "/v1/leases/lse_",
+        "/V1/credentials/a",
+        "/v1/credentials/A",
+        "/v1/credentials/a/versions/..",
+    ] {
+        let answer = raw::send(&vault, &format!("GET {path}"), &headers, b"");
+        answer.refuses(&[400, 404, 405], path);
+        assert!(!answer.head.contains("x-evil"), "{}", answer.head);
+    }
+    for line in [
+        "GET /v1/credentials/\u{e9}",
+        "GET v1/credentials",
+        "GET  /health",
+        "G\u{0}T /health",
+        "GET /v1/credentials/a\u{0}",
+    ] {
+        let bytes = format!(
+            "{line} HTTP/1.1\r\nHost: v\r\nConnection: close\r\nAuthorization: {auth}\r\n\r\n"
+        )
+        .into_bytes();
+        let answer = raw::exchange(&vault, &bytes);
+        assert!(
+            (400..500).contains(&answer.status),
+            "{line:?} {} {}",
+            answer.status,
+            answer.text
+        );
+    }
+    for query in ["limit=%zz", "name=%ff", "name=%00", "=", "&&", "name=..%2f"] {
+        let answer = raw::send(
+            &vault,
+            &format!("GET /v1/credentials?{query}"),
+            &headers,
+            b"",
+        );
+        assert!(answer.status < 500, "{query} {}", answer.text);
+    }
+    for path in [
+        "/api-docs/../v1/none",
+        "/api-docs/%2e%2e/Cargo.toml",
+        "/api-docs/..%2f..%2fetc%2fpasswd",
+    ] {
+        let answer = raw::send(&vault, &format!("GET {path}"), &headers, b"");
+        assert_eq!(answer.status, 404, "{path}");
+    }
+    vault.admin(GET, "/ready", None).await.data(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_walked_whole_by_cursor_and_by_offset() {
+    let vault = Vault::dev();
+    for n in 0..7 {
+        vault.store(&format!("walk-{n}"), "v", json!({})).await;
+    }
+    let page = |query: String| {
+        let vault = &vault;
+        async move {
+            vault
+                .admin(GET, &format!("/v1/credentials?{query}"), None)
+                .await
+        }
+    };
+    let names = |body: &Value| -> Vec<String> {
+        body["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| text(one, "name").to_owned())
+            .collect()
+    };
+    let total = page("limit=1".into()).await.body["page"]["total"]
+        .as_u64()
+        .unwrap();
+    for sort in [
+        "created_at",
+        "-created_at",
+        "name",
+        "-name",
+        "updated_at",
+        "-updated_at",
+    ] {
+        let whole = names(&page(format!("limit=200&sort={sort}")).await.body);
+        assert_eq!(whole.len() as u64, total);
+        let (mut seen, mut cursor, mut offset) = (vec![], String::new(), 0);
+        loop {
+            let answer = page(format!("limit=3&sort={sort}{cursor}")).await.body;
+            assert_eq!(
+                (&answer["page"]["total"], &answer["page"]["limit"]),
+                (&json!(total), &json!(3))
+            );
+            let by_offset = page(format!("limit=3&sort={sort}&offset={offset}"))
+                .await
+                .body;
+            assert_eq!(names(&by_offset), names(&answer), "{sort} {offset}");
+            seen.extend(names(&answer));
+            offset += 3;
+            match answer["page"]["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, whole, "{sort}");
+    }
+    let cursor = page("limit=1&sort=name".into()).await.body["page"]["next_cursor"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for query in [
+        "limit=0",
+        "limit=201",
+        "limit=-1",
+        "limit=+1",
+        "limit=1.5",
+        "limit=many",
+        "limit=",
+        "offset=-1",
+        "offset=99999999999999999999",
+        "cursor=",
+        "cursor=AAAA",
+        "cursor=%00",
+        "sort=",
+        "sort=--name",
+        "sort=value",
+        "limit=1&limit=2",
+        &format!("cursor={cursor}&sort=-name"),
+        &format!("cursor={cursor}&offset=1&sort=name"),
+    ] {
+        page(query.to_owned()).await.fails(400, "INVALID_PARAMETER");
+    }
+    assert_eq!(names(&page("offset=1000".into()).await.body).len(), 0);
+    for path in ["/v1/leases", "/v1/audit", "/v1/credentials/walk-0/versions"] {
+        for query in ["limit=0", "limit=201", "cursor=AAAA", "sort=x", "offset=-1"] {
+            vault
+                .admin(GET, &format!("{path}?{query}"), None)
+                .await
+                .fails(400, "INVALID_PARAMETER");
+        }
+    }
+}
