@@ -18,6 +18,8 @@ use crate::domain::{
 pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// The longest field name that an error repeats, in characters.
 const MAX_NAME_CHARS: usize = 64;
+/// The most parts of a path that an error repeats.
+const MAX_NAME_PARTS: usize = 8;
 
 /// A body that was read, and its bytes.
 pub(super) struct Payload<T> {
@@ -101,7 +103,10 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         Ok(Object(value)) => return Ok(value),
         Err(error) => error,
     };
-    if !failed.is_data() {
+    // An enum that is given a number is a syntax error to serde_json, although the JSON is sound.
+    let mistyped = failed.to_string().starts_with("expected ")
+        && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+    if !failed.is_data() && !mistyped {
         let message = if std::str::from_utf8(bytes).is_err() {
             "the body is not UTF-8".to_owned()
         } else {
@@ -134,6 +139,9 @@ fn explain(path: &str, message: &str) -> Error {
         .rsplit_once(" at line ")
         .map_or(message, |(message, _)| message);
     let path = path.trim_start_matches('.');
+    let parts: Vec<_> = path.split('.').take(MAX_NAME_PARTS).map(harmless).collect();
+    let path = parts.join(".");
+    let path = path.as_str();
     let within = |field: &str| match path {
         "" => field.to_owned(),
         _ if path == field || path.ends_with(&format!(".{field}")) => path.to_owned(),
@@ -157,7 +165,7 @@ fn explain(path: &str, message: &str) -> Error {
     if let Some((_, expected)) = message.rsplit_once(", expected ") {
         return Error::invalid(field, format!("`{field}` must be {expected}"));
     }
-    if message.starts_with("invalid ") {
+    if message.starts_with("invalid ") || message.starts_with("expected ") {
         return Error::invalid(field, format!("`{field}` is of the wrong type"));
     }
     // Our own readers' messages, which hold nothing of what was sent.
@@ -167,11 +175,18 @@ fn explain(path: &str, message: &str) -> Error {
 /// The name behind a prefix, up to the closing backtick, made harmless.
 fn quoted(message: &str, prefix: &str) -> Option<String> {
     let rest = message.strip_prefix(prefix)?;
-    let name = rest.split('`').next().unwrap_or_default();
+    rest.split('`').next().map(harmless)
+}
+
+/// A caller's name for a thing as an error may repeat it: bounded, printable, and no bearer string.
+pub(super) fn harmless(name: &str) -> String {
+    if name.contains("lhk_") || name.contains("lhh_") {
+        return "?".to_owned();
+    }
     let harmless = name
         .chars()
         .map(|c| if c.is_ascii_graphic() { c } else { '?' });
-    Some(harmless.take(MAX_NAME_CHARS).collect())
+    harmless.take(MAX_NAME_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -189,6 +204,7 @@ mod tests {
         value: SecretText,
         count: Option<u32>,
         metadata: Option<UniqueMap<String>>,
+        kind: Option<crate::domain::ledger::CredentialState>,
     }
 
     fn refusal(body: &[u8]) -> (Code, String) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
-use super::error::ApiError;
+use super::{body::harmless, error::ApiError};
 use crate::{
     domain::{
         error::{Error, Result},
@@ -25,8 +25,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             if params.contains_key(&*name) {
                 return Err(Error::invalid(
-                    shown(&name),
-                    format!("`{}` is given twice", shown(&name)),
+                    harmless(&name),
+                    format!("`{}` is given twice", harmless(&name)),
                 )
                 .into());
             }
@@ -34,14 +34,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
         }
         Ok(Self(params))
     }
-}
-
-/// A parameter's name as an error may repeat it.
-fn shown(name: &str) -> String {
-    name.chars()
-        .map(|c| if c.is_ascii_graphic() { c } else { '?' })
-        .take(64)
-        .collect()
 }
 
 impl Params {
@@ -121,7 +113,7 @@ impl Params {
         match self.0.keys().next() {
             None => Ok(()),
             Some(name) => {
-                let name = shown(name);
+                let name = harmless(name);
                 Err(Error::invalid(
                     &name,
                     format!("`{name}` is not a parameter of this request"),

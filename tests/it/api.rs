@@ -5,12 +5,17 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Vault};
 
+mod audit;
 mod canary;
+mod cli;
 mod conventions;
 mod credentials;
+mod history;
 mod isolation;
 mod leases;
 mod lifecycle;
+mod limits;
+mod openapi;
 mod paths;
 mod raw;
 mod retries;
@@ -23,7 +28,7 @@ const GET: Method = Method::GET;
 const PATCH: Method = Method::PATCH;
 const DELETE: Method = Method::DELETE;
 
-/// One second at the most for what a lease of one second needs.
+/// After this, a lease of one second is over.
 const PAST_ONE_SECOND: std::time::Duration = std::time::Duration::from_millis(1200);
 
 /// An RFC 3339 instant, as milliseconds since 1970.

@@ -337,3 +337,31 @@ async fn no_error_and_no_log_line_repeats_what_was_sent_as_a_secret() {
         assert!(line.is_none(), "{line:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_an_error_repeats_is_short_printable_and_no_bearer_string() {
+    let vault = Vault::dev();
+    let key = &vault.agent_key;
+    let long = "x".repeat(100_000);
+    for name in [
+        key,
+        &format!("a.{key}"),
+        &long,
+        &"y.".repeat(50_000),
+        "a\u{1b}[31m\u{202e}b",
+    ] {
+        for body in [json!({name: 1}), json!({"filter": {name: 1}})] {
+            let answer = vault.admin(POST, "/v1/leases/revoke", Some(body)).await;
+            silent(&answer, &[&key[..40], "\u{1b}", "\u{202e}"], "a field");
+            assert!(answer.text.len() < 2_000, "{:.200}", answer.text);
+            answer.fails(400, "INVALID_PARAMETER");
+        }
+        let mut query = url::form_urlencoded::Serializer::new("/v1/leases?".to_owned());
+        if name.len() < 10_000 {
+            let path = query.append_key_only(name).finish();
+            let answer = vault.admin(GET, &path, None).await;
+            silent(&answer, &[&key[..40], "\u{1b}", "\u{202e}"], "a parameter");
+            assert!(answer.text.len() < 2_000, "{:.200}", answer.text);
+        }
+    }
+}

@@ -171,15 +171,7 @@ async fn a_caller_is_proven_before_anything_of_the_request_is_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_routes_methods_types_fields_and_parameters_have_their_own_refusals() {
     let vault = Vault::dev();
-    for path in [
-        "/v1",
-        "/v1/",
-        "/v2/leases",
-        "/v1/lease",
-        "/v1/leases/x/y/z",
-        "/v1/credentials/",
-        "/nothing",
-    ] {
+    for path in ["/v1", "/v1/", "/v2/leases", "/v1/lease", "/v1/credentials/"] {
         vault.admin(GET, path, None).await.fails(404, "NOT_FOUND");
     }
     for (method, path) in [
@@ -187,7 +179,6 @@ async fn unknown_routes_methods_types_fields_and_parameters_have_their_own_refus
         (reqwest::Method::PUT, "/v1/credentials/a"),
         (POST, "/v1/credentials/a"),
         (GET, "/v1/handles/redeem"),
-        (POST, "/health"),
     ] {
         vault
             .admin(method, path, None)

@@ -1,10 +1,10 @@
 //! Workspaces: what belongs to another one looks exactly like what is missing.
 
 use std::{
-    net::TcpListener,
+    io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     process::{Child, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use reqwest::Method;
@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use super::{DELETE, GET, PATCH, POST, text};
 use crate::support::{Answer, TempDir, Vault, client, leasehold};
 
-struct Two {
+pub(super) struct Two {
     server: Child,
     http: reqwest::Client,
     address: String,
-    admin: String,
-    a1: String,
+    pub(super) admin: String,
+    pub(super) a1: String,
     b1: String,
     _folder: TempDir,
 }
@@ -32,7 +32,12 @@ impl Drop for Two {
 
 impl Two {
     /// A production vault with the workspaces `default` and `b`, and one agent in each.
-    async fn start() -> Self {
+    pub(super) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same, with more in its configuration file.
+    pub(super) fn start_with(configured: &str) -> Self {
         let folder = TempDir::new();
         let at = |name: &str| folder.path().join(name);
         let (data, key, config) = (at("data"), at("root.key"), at("leasehold.toml"));
@@ -65,14 +70,10 @@ impl Two {
         );
         let made: Value = serde_json::from_slice(&made.stdout).unwrap();
         assert_eq!(made["workspaces"], json!(["default", "b"]));
-        let free = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        std::fs::write(&config, format!("[root]\nkey_file = {key:?}\n")).unwrap();
+        std::fs::write(&config, format!("[root]\nkey_file = {key:?}\n{configured}")).unwrap();
         let mut server = leasehold();
         server
-            .args(["server", "--listen", &free.to_string()])
+            .args(["server", "--listen", "127.0.0.1:0"])
             .arg("--config")
             .arg(&config);
         server
@@ -80,7 +81,7 @@ impl Two {
             .arg(&data)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(Stdio::piped());
         let agent = |name: &str| {
             let all = made["agents"].as_array().unwrap();
             text(
@@ -89,27 +90,32 @@ impl Two {
             )
             .to_owned()
         };
+        let mut server = server.spawn().unwrap();
+        let log = BufReader::new(server.stderr.take().unwrap());
         let mut two = Self {
-            server: server.spawn().unwrap(),
+            server,
             http: client(),
-            address: format!("http://{free}"),
+            address: String::new(),
             admin: text(&made, "admin_key").to_owned(),
             a1: agent("a1"),
             b1: agent("b1"),
             _folder: folder,
         };
-        let begun = Instant::now();
-        while two
-            .http
-            .get(format!("{}/ready", two.address))
-            .send()
-            .await
-            .is_err()
-        {
-            assert!(two.server.try_wait().unwrap().is_none(), "the server ended");
-            assert!(begun.elapsed().as_secs() < 30, "the server is never ready");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // Read to its end, so that the server never waits for a reader.
+            for line in log.lines().map_while(Result::ok) {
+                let address = line
+                    .split("address=")
+                    .nth(1)
+                    .filter(|_| line.contains("serving"));
+                if let Some(address) = address.and_then(|rest| rest.split(' ').next()) {
+                    let _ = tell.send(address.to_owned());
+                }
+            }
+        });
+        let address = told.recv_timeout(Duration::from_secs(60)).unwrap();
+        two.address = format!("http://{address}");
         two
     }
 
@@ -159,7 +165,7 @@ impl Two {
         self.request(key, None, method, path, body).await
     }
 
-    async fn whoami(&self, key: &str, workspace: Option<&str>) -> Answer {
+    pub(super) async fn whoami(&self, key: &str, workspace: Option<&str>) -> Answer {
         self.request(key, workspace, GET, "/v1/auth/whoami", None)
             .await
     }
@@ -174,7 +180,7 @@ fn blank(answer: Answer) -> (u16, Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_workspace_holds_looks_exactly_like_what_is_missing() {
-    let two = Two::start().await;
+    let two = Two::start();
     let stored = json!({"name": "only-b", "type": "api-key", "value": "b-value", "metadata": {"team": "b-team"}});
     let in_b = two
         .admin("b", POST, "/v1/credentials", Some(stored.clone()))
@@ -338,7 +344,7 @@ async fn what_another_workspace_holds_looks_exactly_like_what_is_missing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_of_one_workspace_opens_no_other() {
-    let two = Two::start().await;
+    let two = Two::start();
     for (key, asked, workspace) in [
         (&two.a1, None, "default"),
         (&two.b1, None, "b"),

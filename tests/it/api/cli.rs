@@ -1,0 +1,242 @@
+//! The command line against a vault, as a person and as a script use it.
+
+use std::{
+    io::Write,
+    process::{Output, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use super::text;
+use crate::support::{Vault, leasehold};
+
+struct Shell<'a> {
+    vault: &'a Vault,
+    key: &'a str,
+}
+
+impl Shell<'_> {
+    fn run(&self, line: &str, stdin: &str) -> Output {
+        let mut command = leasehold();
+        command.env_remove("RUST_LOG");
+        command
+            .env("LEASEHOLD_ADDR", &self.vault.address)
+            .env("LEASEHOLD_KEY", self.key);
+        let mut child = command
+            .args(line.split(' '))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    /// What a command printed that had to go well.
+    #[track_caller]
+    fn said(&self, line: &str, stdin: &str) -> String {
+        let output = self.run(line, stdin);
+        assert!(
+            output.status.success(),
+            "{line}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The data of the answer that `--json` printed.
+    #[track_caller]
+    fn json(&self, line: &str, stdin: &str) -> Value {
+        let said = self.said(&format!("{line} --json"), stdin);
+        let body: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{line}: {said}"));
+        assert_eq!(body["status"], "success", "{line}: {said}");
+        body["data"].clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_main_job_is_done_from_the_command_line() {
+    let vault = Vault::dev();
+    let (admin, agent) = (
+        Shell {
+            vault: &vault,
+            key: &vault.admin_key,
+        },
+        Shell {
+            vault: &vault,
+            key: &vault.agent_key,
+        },
+    );
+    let made = admin.json(
+        "credential create a --type api-key --metadata team=ml",
+        "first-value\n",
+    );
+    assert_eq!(
+        (&made["name"], &made["metadata"]),
+        (&json!("a"), &json!({"team": "ml"}))
+    );
+    let lease = agent.json(
+        "lease create a --ttl 10m --purpose testing --session s-1",
+        "",
+    );
+    assert_eq!(
+        (&lease["ttl"], &lease["identity"]["session_id"]),
+        (&json!("10m"), &json!("s-1"))
+    );
+    let (id, handle) = (text(&lease, "id"), text(&lease, "handle"));
+    assert_eq!(agent.said("redeem", handle), "first-value");
+    assert_eq!(agent.json("redeem", handle)["value"], "first-value");
+    assert_eq!(
+        admin.json("credential rotate a", "second-value\n")["current_version"],
+        2
+    );
+    assert_eq!(agent.said("redeem", handle), "first-value");
+    let versions = admin.json("credential versions a", "");
+    assert_eq!(
+        (&versions[0]["state"], &versions[1]["state"]),
+        (&json!("current"), &json!("rotated"))
+    );
+    assert_eq!(agent.json(&format!("lease show {id}"), "")["uses"], 3);
+    assert_eq!(
+        agent.json(&format!("lease renew {id} --ttl 20m"), "")["renewals"],
+        1
+    );
+    assert_eq!(
+        agent
+            .json("lease list --state active", "")
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(
+        agent.json(&format!("lease release {id}"), "")["state"],
+        "released"
+    );
+    assert_eq!(
+        admin.json("credential versions a", "")[1]["state"],
+        "retired"
+    );
+    let second = agent.json("lease create a", "");
+    let revoked = admin.json(
+        &format!("lease revoke {} --reason done", text(&second, "id")),
+        "",
+    );
+    assert_eq!(
+        (&revoked["state"], &revoked["close_reason"]),
+        (&json!("revoked"), &json!("done"))
+    );
+    assert_eq!(
+        admin.json("credential update a --state disabled", "")["state"],
+        "disabled"
+    );
+    assert_eq!(admin.json("credential show a", "")["state"], "disabled");
+    let events: Vec<Value> =
+        serde_json::from_value(admin.json(&format!("audit --lease {id}"), "")).unwrap();
+    assert_eq!(events.len(), 6, "{events:?}");
+    assert_eq!(
+        admin
+            .json("audit --actor claude-code --event lease.issued", "")
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    assert_eq!(admin.json("credential delete a", "")["revoked_leases"], 0);
+    admin.said("status", "");
+    let status: Value = serde_json::from_str(&admin.said("status --json", "")).unwrap();
+    assert!(status.to_string().contains("ready"), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_get_tables_and_failures_that_tell_no_secret() {
+    let vault = Vault::dev();
+    let (admin, agent) = (
+        Shell {
+            vault: &vault,
+            key: &vault.admin_key,
+        },
+        Shell {
+            vault: &vault,
+            key: &vault.agent_key,
+        },
+    );
+    admin.said("credential create a --type api-key", "the-value\n");
+    let table = admin.said("credential list", "");
+    assert!(
+        table.contains("NAME")
+            && table
+                .lines()
+                .any(|line| line.trim_start().starts_with("a ")),
+        "{table}"
+    );
+    let lease = agent.said("lease create a", "");
+    assert!(
+        lease.contains("lhh_") && !lease.contains("the-value"),
+        "{lease}"
+    );
+    assert!(admin.said("lease list", "").contains("claude-code"));
+    let audit = admin.said("audit", "");
+    assert!(
+        audit.contains("lease.issued") && !audit.contains("lhh_"),
+        "{audit}"
+    );
+    for (shell, line, stdin, code, expected) in [
+        (&agent, "credential list", "", 1, "INSUFFICIENT_PERMISSIONS"),
+        (&admin, "credential show nothing", "", 1, "NOT_FOUND"),
+        (
+            &admin,
+            "credential create a --type api-key",
+            "the-value",
+            1,
+            "ALREADY_EXISTS",
+        ),
+        (
+            &admin,
+            "credential create b --type api-key",
+            "the-value with-spaces",
+            1,
+            "INVALID_PARAMETER",
+        ),
+        (
+            &admin,
+            "credential create b --type api-key the-value",
+            "",
+            2,
+            "",
+        ),
+        (
+            &agent,
+            "lease create a --ttl 0s",
+            "",
+            1,
+            "INVALID_PARAMETER",
+        ),
+        (&agent, "redeem", "lhh_the-value", 1, ""),
+        (&agent, "lease wait", "", 2, ""),
+        (
+            &Shell {
+                vault: &vault,
+                key: "lhk_the-value",
+            },
+            "lease list",
+            "",
+            1,
+            "UNAUTHORIZED",
+        ),
+    ] {
+        let output = shell.run(line, stdin);
+        let said = [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .concat();
+        assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+        assert!(said.contains(expected), "{line}: {said}");
+        if !line.contains("the-value") {
+            assert!(!said.contains("the-value"), "{line}: {said}");
+        }
+    }
+    let output = agent.run("credential list --json", "");
+    let failure: Value = serde_json::from_slice(&[output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(failure["code"], "INSUFFICIENT_PERMISSIONS");
+}

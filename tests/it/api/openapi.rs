@@ -1,0 +1,193 @@
+//! The OpenAPI document, the explorer, and who may use which route.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::{GET, take, text};
+use crate::support::Vault;
+
+/// Every route of API.md that this stage serves: method, path, and what an agent gets on a lease of its own or a
+/// credential `a`. Routes that need no key have a zero.
+const ROUTES: [(&str, &str, u16); 21] = [
+    ("GET", "/v1/auth/whoami", 200),
+    ("GET", "/v1/leases", 200),
+    ("POST", "/v1/leases", 201),
+    ("GET", "/v1/leases/{id}", 200),
+    ("GET", "/v1/leases/{id}/events", 200),
+    ("POST", "/v1/leases/{id}/renew", 200),
+    ("POST", "/v1/handles/redeem", 200),
+    ("POST", "/v1/leases/{id}/revoke", 403),
+    ("POST", "/v1/leases/revoke", 403),
+    ("POST", "/v1/leases/{id}/release", 200),
+    ("POST", "/v1/credentials", 403),
+    ("GET", "/v1/credentials", 403),
+    ("GET", "/v1/credentials/{name}", 403),
+    ("PATCH", "/v1/credentials/{name}", 403),
+    ("GET", "/v1/credentials/{name}/versions", 403),
+    ("POST", "/v1/credentials/{name}/rotate", 403),
+    (
+        "POST",
+        "/v1/credentials/{name}/versions/{number}/revoke",
+        403,
+    ),
+    ("DELETE", "/v1/credentials/{name}", 403),
+    ("GET", "/v1/audit", 403),
+    ("GET", "/health", 0),
+    ("GET", "/ready", 0),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_names_every_route_and_every_route_holds_its_permission() {
+    let vault = Vault::dev();
+    vault.store("a", "v", json!({})).await;
+    let answer = vault
+        .request(GET, "/api-docs/openapi.json", "", None, &[])
+        .await;
+    assert_eq!(
+        (
+            answer.status.as_u16(),
+            text(&answer.body, "openapi").starts_with("3.")
+        ),
+        (200, true)
+    );
+    let mut documented = BTreeSet::new();
+    for (path, operations) in answer.body["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            assert!(
+                operation["responses"].is_object() && operation["operationId"].is_string(),
+                "{method} {path}"
+            );
+            documented.insert((method.to_uppercase(), path.clone()));
+        }
+    }
+    let mut known: BTreeSet<_> = ROUTES
+        .iter()
+        .map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned()))
+        .collect();
+    known.insert(("GET".to_owned(), "/metrics".to_owned()));
+    assert!(
+        known.is_subset(&documented),
+        "not documented: {:?}",
+        known.difference(&documented)
+    );
+    // A route that is documented and not in the matrix below is one whose permission nobody tests.
+    assert!(
+        documented.is_subset(&known),
+        "not tested: {:?}",
+        documented.difference(&known)
+    );
+    assert!(answer.body["components"]["securitySchemes"].is_object());
+
+    let lease = take(&vault, "a").await;
+    for who in ["nobody", "agent", "admin"] {
+        for (method, path, expected) in ROUTES {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let body = match (&method, path) {
+                (_, "/v1/handles/redeem") => Some(json!({"handle": lease["handle"]})),
+                (&Method::POST, "/v1/leases") => Some(json!({"credential_name": "a"})),
+                (_, "/v1/leases/revoke") => Some(json!({"all": true})),
+                (&Method::POST, "/v1/credentials") => {
+                    Some(json!({"name": "b", "type": "api-key", "value": "v"}))
+                }
+                (_, "/v1/credentials/{name}/rotate") => Some(json!({"new_value": "w"})),
+                (&Method::PATCH, _) => Some(json!({})),
+                _ => None,
+            };
+            let at = path
+                .replace("{id}", text(&lease, "id"))
+                .replace("{name}", "a")
+                .replace("{number}", "2");
+            let key = match who {
+                "agent" => &vault.agent_key,
+                "admin" => &vault.admin_key,
+                _ => "",
+            };
+            let answer = vault.request(method.clone(), &at, key, body, &[]).await;
+            let status = answer.status.as_u16();
+            match (who, expected) {
+                (_, 0) => assert_eq!(status, 200, "{path}"),
+                ("nobody", _) => drop(answer.fails(401, "UNAUTHORIZED")),
+                ("agent", 403) => drop(answer.fails(403, "INSUFFICIENT_PERMISSIONS")),
+                ("agent", _) => assert_eq!(status, expected, "{method} {path} {}", answer.text),
+                // The agent's lease is released by then, and the administrator is not its holder.
+                _ if path.contains("{id}/") || path.contains("redeem") => assert!(
+                    matches!(status, 200 | 403 | 410),
+                    "{method} {path} {}",
+                    answer.text
+                ),
+                _ => assert!(
+                    matches!(status, 200 | 201),
+                    "{method} {path} {}",
+                    answer.text
+                ),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_explorer_and_the_operations_routes_need_neither_a_key_nor_the_internet() {
+    let vault = Vault::dev();
+    let get = |path: &str| {
+        let (vault, path) = (&vault, path.to_owned());
+        async move { vault.request(GET, &path, "", None, &[]).await }
+    };
+    let page = get("/api-docs/").await;
+    assert_eq!(page.status, 200);
+    assert!(
+        page.headers["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/html")
+    );
+    assert!(
+        !page.text.contains("http://")
+            && !page.text.contains("https://")
+            && !page.text.contains("src=\"//"),
+        "{}",
+        page.text
+    );
+    let mut assets = Vec::new();
+    for attribute in ["src=\"", "href=\""] {
+        assets.extend(
+            page.text
+                .split(attribute)
+                .skip(1)
+                .filter_map(|rest| rest.split('"').next()),
+        );
+    }
+    assert!(assets.len() >= 4, "{}", page.text);
+    for asset in assets {
+        let path = format!(
+            "/api-docs/{}",
+            asset
+                .trim_start_matches("./")
+                .trim_start_matches("/api-docs/")
+        );
+        assert_eq!(get(&path).await.status, 200, "{path}");
+    }
+    let start = get("/api-docs/swagger-initializer.js").await.text;
+    assert!(
+        start.contains("/api-docs/openapi.json") && start.contains("requestSnippetsEnabled"),
+        "{start}"
+    );
+    let short = get("/api-docs").await;
+    assert_eq!(short.status, 200, "the redirect leads to the page");
+    assert_eq!(get("/health").await.data(200)["state"], "alive");
+    assert_eq!(get("/ready").await.data(200)["state"], "ready");
+    vault.store("named-canary", "v", json!({})).await;
+    take(&vault, "named-canary").await;
+    let metrics = get("/metrics").await;
+    assert!(
+        metrics.headers["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/plain")
+    );
+    assert!(
+        metrics.text.contains("leasehold_http_requests_total{") && metrics.text.contains("# TYPE")
+    );
+    assert!(!metrics.text.contains("named-canary") && !metrics.text.contains("claude-code"));
+}
