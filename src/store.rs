@@ -12,3 +12,6 @@ pub mod memory;
 mod overlay;
 pub mod port;
 pub mod sled;
+
+#[cfg(test)]
+mod contract;

@@ -25,7 +25,7 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
     let dir = config.storage.data_dir.display();
     if !config.storage.data_dir.exists() {
         return Err(format!(
-            "the data folder `{dir}` does not exist; make a vault with `leasehold init --data-dir {dir}`"
+            "the data folder `{dir}` does not exist, so it holds no vault; make one with `leasehold init --data-dir {dir}`"
         )
         .into());
     }

@@ -4,9 +4,12 @@
 //! neither the processor waits for the disk nor the disk for the processor. A group gathers for as long as the
 //! two before it take.
 
-use std::sync::{Arc, mpsc::sync_channel};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc::sync_channel},
+};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::{
     local::{Backend, Shared},
@@ -23,7 +26,23 @@ pub(super) struct Queued {
     pub(super) number: u64,
     pub(super) writes: WriteSet,
     pub(super) audit: Vec<AuditEntry>,
-    pub(super) done: oneshot::Sender<Result<(), Failed>>,
+    pub(super) waiter: Waiter,
+}
+
+/// Whoever waits for a write set, and the write set's place in the queue: kept until the end even where nobody
+/// waits any more.
+pub(super) struct Waiter {
+    done: oneshot::Sender<Result<(), Failed>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Waiter {
+    pub(super) fn new(
+        done: oneshot::Sender<Result<(), Failed>>,
+        slot: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { done, _slot: slot }
+    }
 }
 
 /// The group could not be made durable.
@@ -45,15 +64,15 @@ struct Applied {
     waiting: Waiting,
 }
 
-type Waiting = Vec<oneshot::Sender<Result<(), Failed>>>;
+type Waiting = Vec<Waiter>;
 
 /// Commits that are over, and how they ended.
 type Told = (Waiting, Result<(), Failed>);
 
 fn tell((waiting, outcome): Told) {
-    for done in waiting {
+    for waiter in waiting {
         // Whoever gave up waiting does not need to know.
-        let _ = done.send(outcome);
+        let _ = waiter.done.send(outcome);
     }
 }
 
@@ -79,19 +98,21 @@ impl<B: Backend> Committer<B> {
     /// Commits on threads of its own until the store is closed: for engines that block. A task of the current
     /// runtime tells those who wait: waking them from a foreign thread would cost a system call for many.
     pub fn run_on_thread(self) -> Result<()> {
-        let (teller, mut told) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Some(group) = told.recv().await {
-                tell(group);
-            }
-        });
         let Self {
             mut queue,
             mut log,
             mut settler,
             finished,
         } = self;
-        settler.teller = Some(teller);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (teller, mut told) = mpsc::unbounded_channel();
+            runtime.spawn(async move {
+                while let Some(group) = told.recv().await {
+                    tell(group);
+                }
+            });
+            settler.teller = Some(teller);
+        }
         // No room in between: the next group is handed over when the one before it is settled.
         let (hand_over, applied) = sync_channel::<Result<Applied, Waiting>>(0);
         let shared = settler.shared.clone();
@@ -102,6 +123,9 @@ impl<B: Backend> Committer<B> {
                     break;
                 }
             }
+            // Let go of the engine before the syncer says that all is over.
+            drop(shared);
+            drop(hand_over);
         })?;
         spawn("syncer", move || {
             while let Ok(group) = applied.recv() {
@@ -164,16 +188,18 @@ impl<B: Backend> Shared<B> {
         for queued in group {
             written.extend(queued.writes);
             audit.extend(queued.audit);
-            waiting.push(queued.done);
+            waiting.push(queued.waiter);
         }
         if self.has_failed() {
             return Err(waiting);
         }
-        let applied = log.place(&audit).and_then(|placed| {
-            written.extend(placed.into_iter().map(|(key, value)| (key, Some(value))));
+        let apply = || {
+            let logged = log.place(&audit)?;
+            self.overlay.lock().lay(last, &logged);
+            written.extend(logged.into_iter().map(|(key, value)| (key, Some(value))));
             self.backend.apply(&written)
-        });
-        match applied {
+        };
+        match guarded(apply) {
             Ok(()) => Ok(Applied {
                 last,
                 written,
@@ -185,6 +211,12 @@ impl<B: Backend> Shared<B> {
             }
         }
     }
+}
+
+/// A panic that ended the committer would leave everyone waiting for it.
+fn guarded(work: impl FnOnce() -> Result<()>) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Error::internal("the committer panicked")))
 }
 
 /// Syncs groups and tells those who wait for them.
@@ -204,7 +236,7 @@ impl<B: Backend> Settler<B> {
                 last,
                 written,
                 waiting,
-            }) => match self.shared.backend.sync() {
+            }) => match guarded(|| self.shared.backend.sync()) {
                 Ok(()) => {
                     self.shared.durable.send_replace(last);
                     self.shared.overlay.forget(written.keys(), last);

@@ -3,13 +3,15 @@
 //!
 //! INVARIANT (ack-durable): a commit resolves only after its group was applied and synced. After a failed
 //! write nothing more is taken: what the engine holds in memory may then differ from what is on disk.
+//! Whatever the engine holds and the disk may not is in the overlay, the records of the log included; a read
+//! outside a transaction looks there after it has read, and waits until what it hands out is durable.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::{
-    committer::{Committer, Failed, Queued},
+    committer::{Committer, Failed, Queued, Waiter},
     locks::{Held, LockTable},
     overlay::{Overlay, WriteSet, merge},
     port::{
@@ -92,13 +94,17 @@ impl<B: Backend> Shared<B> {
         }
     }
 
-    /// Waits until the write set of that number is durable; gives up when the store fails.
-    async fn wait_durable(&self, number: u64) {
+    /// Waits until the write set of that number is durable. Where the store failed first, nobody knows whether
+    /// it will be after a restart.
+    async fn wait_durable(&self, number: u64) -> Result<()> {
         let mut durable = self.durable.subscribe();
         let mut health = self.health.subscribe();
         tokio::select! {
-            _ = durable.wait_for(|durable| *durable >= number) => {}
-            _ = health.wait_for(|health| matches!(health, Health::Failed { .. })) => {}
+            biased;
+            _ = durable.wait_for(|durable| *durable >= number) => Ok(()),
+            _ = health.wait_for(|health| matches!(health, Health::Failed { .. })) => Err(Error::storage(
+                "what was written here last could not be made durable; restart the vault",
+            )),
         }
     }
 }
@@ -121,10 +127,11 @@ impl<B: Backend> Store for LocalStore<B> {
 
     fn get<'a>(&'a self, key: &'a [u8]) -> Boxed<'a, Result<Option<Value>>> {
         Box::pin(async move {
+            let value = self.shared.backend.get(key)?;
             if let Some((number, _)) = self.shared.overlay.get(key) {
-                self.shared.wait_durable(number).await;
+                self.shared.wait_durable(number).await?;
             }
-            self.shared.backend.get(key)
+            Ok(value)
         })
     }
 
@@ -133,8 +140,11 @@ impl<B: Backend> Store for LocalStore<B> {
             if scan.start >= scan.end {
                 return Ok(Vec::new());
             }
-            self.shared.wait_durable(self.shared.overlay.last()).await;
-            self.shared.backend.scan(scan, scan.limit.min(MAX_SCAN))
+            let pairs = self.shared.backend.scan(scan, scan.limit.min(MAX_SCAN))?;
+            if let Some(number) = self.shared.overlay.newest(scan) {
+                self.shared.wait_durable(number).await?;
+            }
+            Ok(pairs)
         })
     }
 
@@ -252,14 +262,12 @@ impl<B: Backend> Txn for LocalTxn<B> {
                         number,
                         writes,
                         audit,
-                        done,
+                        waiter: Waiter::new(done, slot),
                     })
                     .map_err(|_| closed())?;
             }
             drop(held);
-            let outcome = on_done.await;
-            drop(slot);
-            match outcome {
+            match on_done.await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(Failed)) | Err(_) => {
                     shared.health().check()?;

@@ -1,4 +1,4 @@
-//! Writes that are queued and not yet durable, laid over what the engine holds.
+//! Writes that are queued or applied and not yet durable, laid over what the engine holds.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ pub(super) struct Overlay {
 #[derive(Default)]
 pub(super) struct Queued {
     /// The number of the write set that was queued last.
-    pub(super) last: u64,
+    last: u64,
     changes: BTreeMap<Key, (u64, Change)>,
 }
 
@@ -33,11 +33,6 @@ impl Overlay {
     /// The overlay, to queue a write set in: numbering, laying over and sending happen under this one lock.
     pub(super) fn lock(&self) -> RwLockWriteGuard<'_, Queued> {
         self.queued.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The number of the write set queued last.
-    pub(super) fn last(&self) -> u64 {
-        self.read().last
     }
 
     /// The queued change to a key, and the number of the write set it came with.
@@ -55,6 +50,15 @@ impl Overlay {
             .range::<[u8], _>(bounds(scan))
             .map(|(key, (_, change))| (key.clone(), change.clone()))
             .collect()
+    }
+
+    /// The number of the newest write set that changes something in a range. `start < end` must hold.
+    pub(super) fn newest(&self, scan: &Scan) -> Option<u64> {
+        self.read()
+            .changes
+            .range::<[u8], _>(bounds(scan))
+            .map(|(_, (number, _))| *number)
+            .max()
     }
 
     /// Forgets the changes of write sets up to `durable`, which the engine now holds.
@@ -81,6 +85,17 @@ impl Queued {
                 .insert(key.clone(), (self.last, change.clone()));
         }
         self.last
+    }
+
+    /// Lays what the log writes with a group over the engine's state; a newer change to the same key stays.
+    pub(super) fn lay(&mut self, number: u64, writes: &[(Key, Value)]) {
+        for (key, value) in writes {
+            let newer = self.changes.get(key).is_some_and(|(at, _)| *at > number);
+            if !newer {
+                self.changes
+                    .insert(key.clone(), (number, Some(value.clone())));
+            }
+        }
     }
 }
 

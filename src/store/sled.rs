@@ -9,13 +9,14 @@
 mod chunks;
 mod folder;
 mod mark;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs::File,
-    os::unix::fs::PermissionsExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, RwLock, RwLockReadGuard},
     time::{Duration, Instant},
 };
 
@@ -32,10 +33,18 @@ use crate::domain::error::{Error, Result};
 
 /// How long a reading of the free disk space holds.
 const DISK_CHECK_EVERY: Duration = Duration::from_millis(250);
+/// How long sled may go on holding its log file: after an engine was closed in this very process, sled's
+/// threads let go of the file a moment later.
+const RELEASED_WITHIN: Duration = Duration::from_secs(5);
 /// The engine's own folder in the data folder.
 const ENGINE_FOLDER: &str = "store";
 /// sled's log file in that folder.
 const LOG_FILE: &str = "db";
+/// sled's settings beside it.
+const SETTINGS_FILE: &str = "conf";
+
+/// First bytes of the adapter's own keys, which no scan shows: the group's number, and chunks.
+const OWN_KEYS: [u8; 2] = [0x7d, chunks::CHUNK_SPACE];
 
 /// How to open the engine.
 #[derive(Debug, Clone)]
@@ -53,6 +62,9 @@ pub struct Sled {
     mark: Mark,
     folder: PathBuf,
     reserve_bytes: u64,
+    /// Held alone while a batch goes in: sled's own lock covers one pair of a scan and one piece of a value, and
+    /// neither may be half old and half new. Never held over a sync.
+    batches: RwLock<()>,
     disk: Mutex<Option<(Instant, Option<u64>)>>,
     /// Held for as long as the engine is open.
     _lock: FolderLock,
@@ -76,10 +88,23 @@ impl Sled {
                 data_dir.display()
             ))
         };
-        let db = match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(db)) => db,
-            Ok(Err(error)) => return Err(damaged(error.to_string())),
-            Err(_) => return Err(damaged("the storage engine gave up reading it".to_owned())),
+        // sled makes its log file first: without it this is no new store, and must not become one.
+        if engine.join(SETTINGS_FILE).exists() && !engine.join(LOG_FILE).exists() {
+            return Err(damaged(format!("`{ENGINE_FOLDER}/{LOG_FILE}` is missing")));
+        }
+        let asked = Instant::now();
+        let db = loop {
+            match catch_unwind(AssertUnwindSafe(|| config.open())) {
+                Ok(Ok(db)) => break db,
+                Ok(Err(error)) if still_locked(&error) => {
+                    if asked.elapsed() > RELEASED_WITHIN {
+                        return Err(folder::in_use(data_dir, ""));
+                    }
+                    std::thread::sleep(RELEASED_WITHIN / 500);
+                }
+                Ok(Err(error)) => return Err(damaged(error.to_string())),
+                Err(_) => return Err(damaged("the storage engine gave up reading it".to_owned())),
+            }
         };
         let log_path = engine.join(LOG_FILE);
         let unusable = |error: std::io::Error| folder::unusable(data_dir, &error);
@@ -88,10 +113,7 @@ impl Sled {
             .write(true)
             .open(&log_path)
             .map_err(unusable)?;
-        for path in [&log_path, &engine.join("conf")] {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-                .map_err(unusable)?;
-        }
+        folder::keep_private(&engine).map_err(unusable)?;
         // The names of new files are durable only once their folders are.
         for path in [&engine, data_dir] {
             File::open(path)
@@ -104,6 +126,7 @@ impl Sled {
             log_file,
             folder: engine,
             reserve_bytes: options.reserve_bytes,
+            batches: RwLock::new(()),
             disk: Mutex::new(None),
             _lock: lock,
         })
@@ -121,7 +144,12 @@ impl Sled {
 
     /// Whether nothing was ever stored here.
     pub fn is_empty(&self) -> bool {
-        self.db.iter().next().is_none()
+        // A store that cannot even be read is not a new one.
+        guarded(|| {
+            let mut keys = self.db.iter().keys();
+            Ok(!keys.any(|key| key.is_ok_and(|key| key != GROUP_KEY)))
+        })
+        .unwrap_or(false)
     }
 
     /// Writes durably before the store serves: how a new vault gets its header and its first keys.
@@ -135,12 +163,21 @@ impl Sled {
         self.sync()
     }
 
+    fn between_batches(&self) -> RwLockReadGuard<'_, ()> {
+        self.batches.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A store over this engine; its committer runs on a thread of its own.
     pub fn serve(self, log: Box<dyn AuditLog>) -> Result<LocalStore<Self>> {
         let (store, committer) = LocalStore::new(self, log);
         committer.run_on_thread()?;
         Ok(store)
     }
+}
+
+/// Whether sled's own lock is held, though the data folder's is ours.
+fn still_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
 }
 
 fn broken(error: sled::Error) -> Error {
@@ -162,10 +199,18 @@ impl Backend for Sled {
             let Some(stored) = self.db.get(key).map_err(broken)? else {
                 return Ok(None);
             };
-            if is_bulky(key) {
-                return chunks::join(&self.db, key, &stored).map(Some);
+            if !is_bulky(key) {
+                return Ok(Some(Value::from(&*stored)));
             }
-            Ok(Some(Value::from(&*stored)))
+            if let Some(whole) = chunks::whole(&stored)? {
+                return Ok(Some(whole));
+            }
+            // Its pieces must be of one batch, so the first one is read again where no batch can come between.
+            let _between = self.between_batches();
+            let Some(stored) = self.db.get(key).map_err(broken)? else {
+                return Ok(None);
+            };
+            chunks::join(&self.db, key, &stored).map(Some)
         })
     }
 
@@ -173,6 +218,7 @@ impl Backend for Sled {
         if scan.start >= scan.end {
             return Ok(Vec::new());
         }
+        let _between = self.between_batches();
         guarded(|| {
             let mut range = self.db.range::<&[u8], _>(bounds(scan));
             let mut pairs = Vec::new();
@@ -186,6 +232,9 @@ impl Backend for Sled {
                 };
                 // An iterator over a damaged page never ends: the first error stops it.
                 let (key, stored) = next.map_err(broken)?;
+                if key.first().is_some_and(|kind| OWN_KEYS.contains(kind)) {
+                    continue;
+                }
                 let value = if is_bulky(&key) {
                     chunks::join(&self.db, &key, &stored)?
                 } else {
@@ -210,6 +259,7 @@ impl Backend for Sled {
                 }
             }
             batch.insert(GROUP_KEY, &self.mark.next());
+            let _alone = self.batches.write().unwrap_or_else(PoisonError::into_inner);
             self.db.apply_batch(batch).map_err(broken)?;
             self.mark.applied();
             Ok(())

@@ -70,8 +70,6 @@ pub struct Vault {
     pub admin_key: String,
     pub agent_key: String,
     pub data_dir: PathBuf,
-    /// The line that `--output json` printed.
-    pub started: Value,
     log: Arc<Mutex<String>>,
     http: reqwest::Client,
     _folder: Option<TempDir>,
@@ -141,7 +139,6 @@ impl Vault {
             log,
             http: client(),
             _folder: folder,
-            started,
         }
     }
 

@@ -40,6 +40,18 @@ fn count(stored: &[u8]) -> Result<Option<(u16, usize)>> {
     }
 }
 
+/// The value, where `stored` holds all of it.
+pub(super) fn whole(stored: &[u8]) -> Result<Option<Value>> {
+    match count(stored)? {
+        None => stored
+            .get(1..)
+            .map(Value::from)
+            .map(Some)
+            .ok_or_else(malformed),
+        Some(_) => Ok(None),
+    }
+}
+
 /// The value that `stored` begins.
 pub(super) fn join(db: &sled::Db, key: &[u8], stored: &[u8]) -> Result<Value> {
     let Some((chunks, length)) = count(stored)? else {

@@ -1,9 +1,9 @@
 //! The data folder: one process at a time, readable by its owner alone.
 
 use std::{
-    fs::{self, DirBuilder, File, TryLockError},
+    fs::{self, DirBuilder, File, Permissions, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -39,10 +39,7 @@ impl FolderLock {
                     .trim()
                     .parse::<u32>()
                     .map_or(String::new(), |pid| format!(" (process {pid})"));
-                return Err(Error::storage(format!(
-                    "the data folder `{}` is in use by another process{holder}",
-                    data_dir.display()
-                )));
+                return Err(in_use(data_dir, &holder));
             }
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
@@ -69,6 +66,28 @@ pub(super) fn prepare(engine: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Takes what the engine made in its folder, and the folder itself, away from everyone but the owner.
+pub(super) fn keep_private(engine: &Path) -> io::Result<()> {
+    fs::set_permissions(engine, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(engine)? {
+        let entry = entry?;
+        let mode = if entry.file_type()?.is_dir() {
+            0o700
+        } else {
+            0o600
+        };
+        fs::set_permissions(entry.path(), Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+pub(super) fn in_use(data_dir: &Path, holder: &str) -> Error {
+    Error::storage(format!(
+        "the data folder `{}` is in use by another process{holder}",
+        data_dir.display()
+    ))
 }
 
 pub(super) fn unusable(data_dir: &Path, error: &io::Error) -> Error {

@@ -28,7 +28,14 @@ impl Mark {
     /// Compares what the store holds with what was acknowledged.
     pub(super) fn open(data_dir: &Path, db: &sled::Db) -> Result<Self> {
         let unusable = |error: io::Error| super::folder::unusable(data_dir, &error);
-        let stored = db.get(GROUP_KEY).map_err(super::broken)?;
+        let dir = data_dir.display();
+        let stored =
+            super::guarded(|| db.get(GROUP_KEY).map_err(super::broken)).map_err(|error| {
+                Error::storage(format!(
+                "the data folder `{dir}` is damaged and cannot be read; restore it from a backup"
+            ))
+            .caused_by(error)
+            })?;
         let applied = match stored {
             None => 0,
             Some(number) => u64::from_be_bytes(
@@ -57,7 +64,6 @@ impl Mark {
         } else {
             None
         };
-        let dir = data_dir.display();
         let Some(acknowledged) = acknowledged else {
             if !existed {
                 // Left in place it would look like a mark at the next start.

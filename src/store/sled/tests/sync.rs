@@ -1,0 +1,164 @@
+//! That an acknowledged write is on the disk: seen from outside, by a kill and by the system calls.
+//!
+//! INVARIANT (ack-durable). The process under test is this test binary again, told what to do by its environment.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use super::{open, put, serve};
+use crate::store::contract::TempDir;
+
+/// Where the process under test keeps its store.
+const FOLDER: &str = "LEASEHOLD_TEST_FOLDER";
+/// How many commits it makes.
+const COMMITS: &str = "LEASEHOLD_TEST_COMMITS";
+const CHILD: &str = "store::sled::tests::sync::commits_and_says_so";
+
+fn numbered(number: u32) -> Vec<u8> {
+    [&[1][..], &number.to_be_bytes()].concat()
+}
+
+#[tokio::test]
+#[ignore = "the process that the other tests watch"]
+async fn commits_and_says_so() {
+    let folder = std::env::var(FOLDER).unwrap();
+    let commits = std::env::var(COMMITS).unwrap().parse().unwrap();
+    let store = serve(Path::new(&folder));
+    for number in 1..=commits {
+        put(&store, &numbered(number), &number.to_be_bytes()).await;
+        // In one call, past the capture of tests.
+        let said = format!("acknowledged {number}\n");
+        std::io::stdout().write_all(said.as_bytes()).unwrap();
+    }
+}
+
+fn child(program: &[&str], folder: &Path, commits: u32) -> Command {
+    let this = std::env::current_exe().unwrap();
+    let mut words = program.iter().map(std::ffi::OsStr::new).chain([
+        this.as_os_str(),
+        "--exact".as_ref(),
+        CHILD.as_ref(),
+        "--ignored".as_ref(),
+    ]);
+    let mut command = Command::new(words.next().unwrap());
+    command
+        .args(words)
+        .env(FOLDER, folder)
+        .env(COMMITS, commits.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    command
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let folder = TempDir::new();
+    for round in 1..=3 {
+        let mut running = child(&[], folder.path(), u32::MAX).spawn().unwrap();
+        let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+        let said = lines.by_ref().map_while(Result::ok);
+        let said = said.filter_map(|line| line.strip_prefix("acknowledged ")?.parse::<u32>().ok());
+        let last = said.take(40 * round).last().unwrap();
+        running.kill().unwrap();
+        running.wait().unwrap();
+        // Not in use any more, whatever is in the lock file.
+        let sled = open(folder.path()).unwrap();
+        for number in 1..=last {
+            let value = sled.read(&numbered(number)).unwrap();
+            assert_eq!(value.as_deref(), Some(&number.to_be_bytes()[..]));
+        }
+    }
+}
+
+/// Whether there is an `strace` here that may watch processes.
+fn can_trace() -> bool {
+    let mut trivial = Command::new("strace");
+    trivial.args(["-f", "-o", "/dev/null", "true"]);
+    let silent = trivial.stdout(Stdio::null()).stderr(Stdio::null());
+    silent.status().is_ok_and(|status| status.success())
+}
+
+#[test]
+fn every_acknowledgement_comes_after_a_sync_of_the_log() {
+    const ASKED: u32 = 8;
+    if !can_trace() {
+        return;
+    }
+    let folder = TempDir::new();
+    let above = TempDir::new();
+    let trace = above.path().join("trace");
+    let strace = [
+        "strace",
+        "-f",
+        "-y",
+        "-e",
+        "trace=write,pwrite64,pwritev,fsync,fdatasync",
+        "-o",
+        trace.to_str().unwrap(),
+    ];
+    let ended = child(&strace, folder.path(), ASKED).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+
+    let calls = fs::read_to_string(trace).unwrap();
+    let log = format!("<{}/store/db>", folder.path().display());
+    let mut seen = Seen::default();
+    for call in calls.lines() {
+        seen.take(call, &log);
+    }
+    assert_eq!(seen.acknowledged, ASKED);
+    // A new file is durable once the folder with its name in it is.
+    let first = calls.find("acknowledged 1").unwrap();
+    for below in ["", "/store"] {
+        let made = format!("<{}{below}>)", folder.path().display());
+        let synced = calls
+            .lines()
+            .take_while(|call| !call.contains("acknowledged 1"))
+            .any(|call| call.contains("fsync(") && call.contains(&made));
+        assert!(synced, "{made} in {}", &calls[..first]);
+    }
+}
+
+/// What the trace told so far of the log file.
+#[derive(Default)]
+struct Seen {
+    writes: u32,
+    /// Writes before the sync that is under way, by the thread that carries it out.
+    syncing: Option<(String, u32)>,
+    synced: u32,
+    synced_at_last: u32,
+    acknowledged: u32,
+}
+
+impl Seen {
+    /// One line: `pid call(…) = result`, `pid call(… <unfinished ...>` or `pid <... call resumed>…) = result`.
+    fn take(&mut self, call: &str, log: &str) {
+        let (thread, call) = call.split_once(char::is_whitespace).unwrap();
+        let call = call.trim_start();
+        if call.starts_with("pwrite") && call.contains(log) {
+            self.writes += 1;
+        }
+        if call.starts_with("fdatasync(") && call.contains(log) {
+            self.syncing = Some((thread.to_owned(), self.writes));
+        }
+        let ends = call.contains("fdatasync") && !call.contains("<unfinished");
+        if ends
+            && call.ends_with("= 0")
+            && let Some((_, covered)) = self.syncing.take_if(|(by, _)| by == thread)
+        {
+            self.synced = covered;
+        }
+        if call.starts_with("write(1") && call.contains("acknowledged") {
+            assert_eq!(
+                self.synced, self.writes,
+                "acknowledged before it was synced"
+            );
+            assert!(self.synced > self.synced_at_last, "acknowledged unwritten");
+            self.synced_at_last = self.synced;
+            self.acknowledged += 1;
+        }
+    }
+}
