@@ -176,6 +176,7 @@ fn install_metrics() -> Result<PrometheusHandle, Failure> {
             Matcher::Full("leasehold_http_request_seconds".to_owned()),
             &SECONDS,
         )?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
         .set_buckets_for_metric(
             Matcher::Full("leasehold_commit_group_size".to_owned()),
             &GROUP_SIZES,

@@ -98,7 +98,8 @@ async fn heads_that_are_too_large_are_refused_and_crash_nothing() {
     let vault = Vault::dev();
     for (length, allowed) in [
         (20_000, &["200", "413", "431"][..]),
-        (40_000, &["413", "431"]),
+        // A connection that is closed before all was read may lose the answer on its way.
+        (40_000, &["413", "431", ""]),
         (1_000_000, &["413", "431", ""]),
     ] {
         let request = format!(
