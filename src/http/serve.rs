@@ -89,6 +89,8 @@ fn configure(builder: &mut hyper_util::server::conn::auto::Builder<TokioExecutor
     builder
         .http1()
         .timer(TokioTimer::new())
+        // A client that closes its side once it has asked still gets its answer.
+        .half_close(true)
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS);
