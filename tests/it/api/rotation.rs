@@ -205,3 +205,35 @@ async fn cut_revokes_the_old_versions_leases_in_the_same_answer() {
         .await
         .fails(400, "INVALID_PARAMETER");
 }
+
+/// More leases than one transaction closes: the cascade goes on in batches, all before the answer.
+#[tokio::test]
+async fn a_cut_that_reaches_many_leases_is_over_before_its_answer() {
+    const LEASES: usize = 300;
+    let vault = Vault::dev();
+    vault.store("many", "v1", json!({"max_leases": 1000})).await;
+    for _ in 0..LEASES {
+        take(&vault, "many").await;
+    }
+    let rotated = rotate(&vault, "many", "v2", Some("cut")).await.data(200);
+    assert_eq!(rotated["revoked_leases"], json!(LEASES));
+    assert_eq!(rotated["active_leases"], json!(0));
+    assert_eq!(rotated["previous_retired"], json!(true));
+    assert_eq!(versions(&vault, "many").await[1]["state"], "retired");
+    for _ in 0..LEASES {
+        take(&vault, "many").await;
+    }
+    let gone = vault
+        .admin(crate::api::DELETE, "/v1/credentials/many?force=true", None)
+        .await
+        .data(200);
+    assert_eq!(gone["revoked_leases"], json!(LEASES));
+    vault
+        .admin(GET, "/v1/credentials/many", None)
+        .await
+        .fails(404, "NOT_FOUND");
+    let open = vault
+        .admin(GET, "/v1/leases?state=active&credential_name=many", None)
+        .await;
+    assert_eq!(open.body["page"]["total"], json!(0));
+}
