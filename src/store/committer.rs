@@ -143,6 +143,12 @@ impl<B: Backend> Committer<B> {
             while let Ok(group) = applied.recv() {
                 settler.settle(group);
             }
+            // After a failed write the next start judges what is there.
+            if !settler.shared.has_failed()
+                && let Err(error) = guarded(|| settler.shared.backend.close())
+            {
+                settler.shared.fail(&error);
+            }
             drop(settler);
             finished.send_replace(true);
         })

@@ -35,6 +35,10 @@ pub trait Backend: Send + Sync + 'static {
     fn apply(&self, writes: &WriteSet) -> Result<()>;
     /// Makes what was applied durable.
     fn sync(&self) -> Result<()>;
+    /// Ends what the engine does in the background, after the last write.
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
     /// Free bytes where that is less than the reserve, else none.
     fn disk_low(&self) -> Option<u64>;
 }

@@ -1,33 +1,40 @@
-//! sled 0.34 as the engine on disk, opened defensively and made durable for real.
+//! sled 0.34 as the engine on disk behind a journal, opened defensively and made durable for real.
 //!
-//! - `flush()` writes without fsync on Linux, so each group is followed by `fdatasync` on sled's one log file.
-//! - Values over one page would spill to files that are never synced: bulky ones are split into chunks.
+//! - A group is one write to the journal and one `fdatasync`. Checkpoints carry the journal over into sled's tree:
+//!   sled's price for a key, and for a sync, is then paid once for many groups.
 //! - A kill during recovery leaves `snap.*.generating`, which would refuse every later start: it is removed.
 //! - sled may panic on a damaged folder: opening is caught and told as an error.
 //! - It drops what it cannot read: a mark beside it tells when that was more than the torn end of its log.
 
+mod checkpoint;
 mod chunks;
 mod folder;
+mod journal;
 mod mark;
+mod pending;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use self::{
+    checkpoint::{Checkpointer, Core},
     folder::FolderLock,
-    mark::{GROUP_KEY, Mark},
+    journal::Journal,
+    mark::Mark,
+    tree::Tree,
 };
 use super::{
     local::{Backend, LocalStore},
-    overlay::{WriteSet, bounds},
-    port::{AuditLog, Key, Scan, Value, is_bulky},
+    overlay::WriteSet,
+    port::{AuditLog, Key, Scan, Value},
 };
 use crate::domain::error::{Error, Result};
 
@@ -36,15 +43,14 @@ const DISK_CHECK_EVERY: Duration = Duration::from_millis(250);
 /// How long sled may go on holding its log file: after an engine was closed in this very process, sled's
 /// threads let go of the file a moment later.
 const RELEASED_WITHIN: Duration = Duration::from_secs(5);
-/// The engine's own folder in the data folder.
+/// Keys of the journal that are carried over at once at the start: bounds memory.
+const REPLAYED_AT_ONCE: usize = 16 * 1024;
+/// sled's own folder in the data folder.
 const ENGINE_FOLDER: &str = "store";
 /// sled's log file in that folder.
 const LOG_FILE: &str = "db";
 /// sled's settings beside it.
 const SETTINGS_FILE: &str = "conf";
-
-/// First bytes of the adapter's own keys, which no scan shows: the group's number, and chunks.
-const OWN_KEYS: [u8; 2] = [0x7d, chunks::CHUNK_SPACE];
 
 /// How to open the engine.
 #[derive(Debug, Clone)]
@@ -57,14 +63,10 @@ pub struct SledOptions {
 
 /// The engine, open and not yet serving.
 pub struct Sled {
-    db: sled::Db,
-    log_file: File,
-    mark: Mark,
+    checkpointer: Mutex<Option<Checkpointer>>,
+    core: Arc<Core>,
     folder: PathBuf,
     reserve_bytes: u64,
-    /// Held alone while a batch goes in: sled's own lock covers one pair of a scan and one piece of a value, and
-    /// neither may be half old and half new. Never held over a sync.
-    batches: RwLock<()>,
     disk: Mutex<Option<(Instant, Option<u64>)>>,
     /// Held for as long as the engine is open.
     _lock: FolderLock,
@@ -120,13 +122,12 @@ impl Sled {
                 .and_then(|folder| folder.sync_all())
                 .map_err(unusable)?;
         }
+        let core = recover(data_dir, Tree::new(db, log_file))?;
         Ok(Self {
-            mark: Mark::open(data_dir, &db)?,
-            db,
-            log_file,
+            checkpointer: Mutex::new(None),
+            core: Arc::new(core),
             folder: engine,
             reserve_bytes: options.reserve_bytes,
-            batches: RwLock::new(()),
             disk: Mutex::new(None),
             _lock: lock,
         })
@@ -144,12 +145,7 @@ impl Sled {
 
     /// Whether nothing was ever stored here.
     pub fn is_empty(&self) -> bool {
-        // A store that cannot even be read is not a new one.
-        guarded(|| {
-            let mut keys = self.db.iter().keys();
-            Ok(!keys.any(|key| key.is_ok_and(|key| key != GROUP_KEY)))
-        })
-        .unwrap_or(false)
+        self.core.tree.is_empty()
     }
 
     /// Writes durably before the store serves: how a new vault gets its header and its first keys.
@@ -160,15 +156,17 @@ impl Sled {
                 .map(|(key, value)| (key, Some(value.into())))
                 .collect(),
         )?;
-        self.sync()
-    }
-
-    fn between_batches(&self) -> RwLockReadGuard<'_, ()> {
-        self.batches.read().unwrap_or_else(PoisonError::into_inner)
+        self.sync()?;
+        self.core.checkpoint()
     }
 
     /// A store over this engine; its committer runs on a thread of its own.
     pub fn serve(self, log: Box<dyn AuditLog>) -> Result<LocalStore<Self>> {
+        let checkpointer = Checkpointer::start(&self.core)?;
+        *self
+            .checkpointer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(checkpointer);
         let (store, committer) = LocalStore::new(self, log);
         committer.run_on_thread()?;
         Ok(store)
@@ -180,100 +178,66 @@ fn still_locked(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
 }
 
-fn broken(error: sled::Error) -> Error {
-    Error::storage("the storage engine failed").caused_by(error)
-}
-
-/// sled panics where its log is damaged underneath it; a read must then fail and not take the task down.
-fn guarded<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-        Err(Error::storage(
-            "the storage engine gave up on a damaged page",
+/// Brings the tree up to what the journal holds, where nothing that was acknowledged is missing.
+fn recover(data_dir: &Path, tree: Tree) -> Result<Core> {
+    let damaged = |error: Error| {
+        Error::storage(format!(
+            "the data folder `{}` is damaged and cannot be read; restore it from a backup",
+            data_dir.display()
         ))
-    })
+        .caused_by(error)
+    };
+    let mut journal =
+        Journal::open(data_dir).map_err(|error| folder::unusable(data_dir, &error))?;
+    let applied = tree.group().map_err(damaged)?;
+    let reach = journal.replay(applied, |_, _| Ok(())).map_err(damaged)?;
+    let mark = Mark::open(data_dir, reach)?;
+    if reach > applied {
+        let mut changes = WriteSet::new();
+        journal
+            .replay(applied, |group, some| {
+                changes.extend(some);
+                if changes.len() < REPLAYED_AT_ONCE && group < reach {
+                    return Ok(());
+                }
+                tree.apply(&std::mem::take(&mut changes), group, || ())
+            })
+            .map_err(damaged)?;
+        tree.sync()?;
+        tracing::info!(
+            groups = reach - applied,
+            "groups of the journal were carried over"
+        );
+    }
+    journal.begin(reach);
+    Ok(Core::new(tree, journal, mark))
 }
 
 impl Backend for Sled {
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        guarded(|| {
-            let Some(stored) = self.db.get(key).map_err(broken)? else {
-                return Ok(None);
-            };
-            if !is_bulky(key) {
-                return Ok(Some(Value::from(&*stored)));
-            }
-            if let Some(whole) = chunks::whole(&stored)? {
-                return Ok(Some(whole));
-            }
-            // Its pieces must be of one batch, so the first one is read again where no batch can come between.
-            let _between = self.between_batches();
-            let Some(stored) = self.db.get(key).map_err(broken)? else {
-                return Ok(None);
-            };
-            chunks::join(&self.db, key, &stored).map(Some)
-        })
+        self.core.get(key)
     }
 
     fn scan(&self, scan: &Scan, limit: usize) -> Result<Vec<(Key, Value)>> {
-        if scan.start >= scan.end {
-            return Ok(Vec::new());
-        }
-        let _between = self.between_batches();
-        guarded(|| {
-            let mut range = self.db.range::<&[u8], _>(bounds(scan));
-            let mut pairs = Vec::new();
-            while pairs.len() < limit {
-                let Some(next) = (if scan.reverse {
-                    range.next_back()
-                } else {
-                    range.next()
-                }) else {
-                    break;
-                };
-                // An iterator over a damaged page never ends: the first error stops it.
-                let (key, stored) = next.map_err(broken)?;
-                if key.first().is_some_and(|kind| OWN_KEYS.contains(kind)) {
-                    continue;
-                }
-                let value = if is_bulky(&key) {
-                    chunks::join(&self.db, &key, &stored)?
-                } else {
-                    Value::from(&*stored)
-                };
-                pairs.push((key.to_vec(), value));
-            }
-            Ok(pairs)
-        })
+        self.core.scan(scan, limit)
     }
 
     fn apply(&self, writes: &WriteSet) -> Result<()> {
-        guarded(|| {
-            let mut batch = sled::Batch::default();
-            for (key, change) in writes {
-                match change {
-                    _ if is_bulky(key) => {
-                        chunks::split(&self.db, &mut batch, key, change.as_deref())?
-                    }
-                    Some(value) => batch.insert(key.as_slice(), &**value),
-                    None => batch.remove(key.as_slice()),
-                }
-            }
-            batch.insert(GROUP_KEY, &self.mark.next());
-            let _alone = self.batches.write().unwrap_or_else(PoisonError::into_inner);
-            self.db.apply_batch(batch).map_err(broken)?;
-            self.mark.applied();
-            Ok(())
-        })
+        self.core.append(writes)
     }
 
     fn sync(&self) -> Result<()> {
-        // A group that is applied meanwhile may be on disk by then, but is not claimed to be.
-        let reach = self.mark.reach();
-        guarded(|| self.db.flush().map(drop).map_err(broken))?;
-        self.log_file
-            .sync_data()
-            .map_err(|error| Error::storage("the disk failed to sync").caused_by(error))?;
-        self.mark.acknowledge(reach)
+        self.core.sync()
+    }
+
+    fn close(&self) -> Result<()> {
+        drop(
+            self.checkpointer
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        self.core.checkpoint()
     }
 
     fn disk_low(&self) -> Option<u64> {

@@ -61,7 +61,7 @@ pub(super) fn join(db: &sled::Db, key: &[u8], stored: &[u8]) -> Result<Value> {
     for index in 0..chunks {
         let chunk = db
             .get(chunk_key(key, index))
-            .map_err(super::broken)?
+            .map_err(super::tree::broken)?
             .ok_or_else(malformed)?;
         value.extend_from_slice(&chunk);
     }
@@ -79,7 +79,7 @@ pub(super) fn split(
     key: &[u8],
     value: Option<&[u8]>,
 ) -> Result<()> {
-    let before = match db.get(key).map_err(super::broken)? {
+    let before = match db.get(key).map_err(super::tree::broken)? {
         Some(stored) => count(&stored)?.map_or(0, |(chunks, _)| chunks),
         None => 0,
     };

@@ -10,40 +10,18 @@ use std::{
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use crate::domain::error::{Error, Result};
 
 const MARK_FILE: &str = "MARK";
-/// The key of the last applied group's number. The port's own keys never begin with this byte.
-pub(super) const GROUP_KEY: &[u8] = &[0x7d];
-
-pub(super) struct Mark {
-    file: File,
-    applied: AtomicU64,
-}
+pub(super) struct Mark(File);
 
 impl Mark {
-    /// Compares what the store holds with what was acknowledged.
-    pub(super) fn open(data_dir: &Path, db: &sled::Db) -> Result<Self> {
+    /// Compares the last group that the store holds, or 0 where it holds nothing, with what was acknowledged.
+    pub(super) fn open(data_dir: &Path, held: u64) -> Result<Self> {
         let unusable = |error: io::Error| super::folder::unusable(data_dir, &error);
         let dir = data_dir.display();
-        let stored =
-            super::guarded(|| db.get(GROUP_KEY).map_err(super::broken)).map_err(|error| {
-                Error::storage(format!(
-                "the data folder `{dir}` is damaged and cannot be read; restore it from a backup"
-            ))
-            .caused_by(error)
-            })?;
-        let applied = match stored {
-            None => 0,
-            Some(number) => u64::from_be_bytes(
-                (*number)
-                    .try_into()
-                    .map_err(|_| Error::storage("the store's group number is damaged"))?,
-            ),
-        };
         let path = data_dir.join(MARK_FILE);
         let existed = path.exists();
         let file = File::options()
@@ -56,7 +34,7 @@ impl Mark {
             .map_err(unusable)?;
         let acknowledged = if existed {
             read(&file)
-        } else if db.is_empty() {
+        } else if held == 0 {
             write(&file, 0)
                 .and_then(|()| file.sync_all())
                 .map_err(unusable)?;
@@ -73,39 +51,18 @@ impl Mark {
                 "the data folder `{dir}` is incomplete: `{MARK_FILE}` is missing or damaged; restore the folder from a backup"
             )));
         };
-        if acknowledged > applied {
+        if acknowledged > held {
             return Err(Error::storage(format!(
                 "the data folder `{dir}` is damaged: it has lost acknowledged writes (groups {} to {acknowledged}); restore it from a backup",
-                applied.saturating_add(1)
+                held.saturating_add(1)
             )));
         }
-        Ok(Self {
-            file,
-            applied: AtomicU64::new(applied),
-        })
-    }
-
-    /// The number of the next group, as it goes into the group itself.
-    pub(super) fn next(&self) -> [u8; 8] {
-        self.applied
-            .load(Ordering::Acquire)
-            .saturating_add(1)
-            .to_be_bytes()
-    }
-
-    /// The group was applied.
-    pub(super) fn applied(&self) {
-        self.applied.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// How far a sync that begins now makes the store durable.
-    pub(super) fn reach(&self) -> u64 {
-        self.applied.load(Ordering::Acquire)
+        Ok(Self(file))
     }
 
     /// Everything up to this group is durable.
     pub(super) fn acknowledge(&self, group: u64) -> Result<()> {
-        write(&self.file, group)
+        write(&self.0, group)
             .map_err(|error| Error::storage("the mark cannot be written").caused_by(error))
     }
 }

@@ -4,6 +4,7 @@
 mod chunks;
 mod damage;
 mod folder;
+mod journal;
 mod sync;
 
 use std::path::Path;

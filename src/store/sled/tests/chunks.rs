@@ -15,13 +15,14 @@ use crate::{
 const KEY: &[u8] = b"\x81key";
 
 fn pieces(sled: &Sled) -> Vec<Vec<u8>> {
-    let keys = sled.db.scan_prefix([CHUNK_SPACE]).keys();
+    let keys = sled.core.tree.db().scan_prefix([CHUNK_SPACE]).keys();
     keys.map(|key| key.unwrap().to_vec()).collect()
 }
 
 fn set(sled: &Sled, key: &[u8], value: Option<Vec<u8>>) {
     let change = [(key.to_vec(), value.map(Into::into))];
     super::super::Backend::apply(sled, &change.into()).unwrap();
+    sled.core.checkpoint().unwrap();
 }
 
 #[test]
@@ -120,14 +121,16 @@ fn a_lost_piece_is_an_error_and_not_a_shorter_value() {
     let piece = pieces(&sled)[1].clone();
     type Harm = fn(&Sled, &[u8]);
     let harms: [Harm; 6] = [
-        |sled, piece| drop(sled.db.remove(piece).unwrap()),
-        |sled, piece| drop(sled.db.insert(piece, &[1; 4095][..]).unwrap()),
-        |sled, piece| drop(sled.db.insert(piece, &[1; 4097][..]).unwrap()),
-        |sled, _| drop(sled.db.insert(KEY, &[][..]).unwrap()),
-        |sled, _| drop(sled.db.insert(KEY, &[2, 0, 0][..]).unwrap()),
+        |sled, piece| drop(sled.core.tree.db().remove(piece).unwrap()),
+        |sled, piece| drop(sled.core.tree.db().insert(piece, &[1; 4095][..]).unwrap()),
+        |sled, piece| drop(sled.core.tree.db().insert(piece, &[1; 4097][..]).unwrap()),
+        |sled, _| drop(sled.core.tree.db().insert(KEY, &[][..]).unwrap()),
+        |sled, _| drop(sled.core.tree.db().insert(KEY, &[2, 0, 0][..]).unwrap()),
         |sled, _| {
             drop(
-                sled.db
+                sled.core
+                    .tree
+                    .db()
                     .insert(KEY, &[1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff][..])
                     .unwrap(),
             )
@@ -142,6 +145,6 @@ fn a_lost_piece_is_an_error_and_not_a_shorter_value() {
         assert!(sled.read_range(&Scan::prefix(b"\x81", 10)).is_err());
         assert!(sled.read(b"\x81other").unwrap().is_some());
         // Repaired by hand, for the next: a damaged header also refuses to be written over.
-        sled.db.remove(KEY).unwrap();
+        sled.core.tree.db().remove(KEY).unwrap();
     }
 }

@@ -126,9 +126,11 @@ fn flip_bits_after(sessions: usize) {
         fs::write(copy.path().join("store/db"), damaged).unwrap();
         noticed += usize::from(survives(copy.path()) != Some(80));
     }
-    assert!(
+    // After one session the journal still holds all of it, and makes good what the tree has lost.
+    assert_eq!(
         noticed > SAMPLES / 10,
-        "{noticed} the samples hit nothing that matters"
+        sessions > 1,
+        "{noticed} samples hit something that matters"
     );
 }
 

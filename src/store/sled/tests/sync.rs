@@ -104,7 +104,7 @@ fn every_acknowledgement_comes_after_a_sync_of_the_log() {
     assert!(ended.status.success(), "{ended:?}");
 
     let calls = fs::read_to_string(trace).unwrap();
-    let log = format!("<{}/store/db>", folder.path().display());
+    let log = format!("<{}/journal/", folder.path().display());
     let mut seen = Seen::default();
     for call in calls.lines() {
         seen.take(call, &log);
@@ -112,7 +112,7 @@ fn every_acknowledgement_comes_after_a_sync_of_the_log() {
     assert_eq!(seen.acknowledged, ASKED);
     // A new file is durable once the folder with its name in it is.
     let first = calls.find("acknowledged 1").unwrap();
-    for below in ["", "/store"] {
+    for below in ["", "/store", "/journal"] {
         let made = format!("<{}{below}>)", folder.path().display());
         let synced = calls
             .lines()

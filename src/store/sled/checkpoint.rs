@@ -1,0 +1,320 @@
+//! Groups on their way from the journal to the tree.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    journal::{self, Journal},
+    mark::Mark,
+    pending::Pending,
+    tree::{BATCH, Tree},
+};
+use crate::{
+    domain::error::{Error, Result},
+    store::{
+        overlay::WriteSet,
+        port::{Key, Scan, Value},
+    },
+};
+
+/// How long a group stays in the journal alone. The longer, the more of what is written over meanwhile never
+/// reaches the tree; the shorter, the less is read again after a kill.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of journal that bring a checkpoint forward.
+const CHECKPOINT_BYTES: u64 = 8 << 20;
+/// Bytes of journal in one turn that tell of a busy vault, whose segments are lengthened beforehand.
+const LENGTHEN_FROM: u64 = 512 << 10;
+/// Over how long a checkpoint spreads its batches, so that commits hardly notice it.
+const SPREAD: Duration = Duration::from_millis(700);
+/// The longest pause between two batches.
+const MAX_PAUSE: Duration = Duration::from_millis(5);
+/// Bytes of journal at which commits wait for the checkpoint under way: bounds memory and the time of a start.
+const MAX_JOURNAL_BYTES: u64 = 64 << 20;
+
+/// The journal, the tree, and what is in the one and not yet in the other.
+pub(super) struct Core {
+    pub(super) tree: Tree,
+    pub(super) pending: Pending,
+    pub(super) mark: Mark,
+    writing: Mutex<Writing>,
+    /// Told when there is something for a checkpoint, when one is over, and at the end.
+    changed: Condvar,
+    /// Held over a checkpoint, and by whoever needs the tree to stand still.
+    gate: Mutex<()>,
+}
+
+struct Writing {
+    journal: Journal,
+    /// When the oldest group came that no checkpoint has begun to carry over.
+    oldest: Option<Instant>,
+    under_way: bool,
+    failed: bool,
+    ended: bool,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Core {
+    pub(super) fn new(tree: Tree, journal: Journal, mark: Mark) -> Self {
+        Self {
+            tree,
+            pending: Pending::default(),
+            mark,
+            writing: Mutex::new(Writing {
+                journal,
+                oldest: None,
+                under_way: false,
+                failed: false,
+                ended: false,
+            }),
+            changed: Condvar::new(),
+            gate: Mutex::new(()),
+        }
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        match self.pending.get(key) {
+            Some(change) => Ok(change),
+            // Pending first: what it has released by then, the tree holds.
+            None => self.tree.get(key),
+        }
+    }
+
+    /// Up to `limit` pairs, each page of them as of one moment.
+    pub(super) fn scan(&self, scan: &Scan, limit: usize) -> Result<Vec<(Key, Value)>> {
+        let mut found = Vec::new();
+        let mut rest = scan.clone();
+        while rest.start < rest.end && found.len() < limit {
+            let wanted = limit - found.len();
+            let page = self.pending.page(&rest, wanted);
+            let pairs = self.tree.scan(&rest, wanted)?;
+            // A checkpoint that began in between may have put newer changes into the tree than the page has.
+            if page.freezes != self.pending.freezes() {
+                continue;
+            }
+            let past_pairs = (pairs.len() >= wanted).then(|| pairs.last()).flatten();
+            let past_page = (!page.complete).then(|| page.changes.last()).flatten();
+            let ends = [
+                past_pairs.map(|(key, _)| key.clone()),
+                past_page.map(|(key, _)| key.clone()),
+            ];
+            let ends = ends.into_iter().flatten();
+            let end = if scan.reverse { ends.max() } else { ends.min() };
+            let before_end = |key: &Key| match &end {
+                None => true,
+                Some(end) if scan.reverse => key >= end,
+                Some(end) => key <= end,
+            };
+            let mut merged: std::collections::BTreeMap<Key, Value> = pairs
+                .into_iter()
+                .filter(|(key, _)| before_end(key))
+                .collect();
+            for (key, change) in page.changes {
+                if !before_end(&key) {
+                    continue;
+                }
+                match change {
+                    Some(value) => drop(merged.insert(key, value)),
+                    None => drop(merged.remove(&key)),
+                }
+            }
+            if scan.reverse {
+                found.extend(merged.into_iter().rev().take(wanted));
+            } else {
+                found.extend(merged.into_iter().take(wanted));
+            }
+            match end {
+                Some(end) => rest = rest.after(&end),
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Puts a group in the journal. Durable after the next [`Self::sync`].
+    pub(super) fn append(&self, changes: &WriteSet) -> Result<()> {
+        let mut writing = locked(&self.writing);
+        while writing.journal.length() > MAX_JOURNAL_BYTES && writing.under_way && !writing.failed {
+            writing = self
+                .changed
+                .wait(writing)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if writing.failed {
+            return Err(Error::storage("a checkpoint failed before"));
+        }
+        writing.journal.append(changes).map_err(journal::broken)?;
+        self.pending.lay(changes);
+        if writing.oldest.is_none() {
+            writing.oldest = Some(Instant::now());
+            self.changed.notify_all();
+        } else if writing.journal.length() > CHECKPOINT_BYTES && !writing.under_way {
+            self.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    /// Makes the groups in the journal durable.
+    pub(super) fn sync(&self) -> Result<()> {
+        // A group that is appended meanwhile may be on disk by then, but is not claimed to be.
+        let (file, last) = {
+            let writing = locked(&self.writing);
+            let file = writing.journal.active().clone();
+            (file, writing.journal.last())
+        };
+        file.sync_data()
+            .map_err(|error| Error::storage("the disk failed to sync").caused_by(error))?;
+        self.mark.acknowledge(last)
+    }
+
+    /// Carries over everything that is in the journal.
+    pub(super) fn checkpoint(&self) -> Result<()> {
+        let _alone = locked(&self.gate);
+        self.carry_over()
+    }
+
+    fn carry_over(&self) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let (idle, length) = {
+            let writing = locked(&self.writing);
+            (writing.journal.idle().clone(), writing.journal.length())
+        };
+        if length > LENGTHEN_FROM
+            && let Err(error) = journal::lengthen(&idle, length * 2)
+        {
+            // It only makes syncs faster; a disk without room refuses the next write by itself.
+            tracing::debug!(%error, "the journal cannot be lengthened");
+        }
+        let begin = || {
+            let mut writing = locked(&self.writing);
+            if writing.failed {
+                return Err(Error::storage("the store failed before"));
+            }
+            let file = writing.journal.active().clone();
+            file.sync_data()
+                .map_err(|error| Error::storage("the disk failed to sync").caused_by(error))?;
+            let last = writing.journal.last();
+            writing.journal.switch();
+            writing.oldest = None;
+            writing.under_way = true;
+            Ok((self.pending.freeze(), last))
+        };
+        let begun = Instant::now();
+        let outcome = begin().and_then(|(frozen, last)| {
+            let batches = u32::try_from(frozen.len() / BATCH + 1).unwrap_or(u32::MAX);
+            let pause = (SPREAD / batches).min(MAX_PAUSE);
+            self.tree.apply(&frozen, last, || {
+                if !self.in_a_hurry() {
+                    std::thread::sleep(pause);
+                }
+            })?;
+            self.tree.sync()?;
+            metrics::histogram!("leasehold_checkpoint_keys").record(frozen.len() as f64);
+            Ok(())
+        });
+        metrics::histogram!("leasehold_checkpoint_seconds").record(begun.elapsed().as_secs_f64());
+        if outcome.is_ok() {
+            self.pending.release();
+        }
+        let mut writing = locked(&self.writing);
+        writing.under_way = false;
+        // What is frozen stays in front of the tree, and its segment is not written over.
+        writing.failed |= outcome.is_err();
+        self.changed.notify_all();
+        outcome
+    }
+
+    /// Whether the journal grows faster than it is carried over, or everybody waits for the end.
+    fn in_a_hurry(&self) -> bool {
+        let writing = locked(&self.writing);
+        writing.ended || writing.journal.length() > CHECKPOINT_BYTES * 2
+    }
+
+    /// Makes checkpoints until [`Self::end`].
+    pub(super) fn run(&self) {
+        while self.wait_for_work() {
+            if let Err(error) = self.checkpoint() {
+                tracing::error!(%error, "a checkpoint failed; the store takes no more until a restart");
+                return;
+            }
+        }
+    }
+
+    /// Waits until a checkpoint is due; false at the end.
+    fn wait_for_work(&self) -> bool {
+        let mut writing = locked(&self.writing);
+        loop {
+            if writing.ended || writing.failed {
+                return false;
+            }
+            let left = match writing.oldest {
+                None => None,
+                Some(_) if writing.journal.length() > CHECKPOINT_BYTES => return true,
+                Some(oldest) => match CHECKPOINT_EVERY.checked_sub(oldest.elapsed()) {
+                    None | Some(Duration::ZERO) => return true,
+                    left => left,
+                },
+            };
+            writing = match left {
+                None => self
+                    .changed
+                    .wait(writing)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    self.changed
+                        .wait_timeout(writing, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+    }
+
+    /// As at the beginning of a checkpoint that goes no further.
+    #[cfg(test)]
+    pub(super) fn switch_segments(&self) {
+        locked(&self.writing).journal.switch();
+    }
+
+    /// Lets [`Self::run`] return.
+    pub(super) fn end(&self) {
+        locked(&self.writing).ended = true;
+        self.changed.notify_all();
+    }
+}
+
+/// The thread that makes checkpoints, until it is dropped.
+pub(super) struct Checkpointer {
+    core: Arc<Core>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    pub(super) fn start(core: &Arc<Core>) -> Result<Self> {
+        let running = core.clone();
+        let thread = std::thread::Builder::new()
+            .name("checkpointer".to_owned())
+            .spawn(move || running.run())
+            .map_err(Error::internal)?;
+        Ok(Self {
+            core: core.clone(),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.core.end();
+        if let Some(thread) = self.thread.take() {
+            // It catches what sled panics with; nothing is left to tell of a panic of its own.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The journal in front of the tree: nothing acknowledged is lost between the two, nothing old comes back, and
+//! readers never see which of them a value is in.
+
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use super::{Sled, open};
+use crate::{
+    domain::error::Code,
+    store::{
+        contract::TempDir,
+        local::Backend,
+        overlay::WriteSet,
+        port::{Key, Scan, Value},
+    },
+};
+
+fn changes(pairs: &[(&[u8], Option<&[u8]>)]) -> WriteSet {
+    let owned = pairs.iter().map(|(key, value)| {
+        let value = value.map(Value::from);
+        (key.to_vec(), value)
+    });
+    owned.collect()
+}
+
+fn append(sled: &Sled, key: &[u8], value: &[u8]) {
+    sled.apply(&changes(&[(key, Some(value))])).unwrap();
+}
+
+fn segment(folder: &Path, name: &str) -> PathBuf {
+    folder.join("journal").join(name)
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+}
+
+#[test]
+fn what_is_only_in_the_journal_is_there_after_a_kill() {
+    let folder = TempDir::new();
+    let sled = open(folder.path()).unwrap();
+    append(&sled, b"\x01a", b"old");
+    append(&sled, b"\x01b", b"gone");
+    append(&sled, b"\x81bulky", &[7; 10_000]);
+    append(&sled, b"\x01a", b"new");
+    sled.apply(&changes(&[(b"\x01b", None)])).unwrap();
+    sled.sync().unwrap();
+    assert!(sled.core.tree.is_empty(), "no checkpoint was made");
+    drop(sled);
+    // A second kill right after the first start loses nothing either.
+    for _ in 0..2 {
+        let sled = open(folder.path()).unwrap();
+        assert_eq!(sled.read(b"\x01a").unwrap().unwrap()[..], b"new"[..]);
+        assert_eq!(sled.read(b"\x01b").unwrap(), None);
+        assert_eq!(sled.read(b"\x81bulky").unwrap().unwrap().len(), 10_000);
+    }
+}
+
+#[test]
+fn segments_take_turns_and_old_groups_never_come_back() {
+    let folder = TempDir::new();
+    for round in 0..12_u8 {
+        let sled = open(folder.path()).unwrap();
+        for earlier in 0..round {
+            let found = sled.read(&[1, earlier]).unwrap();
+            assert_eq!(found.is_some(), earlier % 3 != 1, "{earlier} in {round}");
+            assert_eq!(sled.read(b"\x02last").unwrap().unwrap()[..], [round - 1]);
+        }
+        // Long frames in one turn and short ones in the next, so that the ends of old ones stay behind them.
+        let padding = vec![round; usize::from(12 - round) * 50];
+        append(&sled, b"\x03padding", &padding);
+        append(&sled, &[1, round], b"here");
+        if round % 2 == 0 {
+            sled.sync().unwrap();
+            sled.core.checkpoint().unwrap();
+        }
+        if round % 3 == 1 {
+            sled.apply(&changes(&[(&[1, round], None)])).unwrap();
+        }
+        append(&sled, b"\x02last", &[round]);
+        if round % 4 == 3 {
+            sled.sync().unwrap();
+            sled.core.checkpoint().unwrap();
+            append(&sled, b"\x03padding", b"");
+        }
+        sled.sync().unwrap();
+    }
+}
+
+/// Three groups, each of the same length; gives back the length of a frame.
+fn three_groups(folder: &Path, synced: bool) -> u64 {
+    let sled = open(folder).unwrap();
+    for number in 1..=3 {
+        append(&sled, &[1, number], &[number; 20]);
+        if synced {
+            sled.sync().unwrap();
+        }
+    }
+    24 + 2 + 4 + 2 + 20
+}
+
+#[test]
+fn a_torn_end_that_nobody_was_told_of_is_dropped() {
+    let frame = 52;
+    for cut in [3 * frame - 1, 2 * frame + 24, 2 * frame + 3, 2 * frame] {
+        let folder = TempDir::new();
+        assert_eq!(three_groups(folder.path(), false), frame);
+        let file = fs::File::options()
+            .write(true)
+            .open(segment(folder.path(), "0"))
+            .unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 3 * frame);
+        file.set_len(cut).unwrap();
+        let sled = open(folder.path()).unwrap();
+        assert!(sled.read(&[1, 2]).unwrap().is_some());
+        assert_eq!(sled.read(&[1, 3]).unwrap(), None);
+    }
+}
+
+#[test]
+fn a_damaged_journal_that_was_acknowledged_is_refused() {
+    let frame = three_groups(TempDir::new().path(), true);
+    for at in 0..3 * frame {
+        let folder = TempDir::new();
+        three_groups(folder.path(), true);
+        flip(&segment(folder.path(), "0"), at);
+        let error = open(folder.path()).err().expect("it opened");
+        assert_eq!(error.code(), Code::StorageUnavailable);
+        assert!(
+            error.message().contains("lost acknowledged writes"),
+            "{error}"
+        );
+    }
+    for missing in ["0", "1"] {
+        let folder = TempDir::new();
+        three_groups(folder.path(), true);
+        fs::remove_file(segment(folder.path(), missing)).unwrap();
+        // The other one was never written to.
+        assert_eq!(open(folder.path()).is_ok(), missing == "1");
+    }
+}
+
+#[test]
+fn what_an_earlier_session_left_behind_a_torn_group_stays_dead() {
+    let folder = TempDir::new();
+    let frame = three_groups(folder.path(), false);
+    // The second group is torn; the third is whole behind it, and was never acknowledged.
+    flip(&segment(folder.path(), "0"), frame + 30);
+    let sled = open(folder.path()).unwrap();
+    assert_eq!(sled.read(&[1, 2]).unwrap(), None);
+    // The next groups are numbered 2 and up, and end where the old third one begins.
+    append(&sled, &[1, 9], &[9; 20 + 52]);
+    drop(sled);
+    let sled = open(folder.path()).unwrap();
+    assert!(sled.read(&[1, 9]).unwrap().is_some());
+    assert_eq!(sled.read(&[1, 3]).unwrap(), None);
+}
+
+#[test]
+fn a_lost_segment_under_later_groups_is_refused() {
+    let folder = TempDir::new();
+    three_groups(folder.path(), true);
+    let sled = open(folder.path()).unwrap();
+    append(&sled, b"\x01x", b"first segment");
+    sled.sync().unwrap();
+    // As if killed in the checkpoint: frozen, and never in the tree.
+    sled.core.pending.freeze();
+    sled.core.switch_segments();
+    append(&sled, b"\x01y", b"second segment");
+    sled.sync().unwrap();
+    drop(sled);
+    let copy = folder.copied();
+    assert!(open(copy.path()).unwrap().read(b"\x01y").unwrap().is_some());
+    let copy = folder.copied();
+    fs::write(segment(copy.path(), "0"), b"").unwrap();
+    let error = open(copy.path()).err().expect("it opened");
+    assert!(
+        error.message().contains("lost acknowledged writes"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_checkpoint_that_fails_ends_writing_and_not_reading() {
+    let folder = TempDir::new();
+    let sled = open(folder.path()).unwrap();
+    append(&sled, b"\x81key", &[1; 10_000]);
+    sled.core.checkpoint().unwrap();
+    // Its pieces are found by its header, so it cannot be written over.
+    sled.core.tree.db().insert(b"\x81key", &[9, 9][..]).unwrap();
+    append(&sled, b"\x81key", &[2; 10_000]);
+    append(&sled, b"\x01other", b"2");
+    sled.sync().unwrap();
+    sled.core.checkpoint().unwrap_err();
+    assert!(sled.apply(&changes(&[(b"\x01a", None)])).is_err());
+    assert_eq!(sled.read(b"\x81key").unwrap().unwrap()[..], [2; 10_000]);
+    assert_eq!(sled.read(b"\x01other").unwrap().unwrap()[..], b"2"[..]);
+}
+
+#[test]
+fn scans_are_as_if_there_were_only_one_table() {
+    let folder = TempDir::new();
+    let sled = open(folder.path()).unwrap();
+    let mut model = std::collections::BTreeMap::<Key, Value>::new();
+    let mut frozen = None;
+    let mut random = 0x1234_5678_9abc_def1_u64;
+    let mut next = |below: u64| {
+        random = random
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (random >> 33) % below
+    };
+    for step in 0_u64..400 {
+        let mut set = WriteSet::new();
+        for _ in 0..=next(4) {
+            let key = vec![1, next(60) as u8];
+            let value = (next(3) > 0).then(|| Value::from(&step.to_be_bytes()[..]));
+            set.insert(key, value);
+        }
+        sled.apply(&set).unwrap();
+        for (key, change) in set {
+            match change {
+                Some(value) => drop(model.insert(key, value)),
+                None => drop(model.remove(&key)),
+            }
+        }
+        match step % 7 {
+            0 => sled.core.checkpoint().unwrap(),
+            // In the middle of a checkpoint: in front of the tree, and then in both.
+            2 => frozen = Some(sled.core.pending.freeze()),
+            4 => sled
+                .core
+                .tree
+                .apply(frozen.as_ref().unwrap(), 0, || ())
+                .unwrap(),
+            5 => {
+                frozen = None;
+                sled.core.pending.release();
+            }
+            _ => {}
+        }
+        let (low, high) = (next(60) as u8, next(62) as u8);
+        for limit in [1, 2, 7, 100] {
+            for reverse in [false, true] {
+                let scan = Scan {
+                    start: vec![1, low],
+                    end: vec![1, high],
+                    limit,
+                    reverse,
+                };
+                let inside = model
+                    .iter()
+                    .filter(|(key, _)| **key >= scan.start && **key < scan.end)
+                    .map(|(key, value)| (key.clone(), value.clone()));
+                let expected: Vec<_> = if reverse {
+                    inside.rev().take(limit).collect()
+                } else {
+                    inside.take(limit).collect()
+                };
+                assert_eq!(sled.read_range(&scan).unwrap(), expected, "step {step}");
+            }
+        }
+        for key in 0..60 {
+            let key = vec![1, key];
+            assert_eq!(sled.read(&key).unwrap(), model.get(&key).cloned());
+        }
+    }
+}

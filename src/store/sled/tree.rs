@@ -1,0 +1,175 @@
+//! sled's tree: where the groups of the journal end up.
+//!
+//! - `flush()` writes without fsync on Linux, so a sync is a flush and then `fdatasync` on sled's one log file.
+//! - Values over one page would spill to files that are never synced: bulky ones are split into chunks.
+//! - sled may panic on a damaged folder: every call is caught and told as an error.
+
+use std::{
+    fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{PoisonError, RwLock, RwLockReadGuard},
+};
+
+use super::chunks;
+use crate::{
+    domain::error::{Error, Result},
+    store::{
+        overlay::{Change, WriteSet, bounds},
+        port::{Key, Scan, Value, is_bulky},
+    },
+};
+
+/// The key of the last group that is in the tree. The port's own keys never begin with this byte.
+const GROUP_KEY: &[u8] = &[0x7d];
+/// First bytes of the adapter's own keys, which no scan shows: the group's number, and chunks.
+const OWN_KEYS: [u8; 2] = [0x7d, chunks::CHUNK_SPACE];
+/// Changes between two pauses.
+pub(super) const BATCH: usize = 64;
+
+pub(super) struct Tree {
+    db: sled::Db,
+    log_file: File,
+    /// Held alone while the pieces of a value go in: sled's own lock covers one piece, and no value may be read
+    /// half old and half new. Never held over a sync.
+    batches: RwLock<()>,
+}
+
+impl Tree {
+    pub(super) fn new(db: sled::Db, log_file: File) -> Self {
+        Self {
+            db,
+            log_file,
+            batches: RwLock::new(()),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn db(&self) -> &sled::Db {
+        &self.db
+    }
+
+    /// The number of the last group that is in the tree.
+    pub(super) fn group(&self) -> Result<u64> {
+        let stored = guarded(|| self.db.get(GROUP_KEY).map_err(broken))?;
+        stored.map_or(Ok(0), |number| {
+            let number = (*number)
+                .try_into()
+                .map_err(|_| Error::storage("the store's group number is damaged"))?;
+            Ok(u64::from_be_bytes(number))
+        })
+    }
+
+    /// Whether it holds nothing but its own keys.
+    pub(super) fn is_empty(&self) -> bool {
+        // A store that cannot even be read is not a new one.
+        guarded(|| {
+            let mut keys = self.db.iter().keys();
+            Ok(!keys.any(|key| key.is_ok_and(|key| key != GROUP_KEY)))
+        })
+        .unwrap_or(false)
+    }
+
+    fn between_batches(&self) -> RwLockReadGuard<'_, ()> {
+        self.batches.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        guarded(|| {
+            let Some(stored) = self.db.get(key).map_err(broken)? else {
+                return Ok(None);
+            };
+            if !is_bulky(key) {
+                return Ok(Some(Value::from(&*stored)));
+            }
+            if let Some(whole) = chunks::whole(&stored)? {
+                return Ok(Some(whole));
+            }
+            // Its pieces must be of one batch, so the first one is read again where no batch can come between.
+            let _between = self.between_batches();
+            let Some(stored) = self.db.get(key).map_err(broken)? else {
+                return Ok(None);
+            };
+            chunks::join(&self.db, key, &stored).map(Some)
+        })
+    }
+
+    pub(super) fn scan(&self, scan: &Scan, limit: usize) -> Result<Vec<(Key, Value)>> {
+        let _between = self.between_batches();
+        guarded(|| {
+            let mut range = self.db.range::<&[u8], _>(bounds(scan));
+            let mut pairs = Vec::new();
+            while pairs.len() < limit {
+                let Some(next) = (if scan.reverse {
+                    range.next_back()
+                } else {
+                    range.next()
+                }) else {
+                    break;
+                };
+                // An iterator over a damaged page never ends: the first error stops it.
+                let (key, stored) = next.map_err(broken)?;
+                if key.first().is_some_and(|kind| OWN_KEYS.contains(kind)) {
+                    continue;
+                }
+                let value = if is_bulky(&key) {
+                    chunks::join(&self.db, &key, &stored)?
+                } else {
+                    Value::from(&*stored)
+                };
+                pairs.push((key.to_vec(), value));
+            }
+            Ok(pairs)
+        })
+    }
+
+    /// Writes changes, and last that everything up to `group` is in the tree. Cut short, it is done again from
+    /// the journal: the result is the same however much of it was written. `pause` is called between batches.
+    pub(super) fn apply(&self, changes: &WriteSet, group: u64, pause: impl Fn()) -> Result<()> {
+        for (at, (key, change)) in changes.iter().enumerate() {
+            guarded(|| self.set(key, change))?;
+            if at % BATCH == BATCH - 1 {
+                pause();
+            }
+        }
+        guarded(|| {
+            let stored = self.db.insert(GROUP_KEY, &group.to_be_bytes());
+            stored.map(drop).map_err(broken)
+        })
+    }
+
+    fn set(&self, key: &Key, change: &Change) -> Result<()> {
+        if is_bulky(key) {
+            // The pieces of a value change together. sled lets nobody read while a batch goes in.
+            let mut batch = sled::Batch::default();
+            chunks::split(&self.db, &mut batch, key, change.as_deref())?;
+            let _alone = self.batches.write().unwrap_or_else(PoisonError::into_inner);
+            return self.db.apply_batch(batch).map_err(broken);
+        }
+        match change {
+            Some(value) => self.db.insert(key, &**value),
+            None => self.db.remove(key),
+        }
+        .map(drop)
+        .map_err(broken)
+    }
+
+    pub(super) fn sync(&self) -> Result<()> {
+        guarded(|| self.db.flush().map(drop).map_err(broken))?;
+        self.log_file
+            .sync_data()
+            .map_err(|error| Error::storage("the disk failed to sync").caused_by(error))
+    }
+}
+
+pub(super) fn broken(error: sled::Error) -> Error {
+    Error::storage("the storage engine failed").caused_by(error)
+}
+
+/// sled panics where its log is damaged underneath it; a call must then fail and not take the task down.
+fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
+        Err(Error::storage(
+            "the storage engine gave up on a damaged page",
+        ))
+    })
+}
