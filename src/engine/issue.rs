@@ -67,14 +67,24 @@ impl Engine {
         }
         let tables = self.tables(call.principal.workspace)?;
         let holder = self.holder(call, &tables, &command).await?;
-        let id = tables
-            .credential_id(&mut self.read(), &command.credential_name)
-            .await?
-            .ok_or_else(no_credential)?;
         let slot = Slot::of(self, call, "lease:create")?;
-        let mut locks = vec![key::credential_lock(id)];
-        locks.extend(slot.lock());
-        let mut unit = self.begin(call, &permit, &locks).await?;
+        let name = &command.credential_name;
+        let mut again = true;
+        let (id, mut unit) = loop {
+            let id = self.credential_hint(&tables, name).await?;
+            let id = id.ok_or_else(no_credential)?;
+            let mut locks = vec![key::credential_lock(id)];
+            locks.extend(slot.lock());
+            let mut unit = self.begin(call, &permit, &locks).await?;
+            if unit.is_named(id, name).await? {
+                break (id, unit);
+            }
+            // Deleted meanwhile; its name may stand for another one by now.
+            self.forget_hint(tables.workspace, name);
+            if !std::mem::take(&mut again) {
+                return Err(no_credential());
+            }
+        };
         match slot.first(&mut unit).await? {
             Some(Answer::Issued {
                 lease,

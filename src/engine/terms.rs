@@ -3,14 +3,23 @@
 //! An entry is made and used only under the credential's lock, by units that do not write the credential; a
 //! unit that writes it drops the entry first, under the same lock. So an entry is never older than the store.
 //! Named policies do not change while the vault runs.
+//!
+//! Which id a name stands for is remembered as a hint: whoever follows it checks the name under the lock.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Unit, credential::no_credential};
-use crate::domain::{credential::Credential, error::Result, id::CredentialId, policy::Terms};
+use super::{Engine, Unit, credential::no_credential};
+use crate::domain::{
+    credential::Credential,
+    error::{Code, Result},
+    id::{CredentialId, WorkspaceId},
+    name::CredentialName,
+    policy::Terms,
+};
+use crate::tables::Tables;
 
 /// The most entries; all are dropped when there are more. At some 2 KiB each: 20 MiB.
 const MAX_ENTRIES: usize = 10_000;
@@ -21,12 +30,21 @@ pub(super) struct Resolved {
     pub(super) terms: Terms,
 }
 
+type Names = HashMap<CredentialName, CredentialId>;
+
 #[derive(Default)]
-pub(super) struct TermsCache(Mutex<HashMap<CredentialId, Arc<Resolved>>>);
+pub(super) struct TermsCache {
+    resolved: Mutex<HashMap<CredentialId, Arc<Resolved>>>,
+    names: Mutex<HashMap<WorkspaceId, Names>>,
+}
 
 impl TermsCache {
     fn lock(&self) -> MutexGuard<'_, HashMap<CredentialId, Arc<Resolved>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn names(&self) -> MutexGuard<'_, HashMap<WorkspaceId, Names>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, id: CredentialId) -> Option<Arc<Resolved>> {
@@ -42,7 +60,55 @@ impl TermsCache {
     }
 }
 
+impl Engine {
+    /// The id that a credential's name stood for last, or stands for now.
+    pub(super) async fn credential_hint(
+        &self,
+        tables: &Tables,
+        name: &CredentialName,
+    ) -> Result<Option<CredentialId>> {
+        let known = self
+            .terms
+            .names()
+            .get(&tables.workspace)
+            .and_then(|names| names.get(name).copied());
+        if known.is_some() {
+            return Ok(known);
+        }
+        let found = tables.credential_id(&mut self.read(), name).await?;
+        if let Some(id) = found {
+            let mut names = self.terms.names();
+            let names = names.entry(tables.workspace).or_default();
+            if names.len() >= MAX_ENTRIES {
+                names.clear();
+            }
+            names.insert(name.clone(), id);
+        }
+        Ok(found)
+    }
+
+    /// Forgets a hint that led nowhere.
+    pub(super) fn forget_hint(&self, workspace: WorkspaceId, name: &CredentialName) {
+        if let Some(names) = self.terms.names().get_mut(&workspace) {
+            names.remove(name);
+        }
+    }
+}
+
 impl Unit<'_> {
+    /// Whether a credential is there and has this name. The unit holds its lock and does not write it.
+    pub(super) async fn is_named(
+        &mut self,
+        id: CredentialId,
+        name: &CredentialName,
+    ) -> Result<bool> {
+        match self.resolved(id).await {
+            Ok(resolved) => Ok(resolved.credential.name == *name),
+            Err(error) if error.code() == Code::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The credential and its terms. The unit holds the credential's lock and does not write it.
     pub(super) async fn resolved(&mut self, id: CredentialId) -> Result<Arc<Resolved>> {
         if let Some(resolved) = self.engine.terms.get(id) {
