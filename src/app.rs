@@ -1,5 +1,6 @@
 //! The composition root: makes the parts, ties them together, starts and stops them.
 
+mod bench;
 mod dev;
 mod init;
 mod process;
@@ -9,13 +10,11 @@ mod unseal;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::cli::{Cli, Command, client};
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     if let Err(error) = process::prepare() {
         return process::fail(&error);
     }
@@ -32,6 +31,8 @@ pub fn main() -> ExitCode {
             Command::Dev(args) => dev::run(args).await,
             Command::Init(args) => init::run(args).await,
             Command::Server(args) => server::run(args).await,
+            Command::Bench(args) => bench::run(*args, cli.options).await,
+            Command::BenchBaseline(args) => crate::bench::serve_baseline(args).await,
         }
         .map_or_else(|error| process::fail(&error), |()| ExitCode::SUCCESS)
     });

@@ -5,10 +5,13 @@ pub mod client;
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use self::client::{ClientCommand, ClientOptions};
-use crate::config::LogFormat;
+use crate::{
+    bench::{BaselineArgs, BenchArgs},
+    config::LogFormat,
+};
 
 /// A credential leasing vault for AI agents.
 #[derive(Debug, Parser)]
@@ -20,6 +23,18 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// Reads this process's arguments; prints and exits where they are wrong or ask for help.
+    pub fn read() -> Self {
+        let matches = Self::command().get_matches();
+        let read = Self::from_arg_matches(&matches);
+        let mut cli = read.unwrap_or_else(|error| error.exit());
+        cli.options.addr_named =
+            matches.value_source("addr") == Some(clap::parser::ValueSource::CommandLine);
+        cli
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -29,6 +44,16 @@ pub enum Command {
     Init(InitArgs),
     /// Serve a data folder that `init` made
     Server(ServerArgs),
+    /// Measure what a vault does, beside bare handlers that answer the same JSON
+    ///
+    /// The vault is one of its own, in a temporary folder, unless --addr is given; LEASEHOLD_ADDR is not heeded. A
+    /// running vault's keys are read from LEASEHOLD_KEY, an administrator's, and LEASEHOLD_AGENT_KEY, whose holder
+    /// takes the leases, the administrator where it is not set. Credentials `bench-…` are stored there and deleted
+    /// in the end; history keeps what happened.
+    Bench(Box<BenchArgs>),
+    /// The bare handlers, started by `bench`
+    #[command(hide = true)]
+    BenchBaseline(BaselineArgs),
     #[command(flatten)]
     Client(ClientCommand),
 }

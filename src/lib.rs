@@ -2,7 +2,8 @@
 //!
 //! The layers, each of which imports only what stands before it:
 //! `domain`, then `clock`, `crypto`, `authz` and `store`, then `tables`, then `authn` and `audit`, then
-//! `engine`, then the surfaces (`http`, `cli`) and `schedule`, then `app`, the composition root.
+//! `engine`, then the surfaces (`http`, `cli`) and `schedule`, then `app`, the composition root. `bench`, the load
+//! generator, knows none of them: it talks HTTP.
 #![cfg_attr(
     test,
     allow(
@@ -17,6 +18,7 @@ pub mod app;
 pub mod audit;
 pub mod authn;
 pub mod authz;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -49,6 +49,9 @@ pub struct ClientOptions {
         help_heading = "Connection"
     )]
     pub addr: String,
+    /// Whether the address was an argument, and not a variable or the default.
+    #[arg(skip)]
+    pub addr_named: bool,
     /// The workspace to act in, for a key that reaches several
     #[arg(
         long,

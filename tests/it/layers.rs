@@ -25,13 +25,14 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("http", &["domain", "authn", "audit", "engine"]),
-    ("cli", &["config"]),
+    ("bench", &[]),
+    ("cli", &["config", "bench"]),
     ("schedule", &[]),
     (
         "app",
         &[
             "domain", "clock", "crypto", "store", "tables", "authn", "audit", "config", "engine",
-            "http", "cli", "schedule",
+            "http", "bench", "cli", "schedule",
         ],
     ),
 ];

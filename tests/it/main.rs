@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod bench;
 mod compile_fail;
 mod examples;
 mod layers;

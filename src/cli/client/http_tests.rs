@@ -13,6 +13,7 @@ const SEALED: &str =
 
 fn options(addr: &str) -> ClientOptions {
     ClientOptions {
+        addr_named: false,
         addr: addr.into(),
         workspace: None,
         json: false,

@@ -134,6 +134,7 @@ pub(super) fn connect(address: &str, key: Option<&str>) -> Vault {
     // Another test may have been first.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let options = ClientOptions {
+        addr_named: false,
         addr: address.into(),
         workspace: Some("w".into()),
         json: false,
