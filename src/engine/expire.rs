@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Leases closed in one transaction: bounds how long a grant on the same credential waits.
-const BATCH: usize = 128;
+pub const BATCH: usize = 128;
 /// Credentials worked on at a time; their batches share commit groups.
 const AT_ONCE: usize = 8;
 /// The longest sleep: a clock that jumps ahead is noticed within it, and a clock that is set back while the
@@ -56,8 +56,9 @@ impl super::Unit<'_> {
 }
 
 impl Engine {
-    /// Closes a batch of a credential's due leases; gives back when to look again.
-    async fn expire(&self, (workspace, credential): Place) -> Result<Option<Timestamp>> {
+    /// Closes a batch of a credential's due leases, at most [`BATCH`]; gives back when to look again, which is a
+    /// time past where more are due. The reaper does nothing else.
+    pub async fn expire(&self, (workspace, credential): Place) -> Result<Option<Timestamp>> {
         let mut unit = self
             .begin_own("reaper", workspace, &[key::credential_lock(credential)])
             .await?;

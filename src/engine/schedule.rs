@@ -14,7 +14,7 @@ use crate::domain::{
 };
 
 /// A credential of a workspace.
-pub(super) type Place = (WorkspaceId, CredentialId);
+pub type Place = (WorkspaceId, CredentialId);
 
 #[derive(Default)]
 pub(super) struct Schedule {

@@ -1,0 +1,384 @@
+//! What the parts cost, each by itself: `cargo bench --bench micro`. What the whole does is `leasehold bench`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU32, Ordering},
+    },
+};
+
+use divan::{Bencher, black_box, counter::BytesCount, counter::ItemsCount};
+use futures_util::future::join_all;
+use leasehold::{
+    audit::log::{self, Log},
+    authz::{self, Action, Resource},
+    clock::{Clock, SystemTime, TimeSource},
+    config::policies,
+    crypto::{
+        entropy::{Entropy, OsEntropy},
+        envelope::{RecordType, Slot},
+        keyring::{Keyring, WorkspaceKeys},
+        root::RootKey,
+    },
+    domain::{
+        credential::Author,
+        event::{Actor, AuditRecord, EventName, Object, Outcome},
+        id::{CredentialId, EventId, IdentityId, KeyId, LeaseId, WorkspaceId},
+        kind::CredentialType,
+        lease::{Grant, Holder, Lease, Requester},
+        name::{CredentialName, IdentityName, Metadata, WorkspaceName},
+        policy::{Delivery, LeasePolicy, Terms},
+        principal::{IdentityType, Principal, RateLimit},
+        scope::Role,
+        secret::SecretText,
+        time::Ttl,
+    },
+    engine::{
+        Call, CreateCredential, Engine, IssueLease, Opened, REAPER_BATCH, Unlocked, WantedHolder,
+    },
+    store::{
+        codec, key,
+        local::LocalStore,
+        port::Store,
+        sled::{Sled, SledOptions},
+    },
+    tables::{self, Unseal},
+};
+use tokio::runtime::Runtime;
+
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Commits in one group.
+const GROUP: usize = 64;
+/// Leases that are due at once: two batches of the reaper.
+const DUE: usize = 2 * REAPER_BATCH;
+
+fn main() {
+    divan::main();
+}
+
+/// A folder that is removed in the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("leasehold-micro-{}-{number}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn open(&self) -> Sled {
+        let options = SledOptions {
+            cache_bytes: 256 << 20,
+            reserve_bytes: 0,
+        };
+        Sled::open(&self.0, &options).unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const WORKSPACE: WorkspaceId = WorkspaceId::from_bytes([1; 16]);
+
+fn keyring() -> (Arc<Keyring>, Arc<WorkspaceKeys>) {
+    let entropy = Arc::new(OsEntropy);
+    let root = RootKey::generate(&*entropy).unwrap();
+    let keyring = Keyring::new(&root, entropy).unwrap();
+    tables::unlock_new(&keyring, WorkspaceId::SYSTEM).unwrap();
+    let (_, keys) = tables::unlock_new(&keyring, WORKSPACE).unwrap();
+    (Arc::new(keyring), keys)
+}
+
+fn lease() -> Lease {
+    let by = Author {
+        identity: IdentityId::from_bytes([2; 16]),
+        name: IdentityName::parse("claude-code", "name").unwrap(),
+    };
+    let entropy: &dyn Entropy = &OsEntropy;
+    let now = Clock::new(Arc::new(SystemTime), None).now();
+    let grant = Grant {
+        id: LeaseId::new(now, &entropy.bytes().unwrap()),
+        handle: [9; 32],
+        credential: CredentialId::from_bytes([3; 16]),
+        credential_name: CredentialName::parse("openai-api-key-prod", "name").unwrap(),
+        version: 1,
+        delivery: Delivery::Reveal,
+        holder: Holder {
+            identity: by.identity,
+            kind: IdentityType::Agent,
+            name: by.name.clone(),
+            session: None,
+        },
+        requested_by: Requester {
+            by,
+            kind: IdentityType::Agent,
+            key: KeyId::from_bytes([4; 16]),
+        },
+        purpose: Some("summarise the open pull requests".to_owned()),
+        requested_ttl: None,
+        reveal: false,
+    };
+    Lease::issue(grant, &Terms::default(), now)
+}
+
+const LEASE_SLOT: Slot<'static> = Slot {
+    kind: RecordType::Lease,
+    id: &[7; 32],
+    version: 0,
+};
+
+#[divan::bench(args = [64, 300, 4096])]
+fn aead_seal(bencher: Bencher, bytes: usize) {
+    let (_keyring, keys) = keyring();
+    let plain = vec![b'x'; bytes];
+    bencher
+        .counter(BytesCount::new(bytes))
+        .bench(|| keys.seal(LEASE_SLOT, &[], black_box(&plain)).unwrap());
+}
+
+#[divan::bench(args = [64, 300, 4096])]
+fn aead_open(bencher: Bencher, bytes: usize) {
+    let (_keyring, keys) = keyring();
+    let sealed = keys.seal(LEASE_SLOT, &[], &vec![b'x'; bytes]).unwrap();
+    bencher
+        .counter(BytesCount::new(bytes))
+        .bench(|| keys.open(LEASE_SLOT, black_box(&sealed)).unwrap());
+}
+
+#[divan::bench]
+fn lease_record_encode_and_seal(bencher: Bencher) {
+    let ((_keyring, keys), lease) = (keyring(), lease());
+    bencher.bench(|| {
+        let encoded = codec::encode(black_box(&lease)).unwrap();
+        keys.seal(LEASE_SLOT, lease.credential.as_bytes(), &encoded)
+            .unwrap()
+    });
+}
+
+#[divan::bench]
+fn lease_record_open_and_decode(bencher: Bencher) {
+    let ((_keyring, keys), lease) = (keyring(), lease());
+    let sealed = keys
+        .seal(LEASE_SLOT, &[], &codec::encode(&lease).unwrap())
+        .unwrap();
+    bencher.bench(|| {
+        let plain = keys.open(LEASE_SLOT, black_box(&sealed)).unwrap();
+        codec::decode::<Lease>(&plain).unwrap()
+    });
+}
+
+fn principal(workspace: WorkspaceId, role: Role) -> Principal {
+    Principal {
+        workspace,
+        workspace_name: WorkspaceName::parse("default", "name").unwrap(),
+        identity: IdentityId::from_bytes([2; 16]),
+        name: IdentityName::parse("claude-code", "name").unwrap(),
+        kind: IdentityType::Agent,
+        key: KeyId::from_bytes([4; 16]),
+        key_name: "claude-code".to_owned(),
+        role: Some(role),
+        scopes: role.scopes(),
+        rate_limit: RateLimit::Unlimited,
+    }
+}
+
+#[divan::bench]
+fn authorisation_decision(bencher: Bencher) {
+    let principal = principal(WORKSPACE, Role::Agent);
+    let name = CredentialName::parse("openai-api-key-prod", "name").unwrap();
+    bencher
+        .with_inputs(|| Resource::Credential(name.clone()))
+        .bench_values(|resource| {
+            authz::decide(black_box(&principal), Action::LeaseCreate, resource).unwrap()
+        });
+}
+
+/// As many commits at once as are in flight at 64 connections: a lease, its open-lease key and an audit record
+/// each, on credentials of their own.
+#[divan::bench(sample_count = 200, sample_size = 1)]
+fn sled_commit_group(bencher: Bencher) {
+    let folder = Folder::make();
+    let runtime = Runtime::new().unwrap();
+    let (keyring, keys) = keyring();
+    let clock = Arc::new(Clock::new(Arc::new(SystemTime), None));
+    let log = Log::after(keyring, clock, None).unwrap();
+    let store = runtime.block_on(async { folder.open().serve(Box::new(log)) });
+    let store = store.unwrap();
+    let commits = || {
+        (0..GROUP)
+            .map(|n| {
+                let lease = lease();
+                let credential = CredentialId::from_bytes([u8::try_from(n).unwrap(); 16]);
+                let record = keys
+                    .seal(LEASE_SLOT, &[], &codec::encode(&lease).unwrap())
+                    .unwrap();
+                let open = key::open_lease(WORKSPACE, credential, lease.expires_at, lease.id);
+                (credential, lease, record, open)
+            })
+            .collect::<Vec<_>>()
+    };
+    bencher
+        .counter(ItemsCount::new(GROUP))
+        .with_inputs(commits)
+        .bench_values(|commits| {
+            runtime.block_on(join_all(commits.into_iter().map(
+                async |(credential, lease, record, open)| {
+                    commit(&store, credential, &lease, record, open).await
+                },
+            )))
+        });
+    runtime.block_on(store.close()).unwrap();
+}
+
+async fn commit(
+    store: &LocalStore<Sled>,
+    credential: CredentialId,
+    lease: &Lease,
+    record: Vec<u8>,
+    open: Vec<u8>,
+) {
+    let locks = [key::credential_lock(credential)];
+    let mut txn = store.begin(&locks).await.unwrap();
+    txn.put(key::lease(WORKSPACE, lease.id), record).unwrap();
+    txn.put(open, Vec::new()).unwrap();
+    let audit = AuditRecord {
+        id: EventId::from_bytes(*lease.id.as_bytes()),
+        time: lease.issued_at,
+        workspace: WORKSPACE,
+        event: EventName::LeaseIssued,
+        actor: Actor::of(&principal(WORKSPACE, Role::Agent)),
+        object: Object {
+            credential: Some(credential),
+            lease: Some(lease.id),
+            ..Object::default()
+        },
+        outcome: Outcome::Success,
+        policy: None,
+        origin: None,
+        purpose: lease.purpose.clone(),
+        reason: None,
+        changes: Vec::new(),
+    };
+    txn.commit(vec![log::entry(&audit).unwrap()]).await.unwrap();
+}
+
+/// A clock that the benchmark sets.
+struct SetTime(AtomicI64);
+
+impl TimeSource for SetTime {
+    fn wall_millis(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn boot_millis(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// A vault with one credential, on a clock of its own.
+struct Vault {
+    engine: Engine,
+    time: Arc<SetTime>,
+    call: Call,
+    credential: CredentialId,
+}
+
+impl Vault {
+    async fn make(folder: &Folder) -> Self {
+        let root = RootKey::generate(&OsEntropy).unwrap();
+        let Opened::Empty(empty) = Opened::read(folder.open()).unwrap() else {
+            panic!("the folder is not empty")
+        };
+        let unlocked: Unlocked = empty
+            .initialise(&root, Unseal::KeyFile, Arc::new(OsEntropy), &SystemTime)
+            .unwrap();
+        let time = Arc::new(SetTime(AtomicI64::new(SystemTime.wall_millis())));
+        let policies = policies::built_in().unwrap();
+        let engine = unlocked
+            .serve(&root, Arc::new(OsEntropy), time.clone(), policies)
+            .await
+            .unwrap();
+        let name = WorkspaceName::parse("default", "name").unwrap();
+        let workspace = engine.create_workspace(&name).await.unwrap();
+        let call = Call {
+            principal: principal(workspace, Role::Owner),
+            origin: Default::default(),
+            idempotency: None,
+        };
+        let command = CreateCredential {
+            name: Self::name(),
+            kind: CredentialType::ApiKey,
+            value: SecretText::new("x".repeat(300)),
+            description: None,
+            metadata: Metadata::new(Default::default()).unwrap(),
+            policy: LeasePolicy {
+                max_leases: Some(1_000_000),
+                ..LeasePolicy::default()
+            },
+        };
+        let made = engine.create_credential(&call, command).await.unwrap();
+        let credential = made.credential.id;
+        Self {
+            engine,
+            time,
+            call,
+            credential,
+        }
+    }
+
+    fn name() -> CredentialName {
+        CredentialName::parse("openai-api-key-prod", "name").unwrap()
+    }
+
+    /// Issues leases of a minute, and lets two minutes pass.
+    async fn let_expire(&self, leases: usize) {
+        let command = || IssueLease {
+            credential_name: Self::name(),
+            ttl: Some(Ttl::from_secs(60)),
+            delivery: None,
+            holder: WantedHolder::default(),
+            purpose: None,
+            reveal: false,
+        };
+        let issue = async |_| self.engine.issue_lease(&self.call, command()).await;
+        for issued in join_all((0..leases).map(issue)).await {
+            issued.unwrap();
+        }
+        self.time.0.fetch_add(120_000, Ordering::SeqCst);
+    }
+}
+
+#[divan::bench(sample_count = 50, sample_size = 1)]
+fn reaper_closes_due_leases(bencher: Bencher) {
+    let folder = Folder::make();
+    let runtime = Runtime::new().unwrap();
+    let vault = runtime.block_on(Vault::make(&folder));
+    let place = (vault.call.principal.workspace, vault.credential);
+    bencher
+        .counter(ItemsCount::new(DUE))
+        .with_inputs(|| runtime.block_on(vault.let_expire(DUE)))
+        .bench_values(|()| {
+            runtime.block_on(async {
+                for _ in 0..DUE / REAPER_BATCH {
+                    vault.engine.expire(place).await.unwrap();
+                }
+            });
+        });
+    let next = runtime.block_on(vault.engine.expire(place)).unwrap();
+    assert_eq!(next, None, "leases are left that were due");
+    runtime.block_on(vault.engine.shut_down()).unwrap();
+}
