@@ -102,7 +102,14 @@ impl Connection {
         })
     }
 
-    /// Sends the request and reads its answer to the end.
+    /// As [`Connection::exchange`], but not for ever: for the odd request beside a measurement.
+    pub(super) async fn ask(&mut self, request: &[u8]) -> Result<Answer<'_>, ClientError> {
+        tokio::time::timeout(PATIENCE, self.exchange(request))
+            .await
+            .unwrap_or(Err(ClientError::Late))
+    }
+
+    /// Sends the request and reads its answer to the end, however long that takes.
     pub(super) async fn exchange(&mut self, request: &[u8]) -> Result<Answer<'_>, ClientError> {
         self.stream
             .write_all(request)

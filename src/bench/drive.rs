@@ -215,7 +215,10 @@ pub(super) async fn at_rate(
     let pace = tokio::task::spawn_blocking(move || arrivals.hand_out(begun, &lanes));
     let first = timeout(warm_up + time + PATIENCE, tasks.join_next())
         .await
-        .map_err(|_| ClientError::Late)?;
+        .map_err(|_| {
+            let late = PATIENCE.as_secs();
+            format!("at {rate:.0} requests a second the server fell {late} seconds behind; ask for fewer")
+        })?;
     let done = collect(tasks, first, counted_from).await;
     // Every lane is closed by now, so the pace has ended or ends at its next arrival.
     drop(pace);

@@ -48,11 +48,8 @@ pub(super) async fn run(args: &ScaleArgs) -> Result<ScaleReport, Failure> {
     }
     let folder = Folder::make(args.dir.as_deref())?;
     let vault = Vault::start(&folder).await?;
-    let (admin, agent) = vault.keys()?;
-    let site_of = |vault: &Vault| {
-        let keys = (&*admin, &*agent);
-        own_site(&vault.address, keys, vault.pid(), args.credentials)
-    };
+    let keys = vault.keys()?.clone();
+    let site_of = |vault: &Vault| own_site(&vault.address, &keys, vault.pid(), args.credentials);
     let mut figures = Figures::default();
     figures.add(
         "start on an empty folder",
@@ -192,10 +189,7 @@ async fn fill(
 
 async fn ready(site: &Site) -> Result<(), Failure> {
     let mut connection = Connection::open(&site.peer).await?;
-    let status = connection
-        .exchange(&site.peer.get("/ready", ""))
-        .await?
-        .status;
+    let status = connection.ask(&site.peer.get("/ready", "")).await?.status;
     match status {
         200 => Ok(()),
         status => Err(format!("the vault that was started again is not ready: {status}").into()),

@@ -14,8 +14,9 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, site::Key};
 
 /// How long a server may take to start, and to stop once told to.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -132,11 +133,18 @@ impl Drop for Process {
     }
 }
 
+/// The keys of a vault of our own.
+#[derive(Clone, Default)]
+pub(super) struct OwnKeys {
+    pub(super) admin: Key,
+    pub(super) agent: Key,
+}
+
 /// A development vault. Its folder outlives it, so that it can be started again.
 pub(super) struct Vault {
     process: Process,
     pub(super) address: String,
-    keys: Option<(String, String)>,
+    keys: Option<OwnKeys>,
     /// From the start of the process to its first line, which it prints once it serves.
     pub(super) started_in: Duration,
 }
@@ -173,14 +181,20 @@ impl Vault {
         Ok(Self {
             process,
             address: started.address.replacen("http://", "", 1),
-            keys: started.admin_key.zip(started.agent_key),
+            keys: started
+                .admin_key
+                .zip(started.agent_key)
+                .map(|keys| OwnKeys {
+                    admin: Key::new(Zeroizing::new(keys.0)),
+                    agent: Key::new(Zeroizing::new(keys.1)),
+                }),
             started_in,
         })
     }
 
     /// The administrator's key and the agent's, which only the first start of a folder tells.
-    pub(super) fn keys(&self) -> Result<(String, String), Failure> {
-        Ok(self.keys.clone().ok_or("the vault told no keys")?)
+    pub(super) fn keys(&self) -> Result<&OwnKeys, Failure> {
+        Ok(self.keys.as_ref().ok_or("the vault told no keys")?)
     }
 
     pub(super) fn pid(&self) -> u32 {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::AtomicI64};
 
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::{
     Failure,
@@ -17,7 +18,7 @@ const PREPARING_CONNECTIONS: usize = 64;
 const TTL: &str = "2h";
 
 /// An open lease.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Lease {
     pub(super) id: String,
     pub(super) handle: String,
@@ -38,14 +39,17 @@ impl Lease {
     }
 }
 
-/// A server with credentials in it.
+/// An API key. The requests that are built beforehand hold it too, unwiped, as the network's buffers do.
+pub(super) type Key = Arc<Zeroizing<String>>;
+
+/// A server with credentials in it. It has no `Debug`, since it holds keys.
 #[derive(Clone)]
 pub(super) struct Site {
     pub(super) peer: Peer,
     /// Stores credentials and lists leases.
-    pub(super) admin: Arc<str>,
+    pub(super) admin: Key,
     /// Takes leases.
-    pub(super) agent: Arc<str>,
+    pub(super) agent: Key,
     /// The process, where it is one of ours.
     pub(super) pid: Option<u32>,
     /// The names' common beginning and their number.
@@ -84,7 +88,7 @@ impl Site {
         for n in 0..self.credentials {
             let path = format!("/v1/credentials/{}?force=true", self.name(n));
             let answer = connection
-                .exchange(&self.peer.delete(&path, &self.admin))
+                .ask(&self.peer.delete(&path, &self.admin))
                 .await?;
             if !matches!(answer.status, 200 | 204 | 404) {
                 let text = String::from_utf8_lossy(answer.body).into_owned();
@@ -192,8 +196,8 @@ impl Site {
                 address: "127.0.0.1:1".to_owned(),
                 workspace: None,
             },
-            admin: "lhk_admin".into(),
-            agent: "lhk_agent".into(),
+            admin: Arc::new("lhk_admin".to_owned().into()),
+            agent: Arc::new("lhk_agent".to_owned().into()),
             pid: None,
             prefix: "c".into(),
             credentials: 2,

@@ -10,7 +10,7 @@ use super::{
     note,
     report::{AtRate, Report, Row},
     scenario::Scenario,
-    server::{Baseline, Folder, Vault},
+    server::{Baseline, Folder, OwnKeys, Vault},
     site::Site,
     target::Remote,
 };
@@ -30,7 +30,7 @@ pub(super) enum Target {
 pub(super) async fn run(args: &SuiteArgs, target: &Target) -> Result<Report, Failure> {
     let vault = &args.vault;
     let first_name = match target {
-        Target::Own => own_site("", ("", ""), 0, vault.credentials).first_name(),
+        Target::Own => own_site("", &OwnKeys::default(), 0, vault.credentials).first_name(),
         Target::Remote(remote) => remote.site.first_name(),
     };
     let baseline = Baseline::start(&first_name, vault.value_bytes).await?;
@@ -44,8 +44,7 @@ pub(super) async fn run(args: &SuiteArgs, target: &Target) -> Result<Report, Fai
                 Target::Own => {
                     let folder = Folder::make(vault.dir.as_deref())?;
                     let server = Vault::start(&folder).await?;
-                    let (admin, agent) = server.keys()?;
-                    let keys = (&*admin, &*agent);
+                    let keys = server.keys()?;
                     let site = own_site(&server.address, keys, server.pid(), vault.credentials);
                     site.store_credentials(vault.value_bytes).await?;
                     cell(args, *scenario, *connections, &site, &baseline).await?
@@ -58,19 +57,14 @@ pub(super) async fn run(args: &SuiteArgs, target: &Target) -> Result<Report, Fai
 }
 
 /// The site of a vault of our own.
-pub(super) fn own_site(
-    address: &str,
-    (admin, agent): (&str, &str),
-    pid: u32,
-    credentials: u32,
-) -> Site {
+pub(super) fn own_site(address: &str, keys: &OwnKeys, pid: u32, credentials: u32) -> Site {
     Site {
         peer: Peer {
             address: address.to_owned(),
             workspace: None,
         },
-        admin: admin.into(),
-        agent: agent.into(),
+        admin: keys.admin.clone(),
+        agent: keys.agent.clone(),
         pid: Some(pid),
         prefix: Arc::from(OWN_PREFIX),
         credentials,

@@ -1,6 +1,13 @@
 //! A vault that runs already, named by `--addr`. Credentials of the bench's own are stored there and deleted again.
 
-use super::{Failure, args::VaultArgs, client::Peer, site::Site};
+use zeroize::Zeroizing;
+
+use super::{
+    Failure,
+    args::VaultArgs,
+    client::Peer,
+    site::{Key, Site},
+};
 
 /// Variables that hold keys: never arguments, which every process of the machine can read.
 const ADMIN_KEY: &str = "LEASEHOLD_KEY";
@@ -18,7 +25,10 @@ impl Remote {
         workspace: Option<&str>,
         vault: &VaultArgs,
     ) -> Result<Self, Failure> {
-        let key = |name: &str| std::env::var(name).ok().filter(|key| !key.is_empty());
+        let key = |name: &str| {
+            let key = std::env::var(name).ok().filter(|key| !key.is_empty());
+            key.map(|key| Key::new(Zeroizing::new(key)))
+        };
         let admin = key(ADMIN_KEY).ok_or_else(|| {
             format!("{ADMIN_KEY} is not set; it holds an administrator's API key (`lhk_…`)")
         })?;
@@ -32,8 +42,8 @@ impl Remote {
                     address: authority(address)?,
                     workspace: workspace.map(str::to_owned),
                 },
-                admin: admin.into(),
-                agent: agent.into(),
+                admin,
+                agent,
                 pid: None,
                 prefix: format!("bench-{random}").into(),
                 credentials: vault.credentials,

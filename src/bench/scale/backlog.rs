@@ -113,7 +113,7 @@ async fn drained(
 
 /// How many leases the vault has closed because they expired.
 async fn closed(site: &Site, connection: &mut Connection) -> Result<u64, Failure> {
-    let answer = connection.exchange(&site.peer.get("/metrics", "")).await?;
+    let answer = connection.ask(&site.peer.get("/metrics", "")).await?;
     let text = std::str::from_utf8(answer.body)?;
     let value = text
         .lines()
