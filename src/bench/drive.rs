@@ -14,7 +14,7 @@ use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 use super::{
     Failure,
-    arrivals::Arrivals,
+    arrivals::{Arrival, Arrivals},
     client::{ClientError, Connection, PATIENCE, Peer},
     latency::Latencies,
     source::Source,
@@ -181,29 +181,24 @@ pub(super) async fn to_the_end(clients: Vec<Client>) -> Result<(Vec<Client>, Run
     merge(finished, begun)
 }
 
-/// Sends at a fixed rate. What is due before `warm_up` is over is sent and not counted.
+/// Sends at a fixed rate. What is due while warming up is sent and not counted.
 pub(super) async fn at_rate(
     clients: Vec<Client>,
     rate: f64,
     warm_up: Duration,
     time: Duration,
 ) -> Result<(Vec<Client>, Run), Failure> {
-    let arrivals = Arrivals::over(rate, warm_up + time);
+    let arrivals = Arrivals::over(rate, warm_up, time);
     let begun = Instant::now();
-    let counted_from = begun + warm_up;
     let mut tasks = JoinSet::new();
     let mut lanes = Vec::with_capacity(clients.len());
     for mut client in clients {
-        let (lane, mut due) = mpsc::unbounded_channel();
+        let (lane, mut arrivals) = mpsc::unbounded_channel();
         lanes.push(lane);
         tasks.spawn(async move {
             let (mut tally, mut ignored) = (Tally::new()?, Tally::new()?);
-            while let Some(due) = due.recv().await {
-                let into = if due < counted_from {
-                    &mut ignored
-                } else {
-                    &mut tally
-                };
+            while let Some(Arrival { due, counts }) = arrivals.recv().await {
+                let into = if counts { &mut tally } else { &mut ignored };
                 if !client.once(Some(due), into).await? {
                     return Err("the leases prepared for the fixed rate were too few".into());
                 }
@@ -219,10 +214,13 @@ pub(super) async fn at_rate(
             let late = PATIENCE.as_secs();
             format!("at {rate:.0} requests a second the server fell {late} seconds behind; ask for fewer")
         })?;
-    let done = collect(tasks, first, counted_from).await;
+    let done = collect(tasks, first, begun + arrivals.first_counted()).await;
     // Every lane is closed by now, so the pace has ended or ends at its next arrival.
     drop(pace);
-    done
+    let (clients, mut run) = done?;
+    // The last arrival is answered before its share of the time is over, unless the server fell behind.
+    run.elapsed = run.elapsed.max(arrivals.span());
+    Ok((clients, run))
 }
 
 async fn collect(

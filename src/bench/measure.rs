@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     Failure,
+    arrivals::Arrivals,
     drive::{self, Run, Tally},
     facts::Facts,
     scenario::Scenario,
@@ -120,8 +121,7 @@ impl Measurement<'_> {
         time: Duration,
     ) -> Result<Sample, Failure> {
         let stock = match self.scenario.consumes() {
-            // Arrivals come to the connections by turns, so no more than this is asked for.
-            true => (rate * (warm_up + time).as_secs_f64()) as u64 + self.connections as u64,
+            true => Arrivals::over(rate, warm_up, time).count(),
             false => self.scenario.leases_before(self.connections),
         };
         let clients = self.clients(stock).await?;

@@ -83,9 +83,8 @@ fn every_scenario_is_measured_beside_its_baseline() {
         for side in ["vault", "baseline"] {
             is_sound(&at_rate[side]);
             // Whatever the server makes of it, what is due is sent: the schedule was fixed beforehand.
-            let due = (asked * 0.3).round();
-            let sent = at_rate[side]["answers"].as_f64().unwrap();
-            assert!((sent - due).abs() <= 1.0 + due * 0.01, "{sent} of {due}");
+            let due = (asked * 0.3).round().max(1.0);
+            assert_eq!(at_rate[side]["answers"].as_f64(), Some(due), "{row}");
         }
     }
     ground.is_clean();
