@@ -1,195 +1,183 @@
-//! `ack-durable`: kill -9 in the middle of everything; what was acknowledged is there, and nothing else but what was
-//! asked for.
+//! kill -9 in the middle of everything; what was acknowledged is there, and nothing else but what was asked for.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
 };
-
-use serde_json::json;
-use tokio::task::JoinSet;
 
 use super::{
-    history::{Book, LeaseFacts, compare},
-    kit::{Api, millis, text},
+    book::Book,
+    dice::{Dice, amount},
+    history::compare,
+    kit::{Api, run},
+    traffic::{Habits, Traffic, furnish},
 };
-use crate::support::{Vault, signal};
+use crate::support::{TempDir, Vault, leasehold, signal};
 
-const CREDENTIALS: [&str; 3] = ["crash-a", "crash-b", "crash-c"];
-const WORKERS: usize = 8;
-const ROUNDS: u64 = 5;
+/// Rounds on one data folder, before the next one begins with a new folder.
+const ROUNDS_A_FOLDER: u64 = 50;
+/// The longest that clients are let to work before a kill, in microseconds.
+const LONGEST_WORK: u64 = 400_000;
 
-fn value(credential: &str, number: u64) -> String {
-    format!("{credential}-value-{number}")
+fn dev(data_dir: &Path) -> Command {
+    let mut command = leasehold();
+    command
+        .args(["dev", "--listen", "127.0.0.1:0", "--output", "json"])
+        .arg("--data-dir")
+        .arg(data_dir);
+    command
 }
 
-/// A generator of our own, so that a failure can be run again with its seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 33) % sides
-    }
+/// Starts a vault and kills it after so long, which may be in the middle of opening or of recovery.
+fn start_and_kill(data_dir: &Path, after: Duration) {
+    let mut child = dev(data_dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(after);
+    assert!(child.try_wait().unwrap().is_none(), "ended by itself");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
-/// One operation on the vault, noted in the book before it is asked for and when it is acknowledged.
-async fn step(
-    api: &Api,
-    book: &Mutex<Book>,
-    dice: &mut Dice,
-    mine: &mut Vec<String>,
-) -> Option<()> {
-    let credential = CREDENTIALS[dice.roll(3) as usize];
-    if mine.is_empty() || dice.roll(3) == 0 {
-        book.lock().unwrap().of(credential).grants_asked += 1;
-        let body = json!({"credential_name": credential, "ttl": "10m", "purpose": "to survive"});
-        let (status, body) = api.post("/v1/leases", body).await?;
-        let mut book = book.lock().unwrap();
-        book.of(credential).grants_asked -= 1;
-        if status != 201 {
-            assert_eq!(body["code"], "LEASE_LIMIT_REACHED", "{body}");
-            return Some(());
-        }
-        let lease = &body["data"];
-        mine.push(text(lease, "id"));
-        book.leases.insert(
-            text(lease, "id"),
-            LeaseFacts {
-                credential: credential.to_owned(),
-                version: lease["version"].as_u64().unwrap(),
-                handle: text(lease, "handle"),
-                expires: millis(lease, "expires_at"),
-                ..LeaseFacts::default()
-            },
-        );
-        return Some(());
-    }
-    let at = dice.roll(mine.len() as u64) as usize;
-    let id = mine[at].clone();
-    let note = |change: &dyn Fn(&mut LeaseFacts)| {
-        change(book.lock().unwrap().leases.get_mut(&id).unwrap());
-    };
-    match dice.roll(3) {
-        0 => {
-            let (handle, expected) = {
-                let book = book.lock().unwrap();
-                let lease = &book.leases[&id];
-                (
-                    lease.handle.clone(),
-                    value(&lease.credential, lease.version),
-                )
-            };
-            note(&|lease| lease.redeems_asked += 1);
-            let (status, body) = api
-                .post("/v1/handles/redeem", json!({"handle": handle}))
-                .await?;
-            assert_eq!(status, 200, "{body}");
-            assert_eq!(text(&body["data"], "value"), expected);
-            note(&|lease| lease.redeems += 1);
-        }
-        1 => {
-            note(&|lease| lease.renewals_asked += 1);
-            let path = format!("/v1/leases/{id}/renew");
-            let (status, body) = api.post(&path, json!({"ttl": "20m"})).await?;
-            assert_eq!(status, 200, "{body}");
-            let expires = millis(&body["data"], "expires_at");
-            note(&|lease| {
-                lease.renewals += 1;
-                lease.expires = expires;
-            });
-        }
-        _ => {
-            mine.remove(at);
-            note(&|lease| lease.release_asked = true);
-            let (status, body) = api
-                .post(&format!("/v1/leases/{id}/release"), json!({}))
-                .await?;
-            assert_eq!(status, 200, "{body}");
-            note(&|lease| lease.released = true);
-        }
-    }
-    Some(())
+/// The vault again, with the keys of its first start, and how long that took.
+fn reopen(folder: &Path, keys: &(String, String)) -> (Vault, Duration) {
+    let begun = Instant::now();
+    let mut vault = Vault::started_by(dev(folder), folder.to_owned());
+    (vault.admin_key, vault.agent_key) = keys.clone();
+    (vault, begun.elapsed())
 }
 
-/// Rotates one credential again and again; nobody else does, so its numbers are known.
-async fn rotate(api: &Api, book: &Mutex<Book>, credential: &str) -> Option<()> {
-    let next = {
-        let mut book = book.lock().unwrap();
-        let facts = book.of(credential);
-        facts.rotation_asked = true;
-        facts.current + 1
-    };
-    let body = json!({"new_value": value(credential, next)});
-    let path = format!("/v1/credentials/{credential}/rotate");
-    let (status, body) = api.post(&path, body).await?;
-    assert_eq!(status, 200, "{body}");
-    assert_eq!(body["data"]["current_version"], next);
-    let mut book = book.lock().unwrap();
-    let facts = book.of(credential);
-    (facts.current, facts.rotation_asked) = (next, false);
-    Some(())
+/// What happened in all rounds together, so that a run that proved nothing fails.
+#[derive(Debug, Default)]
+struct Tally {
+    rounds: u64,
+    acknowledged: usize,
+    in_doubt: usize,
+    killed_while_opening: u64,
+    leases: u64,
+    rotations: u64,
+    expired: u64,
+}
+
+/// Some rounds of killing and comparing on one data folder.
+async fn rounds(count: u64, dice: &mut Dice, tally: &mut Tally) {
+    let folder = TempDir::new();
+    let data_dir = folder.path().join("data");
+    let mut vault = Vault::started_by(dev(&data_dir), data_dir.clone());
+    let keys = (vault.admin_key.clone(), vault.agent_key.clone());
+    let mut book = Book::of_new_vault();
+    furnish(&Api::admin(&vault), &mut book).await;
+    let mut opening = Duration::from_millis(100);
+    for _ in 0..count {
+        let habits = Habits {
+            short_leases: dice.once_in(3),
+            ..Habits::default()
+        };
+        let (agent, admin) = (Api::agent(&vault), Api::admin(&vault));
+        let traffic = Traffic::start(&agent, &admin, book, dice, habits);
+        // Now and then long enough for short leases to end meanwhile.
+        let work = dice.roll(LONGEST_WORK) + u64::from(dice.once_in(6)) * 1_000_000;
+        tokio::time::sleep(Duration::from_micros(work)).await;
+        signal(vault.pid(), "KILL");
+        tally.acknowledged += traffic.done();
+        book = traffic.ended().await;
+        // Waits for the process, so that its lock is gone.
+        drop(vault);
+        tally.in_doubt += in_doubt(&book);
+        if dice.once_in(2) {
+            if habits.short_leases && dice.once_in(2) {
+                // All of them are due by the next start.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            for _ in 0..=dice.roll(3) {
+                let most = opening.as_micros() as u64 * 5 / 4;
+                start_and_kill(&data_dir, Duration::from_micros(dice.roll(most)));
+                book.own_records_in_doubt += 1;
+                tally.killed_while_opening += 1;
+            }
+        }
+        let reopened = reopen(&data_dir, &keys);
+        (vault, opening) = reopened;
+        book.own_records += 1;
+        compare(&Api::agent(&vault), &Api::admin(&vault), &mut book).await;
+        let log = vault.log();
+        assert!(!log.contains("panicked at"), "{log}");
+        tally.rounds += 1;
+    }
+    let (leases, rotations) = book.totals();
+    tally.leases += leases;
+    tally.rotations += rotations;
+    let expired = book.leases.values();
+    tally.expired += expired
+        .filter(|lease| lease.ended == Some("expired"))
+        .count() as u64;
+    // It closes in good order too.
+    assert_eq!(vault.stop().0, Some(0));
+}
+
+/// Requests that were cut off.
+fn in_doubt(book: &Book) -> usize {
+    let leases = book.leases.values().map(|lease| {
+        usize::from(lease.release_asked && lease.ended.is_none())
+            + usize::from(lease.renewals_asked > lease.renewals)
+            + usize::from(lease.redeems_asked > lease.redeems)
+    });
+    let credentials = book
+        .credentials
+        .values()
+        .map(|facts| facts.grants_asked + usize::from(facts.rotation_asked.is_some()));
+    leases.sum::<usize>() + credentials.sum::<usize>()
 }
 
 // INVARIANT (ack-durable) INVARIANT (ack-audited) INVARIANT (lease-cap) INVARIANT (retire-on-last-close)
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_by_kill_9() {
-    let seed = u64::from(std::process::id()) << 16 | 1;
-    println!("seed {seed}");
-    let mut dice = Dice(seed);
-    let mut vault = Vault::dev();
-    let mut book = Book::default();
-    for credential in CREDENTIALS {
-        vault
-            .store(credential, &value(credential, 1), json!({"max_leases": 8}))
-            .await;
-        book.of(credential).current = 1;
+    let mut dice = Dice::seeded();
+    let mut tally = Tally::default();
+    let wanted = amount(12, 1000);
+    while tally.rounds < wanted {
+        let here = ROUNDS_A_FOLDER.min(wanted - tally.rounds);
+        rounds(here, &mut dice, &mut tally).await;
+        println!("{tally:?}");
     }
-    for round in 1..=ROUNDS {
-        let done = Arc::new(AtomicUsize::new(0));
-        let shared = Arc::new(Mutex::new(book));
-        let mut tasks = JoinSet::new();
-        for worker in 0..WORKERS {
-            let (api, book, done) = (Api::agent(&vault), shared.clone(), done.clone());
-            let mut dice = Dice(seed ^ (round << 8 | worker as u64) << 3 | 1);
-            // Each worker goes on with leases of earlier rounds that are its own.
-            let mut mine = book.lock().unwrap().share(worker, WORKERS);
-            tasks.spawn(async move {
-                while step(&api, &book, &mut dice, &mut mine).await.is_some() {
-                    done.fetch_add(1, Ordering::SeqCst);
-                }
-            });
-        }
-        for credential in CREDENTIALS {
-            let (api, book, done) = (Api::admin(&vault), shared.clone(), done.clone());
-            tasks.spawn(async move {
-                while rotate(&api, &book, credential).await.is_some() {
-                    done.fetch_add(1, Ordering::SeqCst);
-                    tokio::time::sleep(Duration::from_millis(25)).await;
-                }
-            });
-        }
-        // In the middle of a few dozen operations, at any moment of one.
-        let enough = 30 + dice.roll(60) as usize;
-        while done.load(Ordering::SeqCst) < enough {
-            assert!(tasks.try_join_next().is_none(), "a worker gave up");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        tokio::time::sleep(Duration::from_micros(dice.roll(4000))).await;
-        signal(vault.pid(), "KILL");
-        while let Some(task) = tasks.join_next().await {
-            task.unwrap();
-        }
-        book = Arc::into_inner(shared).unwrap().into_inner().unwrap();
-        vault = vault.kill_and_reopen(&[]);
-        compare(&vault, &mut book, round).await;
+    assert!(tally.acknowledged as u64 > wanted * 5, "{tally:?}");
+    assert!(tally.in_doubt as u64 > wanted / 2, "{tally:?}");
+    assert!(tally.leases + tally.rotations > wanted, "{tally:?}");
+    if wanted >= 100 {
+        assert!(tally.killed_while_opening > wanted / 4, "{tally:?}");
+        assert!(tally.expired > wanted / 4, "{tally:?}");
     }
-    let (grants, rotations) = book.totals();
-    println!("{grants} leases and {rotations} rotations over {ROUNDS} kills");
-    assert!(grants + rotations >= 60, "{grants} + {rotations}");
+}
+
+/// A vault that was killed while it was made can be made again in the same folder, or says what is the matter.
+#[tokio::test]
+async fn a_first_start_that_was_killed_leaves_no_riddle() {
+    let mut dice = Dice::seeded();
+    let begun = Instant::now();
+    let whole = TempDir::new();
+    let first = Vault::started_by(dev(whole.path()), whole.path().to_owned());
+    let opening = begun.elapsed().as_micros() as u64;
+    drop(first);
+    for _ in 0..amount(6, 100) {
+        let folder = TempDir::new();
+        let data_dir = folder.path().join("data");
+        start_and_kill(&data_dir, Duration::from_micros(dice.roll(opening)));
+        let mut again = dev(&data_dir);
+        again.stdin(Stdio::null());
+        let vault = Vault::started_by(again, data_dir.clone());
+        let log = vault.log();
+        assert!(!log.contains("panicked at"), "{log}");
+        assert_eq!(vault.stop().0, Some(0));
+        // Nor does it hold up the command that makes a vault for good: it says that there is one.
+        let init = run(leasehold()
+            .args(["init", "--key-file"])
+            .arg(folder.path().join("other.key"))
+            .arg("--data-dir")
+            .arg(&data_dir));
+        init.refused(&["holds a vault already"]);
+    }
 }

@@ -148,10 +148,7 @@ impl Api {
     }
 
     pub async fn versions(&self, name: &str) -> Vec<Value> {
-        self.get(&format!("/v1/credentials/{name}/versions")).await["data"]
-            .as_array()
-            .unwrap()
-            .clone()
+        self.all(&format!("/v1/credentials/{name}/versions")).await
     }
 
     pub async fn active(&self, name: &str) -> Vec<Value> {
