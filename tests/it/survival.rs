@@ -1,5 +1,6 @@
 //! What the vault promises when it is pressed: by crowds, by time, by kills, by damage, by mistakes of its keeper.
 
+mod again;
 mod book;
 mod cap;
 mod churn;
@@ -8,11 +9,15 @@ mod configuration;
 mod crash;
 mod damage;
 mod dice;
+mod disk;
 mod folder;
 mod history;
 mod kit;
 mod lifecycle;
+mod mounted;
+mod power;
 mod secrets;
+mod shim;
 mod traffic;
 mod ttl;
 mod unsealing;

@@ -1,16 +1,13 @@
 //! kill -9 in the middle of everything; what was acknowledged is there, and nothing else but what was asked for.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
+    again::{Keys, callers, dev, start_and_kill},
     book::Book,
     dice::{Dice, amount},
     history::compare,
-    kit::{Api, run},
+    kit::run,
     traffic::{Habits, Traffic, furnish},
 };
 use crate::support::{TempDir, Vault, leasehold, signal};
@@ -19,37 +16,6 @@ use crate::support::{TempDir, Vault, leasehold, signal};
 const ROUNDS_A_FOLDER: u64 = 50;
 /// The longest that clients are let to work before a kill, in microseconds.
 const LONGEST_WORK: u64 = 400_000;
-
-fn dev(data_dir: &Path) -> Command {
-    let mut command = leasehold();
-    command
-        .args(["dev", "--listen", "127.0.0.1:0", "--output", "json"])
-        .arg("--data-dir")
-        .arg(data_dir);
-    command
-}
-
-/// Starts a vault and kills it after so long, which may be in the middle of opening or of recovery.
-fn start_and_kill(data_dir: &Path, after: Duration) {
-    let mut child = dev(data_dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(after);
-    assert!(child.try_wait().unwrap().is_none(), "ended by itself");
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
-/// The vault again, with the keys of its first start, and how long that took.
-fn reopen(folder: &Path, keys: &(String, String)) -> (Vault, Duration) {
-    let begun = Instant::now();
-    let mut vault = Vault::started_by(dev(folder), folder.to_owned());
-    (vault.admin_key, vault.agent_key) = keys.clone();
-    (vault, begun.elapsed())
-}
 
 /// What happened in all rounds together, so that a run that proved nothing fails.
 #[derive(Debug, Default)]
@@ -68,16 +34,16 @@ async fn rounds(count: u64, dice: &mut Dice, tally: &mut Tally) {
     let folder = TempDir::new();
     let data_dir = folder.path().join("data");
     let mut vault = Vault::started_by(dev(&data_dir), data_dir.clone());
-    let keys = (vault.admin_key.clone(), vault.agent_key.clone());
+    let keys = Keys::of(&vault);
     let mut book = Book::of_new_vault();
-    furnish(&Api::admin(&vault), &mut book).await;
+    furnish(&callers(&vault).1, &mut book).await;
     let mut opening = Duration::from_millis(100);
     for _ in 0..count {
         let habits = Habits {
             short_leases: dice.once_in(3),
             ..Habits::default()
         };
-        let (agent, admin) = (Api::agent(&vault), Api::admin(&vault));
+        let (agent, admin) = callers(&vault);
         let traffic = Traffic::start(&agent, &admin, book, dice, habits);
         // Now and then long enough for short leases to end meanwhile.
         let work = dice.roll(LONGEST_WORK) + u64::from(dice.once_in(6)) * 1_000_000;
@@ -95,15 +61,17 @@ async fn rounds(count: u64, dice: &mut Dice, tally: &mut Tally) {
             }
             for _ in 0..=dice.roll(3) {
                 let most = opening.as_micros() as u64 * 5 / 4;
-                start_and_kill(&data_dir, Duration::from_micros(dice.roll(most)));
+                start_and_kill(dev(&data_dir), Duration::from_micros(dice.roll(most)));
                 book.own_records_in_doubt += 1;
                 tally.killed_while_opening += 1;
             }
         }
-        let reopened = reopen(&data_dir, &keys);
-        (vault, opening) = reopened;
+        let begun = Instant::now();
+        vault = keys.open(&data_dir);
+        opening = begun.elapsed();
         book.own_records += 1;
-        compare(&Api::agent(&vault), &Api::admin(&vault), &mut book).await;
+        let (agent, admin) = callers(&vault);
+        compare(&agent, &admin, &mut book).await;
         let log = vault.log();
         assert!(!log.contains("panicked at"), "{log}");
         tally.rounds += 1;
@@ -165,10 +133,8 @@ async fn a_first_start_that_was_killed_leaves_no_riddle() {
     for _ in 0..amount(6, 100) {
         let folder = TempDir::new();
         let data_dir = folder.path().join("data");
-        start_and_kill(&data_dir, Duration::from_micros(dice.roll(opening)));
-        let mut again = dev(&data_dir);
-        again.stdin(Stdio::null());
-        let vault = Vault::started_by(again, data_dir.clone());
+        start_and_kill(dev(&data_dir), Duration::from_micros(dice.roll(opening)));
+        let vault = Vault::started_by(dev(&data_dir), data_dir.clone());
         let log = vault.log();
         assert!(!log.contains("panicked at"), "{log}");
         assert_eq!(vault.stop().0, Some(0));

@@ -109,6 +109,11 @@ impl Traffic {
         self.done.load(Ordering::SeqCst)
     }
 
+    /// Looks at the book between two of its entries.
+    pub fn look<T>(&self, look: impl FnOnce(&Book) -> T) -> T {
+        look(&self.book.lock().unwrap())
+    }
+
     /// The book, once every client was cut off.
     pub async fn ended(mut self) -> Book {
         while let Some(task) = self.tasks.join_next().await {
