@@ -124,9 +124,13 @@ impl Engine {
         self.clock.now()
     }
 
-    /// Whether changes are taken.
-    pub fn health(&self) -> Health {
-        self.store.health()
+    /// Whether changes are taken; where a write failed, with the reason for whoever runs the vault.
+    pub fn ready(&self) -> Result<()> {
+        let health = self.store.health();
+        health.check().map_err(|error| match health {
+            Health::Failed { reason } => error.with("reason", reason),
+            _ => error,
+        })
     }
 
     /// The authenticator over this engine's store and keys.

@@ -19,11 +19,12 @@ pub(super) async fn health() -> HealthBody {
     }
 }
 
-/// Whether the vault takes requests: unsealed, and its store takes writes.
+/// Whether the vault takes requests: unsealed, and its store takes writes. Where a write failed, `details.reason`
+/// says why.
 #[utoipa::path(get, path = "/ready", tag = "operation", security(()),
     responses((status = 200, body = Success<HealthBody>), (status = 503, body = Failure)))]
 pub(super) async fn ready(State(surface): State<Surface>) -> Result<HealthBody, ApiError> {
-    surface.engine().health().check()?;
+    surface.engine().ready()?;
     Ok(HealthBody {
         state: "ready",
         version: env!("CARGO_PKG_VERSION"),
