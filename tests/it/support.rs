@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 /// The longest that a vault may take to start or to stop in a test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A folder that is removed when the test ends.
+/// A folder that is removed when the test ends; where it fails and `LEASEHOLD_KEEP` is set, the folder stays.
 pub struct TempDir(PathBuf);
 
 impl TempDir {
@@ -40,6 +40,11 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
+        // What a failed test leaves behind may be looked at.
+        if std::thread::panicking() && std::env::var_os("LEASEHOLD_KEEP").is_some() {
+            println!("kept: {}", self.0.display());
+            return;
+        }
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -186,6 +191,15 @@ impl Vault {
         let mut rest = String::new();
         let _ = self.child.stdout.take().unwrap().read_to_string(&mut rest);
         (status.code(), rest)
+    }
+
+    /// SIGTERM; gives back the exit code and all that was logged until the end.
+    pub fn stop_logged(mut self) -> (Option<i32>, String) {
+        signal(self.child.id(), "TERM");
+        let status = wait(&mut self.child);
+        // The reader sees the end of the pipe a moment after the process is gone.
+        std::thread::sleep(Duration::from_millis(20));
+        (status.code(), self.log())
     }
 
     /// A request with the administrator's key.

@@ -219,7 +219,9 @@ static int synced(int fd, long call) {
             record('S', status.st_ino, token, NULL, 0);
     }
     pthread_mutex_unlock(&lock);
-    wait_us(control->sync_delay_us);
+    /* By small steps, so that a test can end the wait. */
+    for (int64_t waited = 0; waited < control->sync_delay_us; waited += 1000)
+        wait_us(control->sync_delay_us - waited < 1000 ? control->sync_delay_us - waited : 1000);
     int done = 0;
     if (mode == SYNC_REAL) done = syscall(call, fd);
     if (mode == SYNC_FAILS && fault(EIO)) done = -1;
