@@ -197,8 +197,12 @@ impl Vault {
     pub fn stop_logged(mut self) -> (Option<i32>, String) {
         signal(self.child.id(), "TERM");
         let status = wait(&mut self.child);
-        // The reader sees the end of the pipe a moment after the process is gone.
-        std::thread::sleep(Duration::from_millis(20));
+        // The reader lets go of the log when it has seen the end of the pipe, a moment after the process is gone.
+        let begun = Instant::now();
+        while Arc::strong_count(&self.log) > 1 {
+            assert!(begun.elapsed() < PATIENCE, "somebody else holds its pipe");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         (status.code(), self.log())
     }
 

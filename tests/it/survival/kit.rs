@@ -1,21 +1,15 @@
-//! What these tests share: a client that may be handed to tasks, commands that end, and `leasehold server`.
+//! What these tests share: a client that may be handed to tasks, and `leasehold server`.
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
 };
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Vault, client, leasehold, signal, wait};
-
-/// The longest that a start may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub use super::process::{Ended, Started, assert_no_panic, run};
+use crate::support::{Vault, client, leasehold, signal};
 
 /// A caller with its key. A clone shares the connections; `None` stands for an answer that never came.
 #[derive(Clone)]
@@ -174,130 +168,6 @@ pub fn millis(value: &Value, field: &str) -> i64 {
 
 pub fn now_millis() -> i64 {
     jiff::Timestamp::now().as_millisecond()
-}
-
-/// How a command ended.
-#[derive(Debug)]
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Ended {
-    /// It failed, said so in these words, and did not panic.
-    #[track_caller]
-    pub fn refused(&self, words: &[&str]) {
-        assert_eq!(self.code, Some(1), "{self:?}");
-        assert!(self.stderr.contains("error: "), "{self:?}");
-        for word in words {
-            assert!(self.stderr.contains(word), "{word:?} in {self:?}");
-        }
-        assert_no_panic(&self.stderr);
-    }
-}
-
-#[track_caller]
-pub fn assert_no_panic(stderr: &str) {
-    for line in stderr.lines() {
-        assert!(
-            !line.contains("panicked at") && !line.contains("RUST_BACKTRACE"),
-            "{stderr}"
-        );
-    }
-}
-
-fn collect(from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
-    let text = Arc::new(Mutex::new(String::new()));
-    let into = text.clone();
-    std::thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
-            let mut text = into.lock().unwrap();
-            text.push_str(&line);
-            text.push('\n');
-        }
-    });
-    text
-}
-
-/// A command that was started, with what it prints.
-pub struct Started {
-    pub child: Child,
-    stdout: Arc<Mutex<String>>,
-    stderr: Arc<Mutex<String>>,
-}
-
-impl Started {
-    pub fn new(command: &mut Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = collect(child.stdout.take().unwrap());
-        let stderr = collect(child.stderr.take().unwrap());
-        Self {
-            child,
-            stdout,
-            stderr,
-        }
-    }
-
-    pub fn stdout(&self) -> String {
-        self.stdout.lock().unwrap().clone()
-    }
-
-    pub fn stderr(&self) -> String {
-        self.stderr.lock().unwrap().clone()
-    }
-
-    /// Waits for the end.
-    pub fn end(mut self) -> Ended {
-        let code = wait(&mut self.child).code();
-        self.ended(code)
-    }
-
-    fn ended(&self, code: Option<i32>) -> Ended {
-        // The readers see the end of both pipes a moment after the process is gone.
-        std::thread::sleep(Duration::from_millis(20));
-        Ended {
-            code,
-            stdout: self.stdout(),
-            stderr: self.stderr(),
-        }
-    }
-
-    /// Waits for `found` to see what it looks for, or for the end of the process.
-    pub fn until<T>(mut self, found: impl Fn(&Self) -> Option<T>) -> Result<(Self, T), Ended> {
-        let begun = Instant::now();
-        loop {
-            if let Some(found) = found(&self) {
-                return Ok((self, found));
-            }
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return Err(self.ended(status.code()));
-            }
-            assert!(
-                begun.elapsed() < PATIENCE,
-                "neither serving nor ended: {}",
-                self.stderr()
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Runs a command to its end.
-pub fn run(command: &mut Command) -> Ended {
-    Started::new(command).end()
 }
 
 /// `leasehold server`, serving.
