@@ -3,10 +3,11 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
+        mpsc,
     },
     time::{Duration, Instant},
 };
@@ -71,6 +72,7 @@ pub struct DevOptions {
 /// A running vault.
 pub struct Vault {
     child: Child,
+    stdout: BufReader<ChildStdout>,
     pub address: String,
     pub admin_key: String,
     pub agent_key: String,
@@ -127,16 +129,25 @@ impl Vault {
                 log.push('\n');
             }
         });
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        // A start that never ends must not hold up the test for good.
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let (send, first) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = stdout.read_line(&mut line);
+            let _ = send.send((line, stdout));
+        });
+        let Ok((line, stdout)) = first.recv_timeout(PATIENCE) else {
+            child.kill().unwrap();
+            panic!("an endless start:\n{}", log.lock().unwrap());
+        };
         let started: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
             panic!("the vault did not start: {line:?}\n{}", log.lock().unwrap())
         });
         let text = |name: &str| started[name].as_str().unwrap_or_default().to_owned();
         Self {
             child,
+            stdout,
             address: text("address"),
             admin_key: text("admin_key"),
             agent_key: text("agent_key"),
@@ -189,7 +200,7 @@ impl Vault {
         signal(self.child.id(), "TERM");
         let status = wait(&mut self.child);
         let mut rest = String::new();
-        let _ = self.child.stdout.take().unwrap().read_to_string(&mut rest);
+        let _ = self.stdout.read_to_string(&mut rest);
         (status.code(), rest)
     }
 
