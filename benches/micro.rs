@@ -192,6 +192,7 @@ fn principal(workspace: WorkspaceId, role: Role) -> Principal {
         key_name: "claude-code".to_owned(),
         role: Some(role),
         scopes: role.scopes(),
+        organisation: false,
         rate_limit: RateLimit::Unlimited,
     }
 }

@@ -213,6 +213,7 @@ impl Authenticator {
             key_name: key.name.clone(),
             role: key.role,
             scopes: key.scopes,
+            organisation: key.reach == Reach::Organisation,
             rate_limit: key.rate_limit,
         })
     }

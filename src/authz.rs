@@ -26,6 +26,7 @@ pub enum Action {
     LeaseRevoke,
     HandleRedeem,
     AuditRead,
+    SystemBackup,
 }
 
 impl Action {
@@ -44,6 +45,7 @@ impl Action {
             Self::LeaseRevoke => Scope::LeaseRevoke,
             Self::HandleRedeem => Scope::HandleRedeem,
             Self::AuditRead => Scope::AuditRead,
+            Self::SystemBackup => Scope::SystemBackup,
         }
     }
 }
@@ -51,6 +53,8 @@ impl Action {
 /// What it would be done to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
+    /// The vault with every workspace in it.
+    Vault,
     /// The workspace as a whole.
     Workspace,
     /// A credential by its name, whether or not it exists.
@@ -68,6 +72,7 @@ impl Resource {
     /// The resource as a decision's explanation spells it.
     pub fn describe(&self) -> String {
         match self {
+            Self::Vault => "vault".to_owned(),
             Self::Workspace => "workspace".to_owned(),
             Self::Credential(name) => format!("credential/{name}"),
             Self::Lease { id, .. } => format!("lease/{id}"),
@@ -130,7 +135,7 @@ pub fn decide(principal: &Principal, action: Action, resource: Resource) -> Resu
             *holder == principal.identity
                 || (*requested_by == principal.identity && has(Scope::LeaseDelegate))
         }
-        Resource::Workspace | Resource::Credential(_) => true,
+        Resource::Vault | Resource::Workspace | Resource::Credential(_) => true,
     };
     let scope = action.scope();
     let (allowed, missing, why) = match action {
@@ -143,6 +148,12 @@ pub fn decide(principal: &Principal, action: Action, resource: Resource) -> Resu
             owns,
             Scope::LeaseDelegate,
             "the lease belongs to another identity",
+        ),
+        // A backup holds every workspace: it is for keys that reach every one.
+        Action::SystemBackup if has(scope) => (
+            principal.organisation,
+            scope,
+            "the key reaches one workspace only",
         ),
         _ => (has(scope), scope, "the key lacks the scope"),
     };

@@ -9,6 +9,7 @@
 //!        │    └─ wrapping key  = Expand(KEK, "leasehold/v1/dek-wrap" ‖ version ‖ id) ── AES-256-GCM ── DEK per version
 //!        │                                                                              └─ AES-256-GCM ── value
 //!        ├─ index, digest-pepper, fingerprint, idempotency ── HMAC-SHA256
+//!        ├─ backup ── backup subkey = Expand(backup, "leasehold/v1/backup-file" ‖ salt) ── AES-256-GCM ── chunk of a backup
 //!        └─ check ── AES-256-GCM ── proves at the start that this is the right root key
 //! AAD = format ‖ record type ‖ workspace ‖ version ‖ key number ‖ id, always
 //! ```
@@ -16,6 +17,7 @@
 //! Nonces are random 96 bits; a subkey per record keeps every key far below 2^32 messages (NIST SP 800-38D).
 
 pub mod aead;
+pub mod backup;
 pub mod bearer;
 pub mod entropy;
 pub mod envelope;

@@ -169,7 +169,7 @@ impl Engine {
         metrics::counter!("leasehold_denials_total").increment(1);
         let mut object = Object::default();
         match denial.resource {
-            Resource::Workspace => {}
+            Resource::Vault | Resource::Workspace => {}
             Resource::Credential(name) => object.credential_name = Some(name),
             Resource::Lease {
                 id,

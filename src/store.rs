@@ -12,6 +12,7 @@ pub mod memory;
 mod overlay;
 pub mod port;
 pub mod sled;
+mod spool;
 
 #[cfg(test)]
 mod contract;

@@ -17,6 +17,7 @@ fn principal(identity: u8, role: Option<Role>, scopes: ScopeSet) -> Principal {
         key_name: "key".to_owned(),
         role,
         scopes,
+        organisation: false,
         rate_limit: RateLimit::Unlimited,
     }
 }
@@ -96,5 +97,24 @@ fn nothing_is_allowed_without_its_scope() {
             lease(1, 1),
         );
         assert_eq!(permit.unwrap().action(), action);
+    }
+}
+
+#[test]
+fn a_backup_needs_the_scope_and_a_key_that_reaches_every_workspace() {
+    let of = |organisation, scopes| Principal {
+        organisation,
+        ..principal(1, Some(Role::Owner), scopes)
+    };
+    let backup = |principal: &Principal| decide(principal, Action::SystemBackup, Resource::Vault);
+    let scope = ScopeSet::of(&[Scope::SystemBackup]);
+    assert!(backup(&of(true, scope)).is_ok());
+    for refused in [
+        of(false, scope),
+        of(true, ScopeSet::EMPTY),
+        of(true, ScopeSet::of(Scope::ALL).without(Scope::SystemBackup)),
+    ] {
+        let denial = backup(&refused).unwrap_err();
+        assert_eq!(denial.missing, Scope::SystemBackup);
     }
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A wrapped KEK's AAD has its number as the version too and no id, a DEK's has the type `Dek`, an audit
-//! record's has its sequence number (8, BE) as the id.
+//! record's has its sequence number (8, BE) as the id. A backup's chunk is in [`super::backup`].
 
 use crate::domain::id::WorkspaceId;
 
@@ -38,6 +38,7 @@ pub enum RecordType {
     Sweep = 13,
     Audit = 14,
     Clock = 15,
+    Backup = 16,
 }
 
 /// Where a ciphertext belongs. One that is moved to another slot does not open.

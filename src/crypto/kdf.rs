@@ -27,6 +27,8 @@ pub(super) enum Label {
     Idempotency,
     /// Seals the constant that proves the root key.
     Check,
+    /// Derives the key of each backup.
+    Backup,
 }
 
 impl Label {
@@ -38,16 +40,18 @@ impl Label {
             Self::Fingerprint => b"leasehold/v1/fingerprint",
             Self::Idempotency => b"leasehold/v1/idempotency",
             Self::Check => b"leasehold/v1/check",
+            Self::Backup => b"leasehold/v1/backup",
         }
     }
 }
 
-/// What a key that is derived from a KEK is for.
+/// What a key that is derived from a KEK, or from the key over all backups, is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Branch {
     Record,
     Audit,
     DekWrap,
+    BackupFile,
 }
 
 impl Branch {
@@ -56,6 +60,7 @@ impl Branch {
             Self::Record => b"leasehold/v1/record",
             Self::Audit => b"leasehold/v1/audit",
             Self::DekWrap => b"leasehold/v1/dek-wrap",
+            Self::BackupFile => b"leasehold/v1/backup-file",
         }
     }
 }
@@ -69,13 +74,13 @@ pub(super) fn from_root(root: &KeyBytes, label: Label) -> Result<KeyBytes> {
     Ok(key)
 }
 
-/// A KEK as a source of subkeys; holds HMAC state that was keyed once.
+/// A KEK, or the key over all backups, as a source of subkeys; holds HMAC state that was keyed once.
 pub(super) struct Expander(Hkdf<Sha256>);
 
 impl Expander {
-    /// The KEK is uniformly random already, so it serves as the pseudorandom key without the extract step.
-    pub(super) fn new(kek: &KeyBytes) -> Result<Self> {
-        Hkdf::from_prk(&**kek).map(Self).map_err(Error::internal)
+    /// The key is uniformly random already, so it serves as the pseudorandom key without the extract step.
+    pub(super) fn new(key: &KeyBytes) -> Result<Self> {
+        Hkdf::from_prk(&**key).map(Self).map_err(Error::internal)
     }
 
     /// The subkey for `branch` and the parts that follow it; only the last part may vary in length.

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{
     aead::{Cipher, KeyBytes, NONCE_BYTES},
+    backup::{BackupKey, SALT_BYTES},
     entropy::Entropy,
     envelope::{FORMAT, HEADER_BYTES, OpenError, RecordType, Slot, WRAPPED_BYTES, header},
     kdf::{Branch, Expander, Label, MacKey, from_root},
@@ -44,6 +45,7 @@ pub struct Keyring {
     pub(super) pepper: MacKey,
     fingerprint: MacKey,
     pub(super) idempotency: MacKey,
+    backup: Expander,
     workspaces: RwLock<HashMap<WorkspaceId, Arc<WorkspaceKeys>>>,
     entropy: Arc<dyn Entropy>,
 }
@@ -59,6 +61,7 @@ impl Keyring {
             pepper: MacKey::new(&key(Label::DigestPepper)?)?,
             fingerprint: MacKey::new(&key(Label::Fingerprint)?)?,
             idempotency: MacKey::new(&key(Label::Idempotency)?)?,
+            backup: Expander::new(&key(Label::Backup)?)?,
             workspaces: RwLock::default(),
             entropy,
         })
@@ -191,6 +194,11 @@ impl Keyring {
             .zip(digest)
             .for_each(|(half, byte)| *half = byte);
         Fingerprint(half)
+    }
+
+    /// The key of the backup with this salt, and with no other.
+    pub fn backup(&self, salt: &[u8; SALT_BYTES]) -> Result<BackupKey> {
+        BackupKey::new(&self.backup, salt, self.entropy.clone())
     }
 
     /// The source of randomness that the keyring was made with.

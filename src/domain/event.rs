@@ -63,6 +63,9 @@ events! {
     VaultInitialised = "vault.initialised",
     VaultStarted = "vault.started",
     VaultStopped = "vault.stopped",
+    VaultBackedUp = "vault.backed_up",
+    VaultRestored = "vault.restored",
+    VaultRepaired = "vault.repaired",
 }
 
 /// Who did it.

@@ -105,6 +105,8 @@ pub struct Principal {
     pub key_name: String,
     pub role: Option<Role>,
     pub scopes: ScopeSet,
+    /// Whether the key reaches every workspace.
+    pub organisation: bool,
     pub rate_limit: RateLimit,
 }
 

@@ -41,6 +41,7 @@ scopes! {
     HandleRedeem = 16, "handle:redeem";
     AuditRead = 20, "audit:read";
     SystemRead = 24, "sys:read";
+    SystemBackup = 25, "sys:backup";
 }
 
 /// A set of scopes.
@@ -61,6 +62,12 @@ impl ScopeSet {
             rest = tail;
         }
         Self(bits)
+    }
+
+    /// The set without `scope`.
+    #[must_use]
+    pub const fn without(self, scope: Scope) -> Self {
+        Self(self.0 & !(1 << (scope as u64)))
     }
 
     /// Whether the set holds `scope`.
@@ -116,11 +123,13 @@ impl Role {
     }
 
     /// What the role may do. An `agent` leases for itself and sees its own leases only; an `operator` stores
-    /// and rotates but takes no lease; only administrators lease in another's name.
+    /// and rotates but takes no lease; only administrators lease in another's name. A backup holds every
+    /// workspace, so it is for the organisation's own administrators.
     pub const fn scopes(self) -> ScopeSet {
         use Scope::*;
         match self {
-            Self::Owner | Self::Admin | Self::WorkspaceAdmin => ScopeSet::of(Scope::ALL),
+            Self::Owner | Self::Admin => ScopeSet::of(Scope::ALL),
+            Self::WorkspaceAdmin => ScopeSet::of(Scope::ALL).without(SystemBackup),
             Self::Auditor => ScopeSet::of(&[CredentialRead, LeaseRead, AuditRead, SystemRead]),
             Self::Operator => ScopeSet::of(&[
                 CredentialRead,
@@ -150,6 +159,15 @@ mod tests {
         }
         assert_eq!(ScopeSet::of(Scope::ALL).iter().count(), Scope::ALL.len());
         assert_eq!(Scope::parse("credential:*"), None);
+    }
+
+    #[test]
+    fn only_the_organisations_administrators_may_take_a_backup() {
+        let may: Vec<_> = Role::ALL
+            .into_iter()
+            .filter(|role| role.scopes().contains(Scope::SystemBackup))
+            .collect();
+        assert_eq!(may, [Role::Owner, Role::Admin]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod overlay;
 mod probe;
 mod scan;
 mod sizes;
+mod snapshot;
 
 pub(super) use self::adapters::TempDir;
 

@@ -16,7 +16,7 @@ use super::{
     overlay::{Overlay, WriteSet, merge},
     port::{
         AuditEntry, AuditLog, Boxed, Health, Key, LockKey, MAX_BULKY_BYTES, MAX_INLINE_BYTES,
-        MAX_SCAN, Scan, Store, Txn, Value, is_bulky,
+        MAX_SCAN, Scan, Store, Txn, Value, Visit, is_bulky,
     },
 };
 use crate::domain::error::{Error, Result};
@@ -39,6 +39,11 @@ pub trait Backend: Send + Sync + 'static {
     fn close(&self) -> Result<()> {
         Ok(())
     }
+    /// Visits every pair, in the order of the keys, as of one moment between two calls of `apply`. Blocks; the
+    /// first error of a visit ends it.
+    fn snapshot(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()>;
+    /// An empty file without a name on the engine's own disk.
+    fn spool(&self) -> Result<std::fs::File>;
     /// Free bytes where that is less than the reserve, else none.
     fn disk_low(&self) -> Option<u64>;
 }
@@ -150,6 +155,25 @@ impl<B: Backend> Store for LocalStore<B> {
             }
             Ok(pairs)
         })
+    }
+
+    fn snapshot(&self, mut visit: Visit) -> Boxed<'_, Result<()>> {
+        Box::pin(async move {
+            let shared = self.shared.clone();
+            let visited = move || shared.backend.snapshot(&mut *visit);
+            tokio::task::spawn_blocking(visited)
+                .await
+                .map_err(|_| Error::internal("a snapshot panicked"))??;
+            // Nothing that is still queued is older than what was visited.
+            match self.shared.overlay.last() {
+                Some(number) => self.shared.wait_durable(number).await,
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn spool(&self) -> Result<std::fs::File> {
+        self.shared.backend.spool()
     }
 
     fn health(&self) -> Health {

@@ -9,6 +9,7 @@ use super::{
     local::{Backend, LocalStore},
     overlay::{WriteSet, bounds},
     port::{AuditLog, Key, Scan, Value},
+    spool,
 };
 use crate::domain::error::{Error, Result};
 
@@ -118,6 +119,17 @@ impl Backend for Memory {
         }
         inner.durable = inner.applied.clone();
         Ok(())
+    }
+
+    fn snapshot(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        let applied = self.lock().applied.clone();
+        applied
+            .iter()
+            .try_for_each(|(key, value)| visit(key, value))
+    }
+
+    fn spool(&self) -> Result<std::fs::File> {
+        spool::unnamed(&std::env::temp_dir()).map_err(Error::internal)
     }
 
     fn disk_low(&self) -> Option<u64> {

@@ -61,6 +61,12 @@ impl Overlay {
             .max()
     }
 
+    /// The number of the newest write set that is not known to be durable.
+    pub(super) fn last(&self) -> Option<u64> {
+        let queued = self.read();
+        (!queued.changes.is_empty()).then_some(queued.last)
+    }
+
     /// Forgets the changes of write sets up to `durable`, which the engine now holds.
     pub(super) fn forget<'a>(&self, keys: impl Iterator<Item = &'a Key>, durable: u64) {
         let mut queued = self.lock();

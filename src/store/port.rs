@@ -132,6 +132,9 @@ impl Health {
     }
 }
 
+/// What is called with each pair of a snapshot, in the order of the keys. Its error ends the snapshot.
+pub type Visit = Box<dyn FnMut(&[u8], &[u8]) -> Result<()> + Send>;
+
 /// A store that serves.
 pub trait Store: Send + Sync + 'static {
     /// Waits until it alone holds these locks. Never begin a second transaction while holding one.
@@ -140,6 +143,11 @@ pub trait Store: Send + Sync + 'static {
     fn get<'a>(&'a self, key: &'a [u8]) -> Boxed<'a, Result<Option<Value>>>;
     /// Durable pairs in order.
     fn scan<'a>(&'a self, scan: &'a Scan) -> Boxed<'a, Result<Vec<(Key, Value)>>>;
+    /// Visits every pair as of one commit: all that was acknowledged before is in it, and of no write set only
+    /// a part. Resolves when all that was visited is durable. The visits are made on a thread that may block.
+    fn snapshot(&self, visit: Visit) -> Boxed<'_, Result<()>>;
+    /// An empty file without a name on the store's own disk, which goes with its last owner.
+    fn spool(&self) -> Result<std::fs::File>;
     /// Whether writes are taken.
     fn health(&self) -> Health;
     /// Refuses further writes, waits for those that are queued, and lets the engine close.

@@ -35,6 +35,7 @@ use super::{
     local::{Backend, LocalStore},
     overlay::WriteSet,
     port::{AuditLog, Key, Scan, Value},
+    spool,
 };
 use crate::domain::error::{Error, Result};
 
@@ -65,6 +66,7 @@ pub struct SledOptions {
 pub struct Sled {
     checkpointer: Mutex<Option<Checkpointer>>,
     core: Arc<Core>,
+    data_dir: PathBuf,
     folder: PathBuf,
     reserve_bytes: u64,
     disk: Mutex<Option<(Instant, Option<u64>)>>,
@@ -78,7 +80,9 @@ impl Sled {
     pub fn open(data_dir: &Path, options: &SledOptions) -> Result<Self> {
         let lock = FolderLock::take(data_dir)?;
         let engine = data_dir.join(ENGINE_FOLDER);
-        folder::prepare(&engine).map_err(|error| folder::unusable(data_dir, &error))?;
+        folder::prepare(&engine)
+            .and_then(|()| spool::clear(data_dir))
+            .map_err(|error| folder::unusable(data_dir, &error))?;
         let config = sled::Config::new()
             .path(&engine)
             .mode(sled::Mode::HighThroughput)
@@ -126,6 +130,7 @@ impl Sled {
         Ok(Self {
             checkpointer: Mutex::new(None),
             core: Arc::new(core),
+            data_dir: data_dir.to_owned(),
             folder: engine,
             reserve_bytes: options.reserve_bytes,
             disk: Mutex::new(None),
@@ -238,6 +243,14 @@ impl Backend for Sled {
                 .take(),
         );
         self.core.checkpoint()
+    }
+
+    fn snapshot(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        self.core.snapshot(visit)
+    }
+
+    fn spool(&self) -> Result<File> {
+        spool::unnamed(&self.data_dir).map_err(|error| folder::unusable(&self.data_dir, &error))
     }
 
     fn disk_low(&self) -> Option<u64> {

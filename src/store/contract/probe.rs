@@ -180,6 +180,15 @@ impl<B: Backend> Backend for Probe<B> {
         Ok(())
     }
 
+    fn snapshot(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        self.control.lock().reads += 1;
+        self.engine.snapshot(visit)
+    }
+
+    fn spool(&self) -> Result<std::fs::File> {
+        self.engine.spool()
+    }
+
     fn disk_low(&self) -> Option<u64> {
         let told = self.control.lock().free_bytes;
         told.or_else(|| self.engine.disk_low())

@@ -177,6 +177,17 @@ impl Core {
         self.carry_over()
     }
 
+    /// Visits every pair as of one group: the tree stands still meanwhile, and new groups are in the journal.
+    pub(super) fn snapshot(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        let _alone = locked(&self.gate);
+        self.carry_over()?;
+        locked(&self.writing).under_way = true;
+        let visited = self.tree.visit(visit);
+        locked(&self.writing).under_way = false;
+        self.changed.notify_all();
+        visited
+    }
+
     fn carry_over(&self) -> Result<()> {
         if self.pending.is_empty() {
             return Ok(());

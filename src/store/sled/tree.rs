@@ -122,6 +122,24 @@ impl Tree {
         })
     }
 
+    /// Visits every pair. Nothing may be written meanwhile.
+    pub(super) fn visit(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        guarded(|| {
+            for next in self.db.iter() {
+                let (key, stored) = next.map_err(broken)?;
+                if key.first().is_some_and(|kind| OWN_KEYS.contains(kind)) {
+                    continue;
+                }
+                if is_bulky(&key) {
+                    visit(&key, &chunks::join(&self.db, &key, &stored)?)?;
+                } else {
+                    visit(&key, &stored)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Writes changes, and last that everything up to `group` is in the tree. Cut short, it is done again from
     /// the journal: the result is the same however much of it was written. `pause` is called between batches.
     pub(super) fn apply(&self, changes: &WriteSet, group: u64, pause: impl Fn()) -> Result<()> {
