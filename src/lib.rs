@@ -4,6 +4,8 @@
 //! `domain`, then `clock`, `crypto`, `authz` and `store`, then `tables`, then `authn` and `audit`, then
 //! `engine`, then the surfaces (`http`, `cli`) and `schedule`, then `app`, the composition root. `bench`, the load
 //! generator, knows none of them: it talks HTTP.
+//! `domain` and `archive`, then `clock`, `crypto`, `authz` and `store`, then `tables`, then `authn`, `audit` and
+//! `backup`, then `engine`, then the surfaces (`http`, `cli`) and `schedule`, then `app`, the composition root.
 #![cfg_attr(
     test,
     allow(
@@ -15,9 +17,11 @@
 )]
 
 pub mod app;
+pub mod archive;
 pub mod audit;
 pub mod authn;
 pub mod authz;
+pub mod backup;
 pub mod bench;
 pub mod cli;
 pub mod clock;
