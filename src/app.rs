@@ -4,6 +4,7 @@ mod bench;
 mod dev;
 mod init;
 mod process;
+mod restore;
 mod running;
 mod server;
 mod unseal;
@@ -30,6 +31,7 @@ pub fn main() -> ExitCode {
             Command::Client(command) => return client::run(cli.options, command).await,
             Command::Dev(args) => dev::run(args).await,
             Command::Init(args) => init::run(args).await,
+            Command::Restore(args) => restore::run(args, cli.options.json).await,
             Command::Server(args) => server::run(args).await,
             Command::Bench(args) => bench::run(*args, cli.options).await,
             Command::BenchBaseline(args) => crate::bench::serve_baseline(args).await,

@@ -54,6 +54,8 @@ pub enum Command {
     /// The bare handlers, started by `bench`
     #[command(hide = true)]
     BenchBaseline(BaselineArgs),
+    /// Make a data folder of a backup
+    Restore(RestoreArgs),
     #[command(flatten)]
     Client(ClientCommand),
 }
@@ -137,4 +139,28 @@ pub struct InitArgs {
     /// What stdout says
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+}
+
+/// How a vault that does not serve is unsealed.
+#[derive(Debug, Args)]
+pub struct UnsealArgs {
+    /// The root key's file, for a vault that has one
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
+    pub key_file: Option<PathBuf>,
+    /// A file that holds the passphrase; without it and without a key file, it is asked for
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// Arguments of `leasehold restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The backup
+    #[arg(long, value_name = "FILE")]
+    pub input: PathBuf,
+    /// The data folder to make: missing or empty
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub unseal: UnsealArgs,
 }

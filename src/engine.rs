@@ -1,6 +1,7 @@
 //! The use cases. Each one authorises, decides (in the domain), and commits state and audit record together;
 //! nothing else changes anything.
 
+mod backup;
 mod bulk;
 mod cascade;
 mod close;
@@ -24,6 +25,7 @@ mod views;
 use std::sync::Arc;
 
 pub use self::{
+    backup::BackupFile,
     bulk::{BulkFilter, BulkRevocation},
     credential::{CreateCredential, CredentialFilter},
     directory::{NewIdentity, NewKey},
@@ -39,6 +41,8 @@ pub use self::{
     update::{StateChange, UpdateCredential},
     views::{CredentialView, LeaseView, VersionView},
 };
+use tokio::sync::Semaphore;
+
 use self::{schedule::Schedule, terms::TermsCache, unit::Unit};
 use crate::{
     audit::{
@@ -70,6 +74,7 @@ pub struct Engine {
     schedule: Schedule,
     terms: TermsCache,
     generation: Generation,
+    backups: Arc<Semaphore>,
 }
 
 /// One request: who asks, from where, and whether it may be a retry.
@@ -116,6 +121,7 @@ impl Engine {
             schedule: Schedule::default(),
             terms: TermsCache::default(),
             generation: Generation::default(),
+            backups: backup::turns(),
         }
     }
 

@@ -13,6 +13,7 @@ mod limits;
 mod operations;
 mod query;
 pub mod serve;
+mod system;
 mod wire;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
@@ -107,6 +108,7 @@ fn routes() -> OpenApiRouter<Surface> {
         .routes(routes!(leases::redeem))
         .routes(routes!(audit::list))
         .routes(routes!(auth::whoami))
+        .routes(routes!(system::backup))
         .routes(routes!(operations::health))
         .routes(routes!(operations::ready))
         .routes(routes!(operations::metrics))

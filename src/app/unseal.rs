@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::process::Failure;
 use crate::{
+    cli::UnsealArgs,
     config::RootSource,
     crypto::{
         entropy::Entropy,
@@ -38,6 +39,24 @@ pub(super) fn root_key(source: &RootSource, unseal: &Unseal) -> Result<RootKey, 
             "this vault is unsealed by a passphrase; remove `root.key_file` from the configuration"
                 .into(),
         ),
+    }
+}
+
+/// The root key of an existing vault that does not serve, had as the command line says.
+pub(super) fn root_key_at_hand(args: UnsealArgs, unseal: &Unseal) -> Result<RootKey, Failure> {
+    let source = match (args.key_file, args.passphrase_file) {
+        (Some(path), _) => RootSource::KeyFile(path),
+        (None, Some(path)) => RootSource::PassphraseFile(path),
+        (None, None) => RootSource::PassphrasePrompt,
+    };
+    match (unseal, &source) {
+        (Unseal::KeyFile, RootSource::PassphraseFile(_) | RootSource::PassphrasePrompt) => {
+            Err("this vault is unsealed by a key file; name it with --key-file".into())
+        }
+        (Unseal::Passphrase(_), RootSource::KeyFile(_)) => {
+            Err("this vault is unsealed by a passphrase; leave --key-file out".into())
+        }
+        _ => root_key(&source, unseal),
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod answer;
 mod audit;
+mod backup;
 mod call;
 mod credential;
 mod failure;
@@ -79,6 +80,8 @@ pub enum ClientCommand {
     Redeem(redeem::RedeemArgs),
     /// Search the audit log
     Audit(Box<audit::AuditArgs>),
+    /// Fetch a backup of the whole vault, or check one that was fetched
+    Backup(backup::BackupArgs),
     /// Say whether the vault is up and ready, and who the key belongs to; fails unless ready
     Status,
 }
@@ -100,7 +103,12 @@ pub async fn run(options: ClientOptions, command: ClientCommand) -> ExitCode {
 }
 
 async fn execute(vault: &Vault, command: ClientCommand, mode: Mode) -> Result<Report, Failure> {
-    if !matches!(command, ClientCommand::Status) {
+    let needs_key = match &command {
+        ClientCommand::Status => false,
+        ClientCommand::Backup(arguments) => arguments.calls(),
+        _ => true,
+    };
+    if needs_key {
         vault.require_key()?;
     }
     match command {
@@ -108,6 +116,7 @@ async fn execute(vault: &Vault, command: ClientCommand, mode: Mode) -> Result<Re
         ClientCommand::Lease(command) => lease::run(vault, *command, mode).await,
         ClientCommand::Redeem(arguments) => redeem::run(vault, arguments, mode).await,
         ClientCommand::Audit(arguments) => audit::run(vault, *arguments, mode).await,
+        ClientCommand::Backup(arguments) => backup::run(vault, arguments, mode).await,
         ClientCommand::Status => status::run(vault, mode).await,
     }
 }

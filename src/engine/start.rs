@@ -12,6 +12,7 @@ use crate::{
         event::{EventName, Object},
         id::WorkspaceId,
         policy::NamedPolicies,
+        time::Timestamp,
     },
     store::{codec, key, port::Scan, sled::Sled},
     tables::{self, Header, Unseal},
@@ -147,6 +148,12 @@ impl Engine {
     /// Records that the vault was made.
     pub async fn note_initialised(&self) -> Result<()> {
         self.note(EventName::VaultInitialised, env!("CARGO_PKG_VERSION"))
+            .await
+    }
+
+    /// Records that the vault was made of a backup of that time.
+    pub async fn note_restored(&self, backup: Timestamp) -> Result<()> {
+        self.note(EventName::VaultRestored, &backup.to_string())
             .await
     }
 

@@ -22,6 +22,7 @@ use super::{
     Surface,
     error::ApiError,
     limits::{STANDING, Standing},
+    system::{BACKUP_ROUTE, BACKUP_TIMEOUT},
 };
 use crate::domain::error::{Code, Error};
 
@@ -71,7 +72,10 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
         .get::<MatchedPath>()
         .map_or("none", |path| path.as_str())
         .to_owned();
-    let timeout = surface.0.request_timeout;
+    let timeout = match route.as_str() {
+        BACKUP_ROUTE => BACKUP_TIMEOUT,
+        _ => surface.0.request_timeout,
+    };
     let served = async move {
         let response =
             match tokio::time::timeout(timeout, AssertUnwindSafe(next.run(request)).catch_unwind())

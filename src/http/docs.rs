@@ -27,6 +27,7 @@ use super::Surface;
         (name = "leases", description = "The right of one identity to use one version until it expires"),
         (name = "audit", description = "History"),
         (name = "auth", description = "Who the caller is"),
+        (name = "system", description = "The vault as a whole"),
         (name = "operation", description = "Health and metrics"),
     )
 )]

@@ -8,6 +8,7 @@
 
 mod checkpoint;
 mod chunks;
+mod claim;
 mod folder;
 mod journal;
 mod mark;
@@ -24,6 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use self::claim::Claim;
 use self::{
     checkpoint::{Checkpointer, Core},
     folder::FolderLock,

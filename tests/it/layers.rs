@@ -10,6 +10,7 @@ use std::{
 /// Each layer, and the layers that it may import.
 const RULES: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("archive", &[]),
     ("clock", &["domain"]),
     ("crypto", &["domain"]),
     ("authz", &["domain"]),
@@ -17,22 +18,29 @@ const RULES: &[(&str, &[&str])] = &[
     ("tables", &["domain", "crypto", "store"]),
     ("authn", &["domain", "crypto", "store", "tables"]),
     ("audit", &["domain", "clock", "crypto", "store", "tables"]),
+    (
+        "backup",
+        &["domain", "archive", "crypto", "store", "tables"],
+    ),
     ("config", &["domain"]),
     (
         "engine",
         &[
-            "domain", "clock", "crypto", "authz", "store", "tables", "authn", "audit",
+            "domain", "archive", "clock", "crypto", "authz", "store", "tables", "authn", "audit",
+            "backup",
         ],
     ),
     ("http", &["domain", "authn", "audit", "engine"]),
     ("bench", &[]),
     ("cli", &["config", "bench"]),
+    ("cli", &["archive", "config"]),
     ("schedule", &[]),
     (
         "app",
         &[
             "domain", "clock", "crypto", "store", "tables", "authn", "audit", "config", "engine",
-            "http", "bench", "cli", "schedule",
+            "http", "bench", "cli", "schedule", "domain", "archive", "clock", "crypto", "store",
+            "tables", "authn", "audit", "backup", "config", "engine", "http", "cli", "schedule",
         ],
     ),
 ];

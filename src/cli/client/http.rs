@@ -20,6 +20,8 @@ use super::{
 
 /// How long an answer may take; the slowest are grants that wait for a durable write.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a file may take to be made and fetched; one that stops coming is given up before.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a connection may take; longer means that nobody is there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a call that may be repeated is, after the first attempt.
@@ -135,7 +137,48 @@ impl Vault {
         }
     }
 
-    async fn attempt(&self, call: &Call, url: Url) -> Result<Answer, Trouble> {
+    /// Makes the call once and gives out the file that it is answered with, piece by piece as it comes.
+    pub(super) async fn download(
+        &self,
+        call: &Call,
+        mut piece: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let url = call.url(&self.base)?;
+        let request = self.request(call, url).timeout(DOWNLOAD_TIMEOUT);
+        let broken = |error: reqwest::Error| self.unreachable(&error.into());
+        let mut response = request.send().await.map_err(broken)?;
+        let is_file = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind == "application/octet-stream");
+        if !response.status().is_success() || !is_file {
+            let answer = read(response).await;
+            let answer = answer.map_err(|trouble| self.unreachable(&trouble))?;
+            return Err(
+                match answer.is_json_object() && !answer.status().is_success() {
+                    true => Failure::Refused(Box::new(answer)),
+                    false => Failure::Foreign(format!(
+                        "`{}` answered {} and no file; is a vault listening there?",
+                        self.address(),
+                        answer.status()
+                    )),
+                },
+            );
+        }
+        loop {
+            let next = tokio::time::timeout(CALL_TIMEOUT, response.chunk()).await;
+            let next = next.map_err(|_| Failure::Unreachable {
+                message: format!("`{}` stopped sending", self.address()),
+                hint: "try again",
+            })?;
+            match next.map_err(broken)? {
+                Some(bytes) => piece(&bytes)?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn request(&self, call: &Call, url: Url) -> reqwest::RequestBuilder {
         let mut request = self
             .client
             .request(call.method().clone(), url)
@@ -148,23 +191,11 @@ impl Vault {
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.clone());
         }
-        let mut response = request.send().await?;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(
-            response
-                .content_length()
-                .map_or(0, |length| (length as usize).min(1 << 20)),
-        ));
-        while let Some(chunk) = response.chunk().await? {
-            if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(Trouble::TooLong);
-            }
-            bytes.extend_from_slice(&chunk);
-            // Ours alone by now, so the plaintext of a value can go with it.
-            if let Ok(mut chunk) = chunk.try_into_mut() {
-                chunk.as_mut().zeroize();
-            }
-        }
-        Ok(Answer::new(response.status(), response.headers(), bytes))
+        request
+    }
+
+    async fn attempt(&self, call: &Call, url: Url) -> Result<Answer, Trouble> {
+        read(self.request(call, url).send().await?).await
     }
 
     fn unreachable(&self, trouble: &Trouble) -> Failure {
@@ -193,6 +224,25 @@ impl Vault {
             },
         }
     }
+}
+
+async fn read(mut response: reqwest::Response) -> Result<Answer, Trouble> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(
+        response
+            .content_length()
+            .map_or(0, |length| (length as usize).min(1 << 20)),
+    ));
+    while let Some(chunk) = response.chunk().await? {
+        if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(Trouble::TooLong);
+        }
+        bytes.extend_from_slice(&chunk);
+        // Ours alone by now, so the plaintext of a value can go with it.
+        if let Ok(mut chunk) = chunk.try_into_mut() {
+            chunk.as_mut().zeroize();
+        }
+    }
+    Ok(Answer::new(response.status(), response.headers(), bytes))
 }
 
 enum Trouble {

@@ -9,7 +9,7 @@ use std::{
 
 use crate::domain::error::{Error, Result};
 
-const LOCK_FILE: &str = "LOCK";
+pub(super) const LOCK_FILE: &str = "LOCK";
 
 /// The right to use a data folder. The operating system takes it back when the process ends, however it ends.
 pub(super) struct FolderLock(#[expect(dead_code, reason = "held for its lock")] File);

@@ -10,7 +10,7 @@ use crate::support::Vault;
 
 /// Every route of API.md that this stage serves: method, path, and what an agent gets on a lease of its own or a
 /// credential `a`. Routes that need no key have a zero.
-const ROUTES: [(&str, &str, u16); 21] = [
+const ROUTES: [(&str, &str, u16); 22] = [
     ("GET", "/v1/auth/whoami", 200),
     ("GET", "/v1/leases", 200),
     ("POST", "/v1/leases", 201),
@@ -34,6 +34,7 @@ const ROUTES: [(&str, &str, u16); 21] = [
     ),
     ("DELETE", "/v1/credentials/{name}", 403),
     ("GET", "/v1/audit", 403),
+    ("POST", "/v1/sys/backup", 403),
     ("GET", "/health", 0),
     ("GET", "/ready", 0),
 ];

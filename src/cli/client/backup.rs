@@ -1,0 +1,190 @@
+//! `leasehold backup`: fetches a backup of the whole vault into a file, or checks one that was fetched.
+//!
+//! A file appears under its name only when it is whole: it is written beside it, read back, held to its
+//! checksum and synced first. Nothing that exists is overwritten unasked.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, BufWriter, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
+use serde_json::json;
+
+use super::{
+    call::Call,
+    failure::Failure,
+    http::Vault,
+    output::{Mode, Report},
+    render,
+};
+use crate::archive::{self, Summary};
+
+/// Where the backup goes, or which one is checked.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Target {
+    /// The file to write the backup to
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Check the format and the checksum of a backup instead; needs neither a vault nor a key
+    #[arg(long, value_name = "FILE")]
+    verify: Option<PathBuf>,
+}
+
+/// Arguments of `leasehold backup`.
+#[derive(Debug, clap::Args)]
+pub struct BackupArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Replace the file if it exists
+    #[arg(long, requires = "output")]
+    force: bool,
+}
+
+impl BackupArgs {
+    /// Whether a vault is asked.
+    pub(super) fn calls(&self) -> bool {
+        self.target.output.is_some()
+    }
+}
+
+/// Fetches or checks a backup.
+pub(super) async fn run(
+    vault: &Vault,
+    arguments: BackupArgs,
+    mode: Mode,
+) -> Result<Report, Failure> {
+    let (path, summary, done) = match (arguments.target.output, arguments.target.verify) {
+        (Some(path), _) => {
+            let summary = fetch(vault, &path, arguments.force).await?;
+            (path, summary, "written")
+        }
+        (None, Some(path)) => {
+            let summary = checked(&path)?;
+            (path, summary, "whole")
+        }
+        (None, None) => return Err(Failure::Usage("name a file".to_owned())),
+    };
+    let (file, sha256) = (path.display().to_string(), summary.checksum.to_string());
+    let out = if mode.json {
+        let data = json!({"file": file, "bytes": summary.bytes, "sha256": sha256});
+        mode.layout(&json!({"status": "success", "data": data}).to_string())
+    } else {
+        render::aligned(vec![
+            (done.to_owned(), file),
+            ("bytes".to_owned(), summary.bytes.to_string()),
+            ("sha256".to_owned(), sha256),
+        ])
+    };
+    Ok(Report::new(out))
+}
+
+async fn fetch(vault: &Vault, path: &Path, force: bool) -> Result<Summary, Failure> {
+    let exists = || {
+        Failure::Local(format!(
+            "`{}` exists; choose another name, or replace it with --force",
+            path.display()
+        ))
+    };
+    if !force && path.symlink_metadata().is_ok() {
+        return Err(exists());
+    }
+    let failed =
+        |error: io::Error| Failure::Local(format!("cannot write `{}`: {error}", path.display()));
+    let mut partial = Partial::create(path).map_err(failed)?;
+    let call = Call::post(&["v1", "sys", "backup"], &json!({}))?;
+    let out = &mut partial.out;
+    vault
+        .download(&call, |piece| out.write_all(piece).map_err(failed))
+        .await?;
+    partial.sync().map_err(failed)?;
+    let summary = checked(&partial.path).map_err(|failure| {
+        Failure::Foreign(format!("what arrived is of no use: {}", why(&failure)))
+    })?;
+    partial
+        .publish(path, force)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(),
+            _ => failed(error),
+        })?;
+    Ok(summary)
+}
+
+fn why(failure: &Failure) -> String {
+    match failure {
+        Failure::Local(message) => message.clone(),
+        other => other.text(),
+    }
+}
+
+fn checked(path: &Path) -> Result<Summary, Failure> {
+    let told = |what: String| Failure::Local(format!("`{}`: {what}", path.display()));
+    let file = File::open(path).map_err(|error| told(error.to_string()))?;
+    archive::verify(BufReader::new(file)).map_err(|error| told(error.to_string()))
+}
+
+/// A file that is not whole yet, beside the one it will be. Dropped before that, it is removed.
+struct Partial {
+    path: PathBuf,
+    out: BufWriter<File>,
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+impl Partial {
+    fn create(target: &Path) -> io::Result<Self> {
+        let name = target
+            .file_name()
+            .ok_or_else(|| io::Error::other("it is no name of a file"))?;
+        let name = format!(".{}.{}.partial", name.to_string_lossy(), std::process::id());
+        let path = folder(target).join(name);
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        Ok(Self {
+            path,
+            out: BufWriter::new(file),
+        })
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.out.flush()?;
+        self.out.get_ref().sync_all()
+    }
+
+    fn publish(&self, target: &Path, force: bool) -> io::Result<()> {
+        if force {
+            fs::rename(&self.path, target)?;
+        } else {
+            // Somebody else may have made the file meanwhile.
+            match renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE) {
+                // Not every file system can do that.
+                Err(Errno::INVAL | Errno::NOSYS) if target.symlink_metadata().is_err() => {
+                    fs::rename(&self.path, target)?;
+                }
+                outcome => outcome?,
+            }
+        }
+        File::open(folder(target))?.sync_all()
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // Published, there is nothing under this name any more.
+        let _ = fs::remove_file(&self.path);
+    }
+}

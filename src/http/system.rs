@@ -1,0 +1,76 @@
+//! `/v1/sys`: what concerns the vault as a whole.
+
+use std::{io::Read, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use tokio::sync::mpsc;
+
+use super::{Surface, body::OptionalPayload, caller::Caller, error::ApiError, wire::*};
+use crate::{domain::error::Error, engine::BackupFile};
+
+/// The route of a backup, which may take longer than other requests.
+pub(super) const BACKUP_ROUTE: &str = "/v1/sys/backup";
+/// How long making a backup may take: a large vault is read and sealed as a whole.
+pub(super) const BACKUP_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// How long a client may take nothing of a backup before it is cut off.
+const STALLED_AFTER: Duration = Duration::from_secs(60);
+/// Bytes of a backup that are sent at a time.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// Makes a backup of the whole vault and answers it: sealed under the root key, and as of one moment.
+#[utoipa::path(post, path = "/v1/sys/backup", tag = "system", request_body = EmptyBody,
+    responses((status = 200, description = "The backup file, for `leasehold restore`", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = "4XX", body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn backup(
+    State(surface): State<Surface>,
+    caller: Caller,
+    OptionalPayload(EmptyBody {}): OptionalPayload<EmptyBody>,
+) -> Result<Response, ApiError> {
+    let backup = surface.engine().back_up(&caller.call()).await?;
+    let at = backup.created_at.to_string().replace(':', "-");
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, backup.bytes.to_string()),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"leasehold-{at}.backup\""),
+        ),
+    ];
+    Ok((headers, streamed(backup)).into_response())
+}
+
+/// The file, a few pieces ahead of the client. One that breaks off is shorter than its announced length.
+fn streamed(mut backup: BackupFile) -> Body {
+    let (pieces, mut ready) = mpsc::channel::<Result<Bytes, Error>>(2);
+    tokio::spawn(async move {
+        loop {
+            let read = tokio::task::spawn_blocking(move || {
+                let mut piece = Vec::with_capacity(PIECE_BYTES);
+                let read = (&backup.file)
+                    .take(PIECE_BYTES as u64)
+                    .read_to_end(&mut piece);
+                (backup, read.map(|_| piece))
+            });
+            let Ok((same, piece)) = read.await else {
+                return;
+            };
+            backup = same;
+            let piece = match piece {
+                Ok(piece) if piece.is_empty() => return,
+                Ok(piece) => Ok(Bytes::from(piece)),
+                Err(error) => Err(Error::internal(error)),
+            };
+            let broken = piece.is_err();
+            let sent = tokio::time::timeout(STALLED_AFTER, pieces.send(piece)).await;
+            if broken || !matches!(sent, Ok(Ok(()))) {
+                return;
+            }
+        }
+    });
+    Body::from_stream(futures_util::stream::poll_fn(move |cx| ready.poll_recv(cx)))
+}
