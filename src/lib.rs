@@ -1,11 +1,9 @@
 //! Leasehold: a credential leasing vault for AI agents.
 //!
 //! The layers, each of which imports only what stands before it:
-//! `domain`, then `clock`, `crypto`, `authz` and `store`, then `tables`, then `authn` and `audit`, then
-//! `engine`, then the surfaces (`http`, `cli`) and `schedule`, then `app`, the composition root. `bench`, the load
-//! generator, knows none of them: it talks HTTP.
 //! `domain` and `archive`, then `clock`, `crypto`, `authz` and `store`, then `tables`, then `authn`, `audit` and
 //! `backup`, then `engine`, then the surfaces (`http`, `cli`) and `schedule`, then `app`, the composition root.
+//! `bench`, the load generator, knows none of them: it talks HTTP.
 #![cfg_attr(
     test,
     allow(

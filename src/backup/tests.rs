@@ -109,10 +109,12 @@ fn every_pair_comes_back() {
     assert!(opened(&file).unwrap() == pairs);
 }
 
+type Frames = Vec<(bool, Vec<u8>)>;
+
 /// The file made anew of other frames, with a right checksum: only the seals can tell.
-fn rebuilt(file: &[u8], change: impl Fn(&mut Vec<(bool, Vec<u8>)>)) -> Vec<u8> {
+fn rebuilt(file: &[u8], change: impl Fn(&mut Frames)) -> Vec<u8> {
     let mut reader = Reader::new(file).unwrap();
-    let mut frames = Vec::new();
+    let mut frames = Frames::new();
     while let Some(frame) = reader.frame().unwrap() {
         frames.push((frame.last, frame.body));
     }
@@ -131,7 +133,7 @@ fn a_file_that_somebody_rebuilt_is_refused() {
     assert!(opened(&rebuilt(&file, |_| {})).is_ok());
     let mut reader = Reader::new(&other[..]).unwrap();
     let foreign = reader.frame().unwrap().unwrap().body;
-    let changes: [(&str, &dyn Fn(&mut Vec<(bool, Vec<u8>)>)); 6] = [
+    let changes: [(&str, &dyn Fn(&mut Frames)); 6] = [
         ("chunk 1 ", &|frames| frames.swap(1, 2)),
         ("chunk 1 ", &|frames| drop(frames.remove(1))),
         ("chunk 2 ", &|frames| frames.insert(2, frames[1].clone())),

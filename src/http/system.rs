@@ -1,6 +1,10 @@
 //! `/v1/sys`: what concerns the vault as a whole.
 
-use std::{io::Read, time::Duration};
+use std::{
+    fs::File,
+    io::{self, Read},
+    time::Duration,
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -45,32 +49,39 @@ pub(super) async fn backup(
 }
 
 /// The file, a few pieces ahead of the client. One that breaks off is shorter than its announced length.
-fn streamed(mut backup: BackupFile) -> Body {
+fn streamed(backup: BackupFile) -> Body {
     let (pieces, mut ready) = mpsc::channel::<Result<Bytes, Error>>(2);
     tokio::spawn(async move {
-        loop {
+        let mut left = backup.bytes;
+        let mut backup = Some(backup);
+        while let Some(held) = backup.take() {
             let read = tokio::task::spawn_blocking(move || {
-                let mut piece = Vec::with_capacity(PIECE_BYTES);
-                let read = (&backup.file)
-                    .take(PIECE_BYTES as u64)
-                    .read_to_end(&mut piece);
-                (backup, read.map(|_| piece))
+                let piece = read_piece(&held.file);
+                (held, piece)
             });
-            let Ok((same, piece)) = read.await else {
+            let Ok((held, piece)) = read.await else {
                 return;
             };
-            backup = same;
-            let piece = match piece {
-                Ok(piece) if piece.is_empty() => return,
-                Ok(piece) => Ok(Bytes::from(piece)),
-                Err(error) => Err(Error::internal(error)),
-            };
-            let broken = piece.is_err();
-            let sent = tokio::time::timeout(STALLED_AFTER, pieces.send(piece)).await;
-            if broken || !matches!(sent, Ok(Ok(()))) {
+            // Let go of before the client has its last piece: it may ask for another backup at once.
+            left = left.saturating_sub(piece.as_ref().map_or(left, |piece| piece.len() as u64));
+            backup = (left > 0).then_some(held);
+            let sent = pieces.send(piece.map_err(Error::internal));
+            if !matches!(tokio::time::timeout(STALLED_AFTER, sent).await, Ok(Ok(()))) {
                 return;
             }
         }
     });
     Body::from_stream(futures_util::stream::poll_fn(move |cx| ready.poll_recv(cx)))
+}
+
+fn read_piece(mut file: &File) -> io::Result<Bytes> {
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
+    match file
+        .by_ref()
+        .take(PIECE_BYTES as u64)
+        .read_to_end(&mut piece)?
+    {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(piece.into()),
+    }
 }

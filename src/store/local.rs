@@ -16,7 +16,7 @@ use super::{
     overlay::{Overlay, WriteSet, merge},
     port::{
         AuditEntry, AuditLog, Boxed, Health, Key, LockKey, MAX_BULKY_BYTES, MAX_INLINE_BYTES,
-        MAX_SCAN, Scan, Store, Txn, Value, Visit, is_bulky,
+        MAX_SCAN, Scan, Store, Txn, Value, Visit, Visitor, is_bulky,
     },
 };
 use crate::domain::error::{Error, Result};
@@ -41,7 +41,7 @@ pub trait Backend: Send + Sync + 'static {
     }
     /// Visits every pair, in the order of the keys, as of one moment between two calls of `apply`. Blocks; the
     /// first error of a visit ends it.
-    fn snapshot(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()>;
+    fn snapshot(&self, visit: &mut Visitor<'_>) -> Result<()>;
     /// An empty file without a name on the engine's own disk.
     fn spool(&self) -> Result<std::fs::File>;
     /// Free bytes where that is less than the reserve, else none.

@@ -8,7 +8,7 @@ use std::{
 use super::{
     local::{Backend, LocalStore},
     overlay::{WriteSet, bounds},
-    port::{AuditLog, Key, Scan, Value},
+    port::{AuditLog, Key, Scan, Value, Visitor},
     spool,
 };
 use crate::domain::error::{Error, Result};
@@ -121,7 +121,7 @@ impl Backend for Memory {
         Ok(())
     }
 
-    fn snapshot(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    fn snapshot(&self, visit: &mut Visitor<'_>) -> Result<()> {
         let applied = self.lock().applied.clone();
         applied
             .iter()

@@ -133,6 +133,8 @@ impl Health {
 }
 
 /// What is called with each pair of a snapshot, in the order of the keys. Its error ends the snapshot.
+pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'a;
+/// A visitor that may be called on another thread.
 pub type Visit = Box<dyn FnMut(&[u8], &[u8]) -> Result<()> + Send>;
 
 /// A store that serves.

@@ -36,7 +36,7 @@ use self::{
 use super::{
     local::{Backend, LocalStore},
     overlay::WriteSet,
-    port::{AuditLog, Key, Scan, Value},
+    port::{AuditLog, Key, Scan, Value, Visitor},
     spool,
 };
 use crate::domain::error::{Error, Result};
@@ -247,7 +247,7 @@ impl Backend for Sled {
         self.core.checkpoint()
     }
 
-    fn snapshot(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    fn snapshot(&self, visit: &mut Visitor<'_>) -> Result<()> {
         self.core.snapshot(visit)
     }
 

@@ -32,15 +32,13 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     ("http", &["domain", "authn", "audit", "engine"]),
     ("bench", &[]),
-    ("cli", &["config", "bench"]),
-    ("cli", &["archive", "config"]),
+    ("cli", &["archive", "config", "bench"]),
     ("schedule", &[]),
     (
         "app",
         &[
-            "domain", "clock", "crypto", "store", "tables", "authn", "audit", "config", "engine",
-            "http", "bench", "cli", "schedule", "domain", "archive", "clock", "crypto", "store",
-            "tables", "authn", "audit", "backup", "config", "engine", "http", "cli", "schedule",
+            "domain", "archive", "clock", "crypto", "store", "tables", "authn", "audit", "backup",
+            "config", "engine", "http", "bench", "cli", "schedule",
         ],
     ),
 ];

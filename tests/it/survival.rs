@@ -1,6 +1,7 @@
 //! What the vault promises when it is pressed: by crowds, by time, by kills, by damage, by mistakes of its keeper.
 
 mod again;
+mod backup;
 mod book;
 mod cap;
 mod churn;

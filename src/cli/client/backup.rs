@@ -43,7 +43,7 @@ pub struct BackupArgs {
     #[command(flatten)]
     target: Target,
     /// Replace the file if it exists
-    #[arg(long, requires = "output")]
+    #[arg(long, conflicts_with = "verify")]
     force: bool,
 }
 
@@ -186,5 +186,91 @@ impl Drop for Partial {
     fn drop(&mut self) {
         // Published, there is nothing under this name any more.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_vault::{HANG_UP, PEOPLE, TempFile, TestVault};
+    use super::*;
+
+    const FILE: &str = "content-type: application/octet-stream\r\n";
+
+    /// A folder of its own, gone with the guard.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            // A name that no other test has.
+            let named = TempFile::new(b"");
+            let path = named.path().with_extension("folder");
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn arguments(output: Option<&Path>, verify: Option<&Path>) -> BackupArgs {
+        BackupArgs {
+            target: Target {
+                output: output.map(Path::to_owned),
+                verify: verify.map(Path::to_owned),
+            },
+            force: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_whole_backup_never_gets_its_name() {
+        let folder = Folder::new();
+        let target = folder.0.join("vault.backup");
+        let refused = r#"{"status":"error","code":"X","message":"not now"}"#;
+        let cases = [
+            (TestVault::answering_with(200, FILE, "garbage"), "of no use"),
+            (TestVault::answering_with(200, FILE, ""), "of no use"),
+            (TestVault::answering(&[(200, "{}")]), "no file"),
+            (TestVault::answering(&[(200, "hello")]), "no file"),
+            (TestVault::answering(&[(409, refused)]), "not now"),
+            (TestVault::answering(&[(502, "proxy")]), "no file"),
+            (TestVault::answering(&[(HANG_UP, "")]), "broke"),
+        ];
+        for (vault, words) in cases {
+            let failure = run(&vault.client(), arguments(Some(&target), None), PEOPLE)
+                .await
+                .unwrap_err();
+            assert!(failure.text().contains(words), "{}", failure.text());
+            assert_eq!(failure.exit_code(), 1);
+            // Asked once: a second backup would be a second piece of work.
+            assert_eq!(vault.requests().len(), 1);
+            assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn checking_asks_no_vault() {
+        let vault = TestVault::answering(&[]);
+        let mut writer = archive::Writer::new(Vec::new(), b"header").unwrap();
+        writer.frame(true, b"body").unwrap();
+        let (bytes, summary) = writer.finish().unwrap();
+        let file = TempFile::new(&bytes);
+        let report = run(&vault.client(), arguments(None, Some(file.path())), PEOPLE)
+            .await
+            .unwrap();
+        assert!(report.out.contains(&summary.checksum.to_string()));
+        let file = TempFile::new(&bytes[1..]);
+        let failure = run(&vault.client(), arguments(None, Some(file.path())), PEOPLE)
+            .await
+            .unwrap_err();
+        assert!(
+            failure.text().contains("not a backup"),
+            "{}",
+            failure.text()
+        );
+        assert!(vault.requests().is_empty());
     }
 }

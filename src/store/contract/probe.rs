@@ -15,7 +15,7 @@ use crate::{
         local::Backend,
         memory::Fault,
         overlay::WriteSet,
-        port::{Key, Scan, Value},
+        port::{Key, Scan, Value, Visitor},
     },
 };
 
@@ -180,7 +180,7 @@ impl<B: Backend> Backend for Probe<B> {
         Ok(())
     }
 
-    fn snapshot(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    fn snapshot(&self, visit: &mut Visitor<'_>) -> Result<()> {
         self.control.lock().reads += 1;
         self.engine.snapshot(visit)
     }

@@ -15,7 +15,7 @@ use crate::{
     domain::error::{Error, Result},
     store::{
         overlay::WriteSet,
-        port::{Key, Scan, Value},
+        port::{Key, Scan, Value, Visitor},
     },
 };
 
@@ -178,7 +178,7 @@ impl Core {
     }
 
     /// Visits every pair as of one group: the tree stands still meanwhile, and new groups are in the journal.
-    pub(super) fn snapshot(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn snapshot(&self, visit: &mut Visitor<'_>) -> Result<()> {
         let _alone = locked(&self.gate);
         self.carry_over()?;
         locked(&self.writing).under_way = true;

@@ -15,7 +15,7 @@ use crate::{
     domain::error::{Error, Result},
     store::{
         overlay::{Change, WriteSet, bounds},
-        port::{Key, Scan, Value, is_bulky},
+        port::{Key, Scan, Value, Visitor, is_bulky},
     },
 };
 
@@ -123,7 +123,7 @@ impl Tree {
     }
 
     /// Visits every pair. Nothing may be written meanwhile.
-    pub(super) fn visit(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn visit(&self, visit: &mut Visitor<'_>) -> Result<()> {
         guarded(|| {
             for next in self.db.iter() {
                 let (key, stored) = next.map_err(broken)?;
