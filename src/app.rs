@@ -2,6 +2,7 @@
 
 mod bench;
 mod dev;
+mod doctor;
 mod init;
 mod process;
 mod restore;
@@ -29,6 +30,7 @@ pub fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Client(command) => return client::run(cli.options, command).await,
+            Command::Doctor(args) => return doctor::run(args, cli.options.json).await,
             Command::Dev(args) => dev::run(args).await,
             Command::Init(args) => init::run(args).await,
             Command::Restore(args) => restore::run(args, cli.options.json).await,

@@ -4,3 +4,4 @@
 mod block;
 pub mod log;
 pub mod query;
+pub mod verify;

@@ -56,6 +56,8 @@ pub enum Command {
     BenchBaseline(BaselineArgs),
     /// Make a data folder of a backup
     Restore(RestoreArgs),
+    /// Check a data folder that no vault serves, and mend what can be
+    Doctor(DoctorArgs),
     #[command(flatten)]
     Client(ClientCommand),
 }
@@ -161,6 +163,19 @@ pub struct RestoreArgs {
     /// The data folder to make: missing or empty
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub unseal: UnsealArgs,
+}
+
+/// Arguments of `leasehold doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The data folder to check
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Rebuild counters and indexes from the records, and retire what is due; each is written into the history
+    #[arg(long)]
+    pub repair: bool,
     #[command(flatten)]
     pub unseal: UnsealArgs,
 }

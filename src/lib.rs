@@ -2,8 +2,8 @@
 //!
 //! The layers, each of which imports only what stands before it:
 //! `domain` and `archive`, then `clock`, `crypto`, `authz` and `store`, then `tables`, then `authn`, `audit` and
-//! `backup`, then `engine`, then the surfaces (`http`, `cli`) and `schedule`, then `app`, the composition root.
-//! `bench`, the load generator, knows none of them: it talks HTTP.
+//! `backup`, then `engine`, then `doctor`, then the surfaces (`http`, `cli`) and `schedule`, then `app`, the
+//! composition root. `bench`, the load generator, knows none of them: it talks HTTP.
 #![cfg_attr(
     test,
     allow(
@@ -25,6 +25,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod crypto;
+pub mod doctor;
 pub mod domain;
 pub mod engine;
 pub mod http;

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Records of one commit group may be written in another order than their times; no group spans this long.
-const TIME_SLACK: Span = Span::from_secs(60);
+pub(super) const TIME_SLACK: Span = Span::from_secs(60);
 /// Blocks read before other tasks get their turn.
 const BLOCKS_PER_TURN: usize = 64;
 

@@ -110,6 +110,7 @@ fn every_pair_comes_back() {
 }
 
 type Frames = Vec<(bool, Vec<u8>)>;
+type Change<'a> = &'a dyn Fn(&mut Frames);
 
 /// The file made anew of other frames, with a right checksum: only the seals can tell.
 fn rebuilt(file: &[u8], change: impl Fn(&mut Frames)) -> Vec<u8> {
@@ -133,7 +134,7 @@ fn a_file_that_somebody_rebuilt_is_refused() {
     assert!(opened(&rebuilt(&file, |_| {})).is_ok());
     let mut reader = Reader::new(&other[..]).unwrap();
     let foreign = reader.frame().unwrap().unwrap().body;
-    let changes: [(&str, &dyn Fn(&mut Frames)); 6] = [
+    let changes: [(&str, Change<'_>); 6] = [
         ("chunk 1 ", &|frames| frames.swap(1, 2)),
         ("chunk 1 ", &|frames| drop(frames.remove(1))),
         ("chunk 2 ", &|frames| frames.insert(2, frames[1].clone())),

@@ -332,6 +332,20 @@ impl Ledger {
         held
     }
 
+    /// Sets the counters to what the lease records say: `open` tells how many reveal and broker leases are open
+    /// on a version. Gives back the versions that turn out to be in use no more.
+    pub fn recount(&mut self, open: impl Fn(u32) -> (u32, u32)) -> Vec<Emptied> {
+        for version in &mut self.versions {
+            (version.reveal, version.broker) = open(version.number);
+        }
+        self.active = self
+            .versions
+            .iter()
+            .map(OpenVersion::leases)
+            .fold(0, u32::saturating_add);
+        self.sweep()
+    }
+
     /// Takes out the versions that are neither current nor in use.
     fn sweep(&mut self) -> Vec<Emptied> {
         let mut emptied = Vec::new();

@@ -18,7 +18,7 @@ use crate::{
         key,
         port::{Key, Scan},
     },
-    tables::range_all,
+    tables::{Read, Tables, range_all},
 };
 
 /// Open leases looked at in one transaction: bounds how long a credential's lock is held.
@@ -227,4 +227,13 @@ impl Engine {
         }
         Ok(closed)
     }
+}
+
+/// Whether the sweep of a credential can be read.
+pub async fn check_sweep(
+    tables: &Tables,
+    read: &mut impl Read,
+    credential: CredentialId,
+) -> Result<()> {
+    tables.sweep::<Sweep>(read, credential).await.map(drop)
 }

@@ -13,7 +13,10 @@ use crate::{
         name::Metadata,
         time::{Span, Timestamp},
     },
-    store::{key, port::LockKey},
+    store::{
+        key,
+        port::{LockKey, Value},
+    },
     tables::Tables,
 };
 
@@ -186,4 +189,9 @@ impl Engine {
         unit.commit_housekeeping().await?;
         Ok(true)
     }
+}
+
+/// Whether a first answer that a scan gave can be read.
+pub fn check_first_answer(tables: &Tables, hash: &[u8; 32], sealed: &Value) -> Result<()> {
+    tables.open_first_answer::<Kept>(hash, sealed).map(drop)
 }

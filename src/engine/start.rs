@@ -14,7 +14,11 @@ use crate::{
         policy::NamedPolicies,
         time::Timestamp,
     },
-    store::{codec, key, port::Scan, sled::Sled},
+    store::{
+        codec, key,
+        port::{Scan, Store},
+        sled::Sled,
+    },
     tables::{self, Header, Unseal},
 };
 
@@ -31,6 +35,15 @@ pub struct NewVault(Sled);
 pub struct Unlocked {
     sled: Sled,
     header: Header,
+}
+
+/// An unsealed vault that does not serve.
+pub struct Closed {
+    pub sled: Sled,
+    pub keyring: Arc<Keyring>,
+    pub clock: Arc<Clock>,
+    /// The clock's mark, where one was written.
+    pub mark: Option<Timestamp>,
 }
 
 impl Opened {
@@ -92,6 +105,22 @@ impl Unlocked {
         time: Arc<dyn TimeSource>,
         policies: NamedPolicies,
     ) -> Result<Engine> {
+        let closed = self.unlock(root, entropy, time)?;
+        let (keyring, clock) = (closed.keyring.clone(), closed.clock.clone());
+        let engine = Engine::new(closed.serve()?, keyring, clock, policies);
+        engine
+            .note(EventName::VaultStarted, env!("CARGO_PKG_VERSION"))
+            .await?;
+        Ok(engine)
+    }
+
+    /// Unseals and does not serve: nothing is written.
+    pub fn unlock(
+        self,
+        root: &RootKey,
+        entropy: Arc<dyn Entropy>,
+        time: Arc<dyn TimeSource>,
+    ) -> Result<Closed> {
         let keyring = Arc::new(Keyring::new(root, entropy)?);
         if !keyring.opens_check(&self.header.check) {
             return Err(Error::new(
@@ -113,7 +142,18 @@ impl Unlocked {
         let high_water = mark
             .map(|sealed| tables::high_water(&system, &sealed))
             .transpose()?;
-        let clock = Arc::new(Clock::new(time, high_water));
+        Ok(Closed {
+            sled: self.sled,
+            keyring,
+            clock: Arc::new(Clock::new(time, high_water)),
+            mark: high_water,
+        })
+    }
+}
+
+impl Closed {
+    /// The store over the vault's engine, with its log.
+    pub fn serve(self) -> Result<Arc<dyn Store>> {
         let newest = Scan {
             reverse: true,
             limit: 1,
@@ -121,13 +161,8 @@ impl Unlocked {
         };
         let last = self.sled.read_range(&newest)?.pop();
         let last = last.as_ref().map(|(at, block)| (at.as_slice(), &**block));
-        let log = Log::after(keyring.clone(), clock.clone(), last)?;
-        let store = Arc::new(self.sled.serve(Box::new(log))?);
-        let engine = Engine::new(store, keyring, clock, policies);
-        engine
-            .note(EventName::VaultStarted, env!("CARGO_PKG_VERSION"))
-            .await?;
-        Ok(engine)
+        let log = Log::after(self.keyring, self.clock, last)?;
+        Ok(Arc::new(self.sled.serve(Box::new(log))?))
     }
 }
 

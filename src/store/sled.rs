@@ -77,6 +77,11 @@ pub struct Sled {
 }
 
 impl Sled {
+    /// Whether the data folder holds an engine, whatever its state.
+    pub fn exists(data_dir: &Path) -> bool {
+        data_dir.join(ENGINE_FOLDER).exists()
+    }
+
     /// Opens the data folder, making it where it is missing. Fails where another process has it open, where it
     /// cannot be written, or where it is damaged; the message says which.
     pub fn open(data_dir: &Path, options: &SledOptions) -> Result<Self> {

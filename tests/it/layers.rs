@@ -30,6 +30,12 @@ const RULES: &[(&str, &[&str])] = &[
             "backup",
         ],
     ),
+    (
+        "doctor",
+        &[
+            "domain", "clock", "crypto", "store", "tables", "audit", "engine",
+        ],
+    ),
     ("http", &["domain", "authn", "audit", "engine"]),
     ("bench", &[]),
     ("cli", &["archive", "config", "bench"]),
@@ -38,7 +44,7 @@ const RULES: &[(&str, &[&str])] = &[
         "app",
         &[
             "domain", "archive", "clock", "crypto", "store", "tables", "authn", "audit", "backup",
-            "config", "engine", "http", "bench", "cli", "schedule",
+            "config", "engine", "doctor", "http", "bench", "cli", "schedule",
         ],
     ),
 ];

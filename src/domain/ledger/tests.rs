@@ -343,3 +343,37 @@ fn states_are_spelled_as_the_contract_says() {
         assert_eq!(serde_json::to_value(state).unwrap(), text);
     }
 }
+
+#[test]
+fn a_recount_says_what_the_records_say_and_empties_what_is_due() {
+    let mut ledger = Ledger::new();
+    for _ in 0..2 {
+        ledger
+            .grant(Delivery::Reveal, 10, Timestamp::from_millis(1))
+            .unwrap();
+    }
+    ledger.rotate(OnRotate::Drain).unwrap();
+    ledger
+        .grant(Delivery::Broker, 10, Timestamp::from_millis(1))
+        .unwrap();
+    let right = ledger.clone();
+    let open = |number| match number {
+        1 => (2, 0),
+        2 => (0, 1),
+        _ => (0, 0),
+    };
+    assert!(ledger.recount(open).is_empty());
+    assert_eq!(ledger, right);
+    ledger.active = 9;
+    ledger.versions[0].reveal = 7;
+    assert!(ledger.recount(open).is_empty());
+    assert_eq!(ledger, right);
+    let emptied = ledger.recount(|_| (0, 0));
+    let expected = Emptied {
+        number: 1,
+        revealed: false,
+        retires: true,
+    };
+    assert_eq!(emptied, [expected]);
+    assert_eq!((ledger.active, ledger.versions.len()), (0, 1));
+}
