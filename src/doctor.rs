@@ -12,8 +12,6 @@ mod leases;
 mod mend;
 mod open_index;
 mod states;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

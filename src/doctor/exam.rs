@@ -57,6 +57,9 @@ pub(super) struct Exam<'a> {
     pub(super) tables: HashMap<WorkspaceId, Tables>,
     /// What the lease records say; credentials without an open lease are not in it.
     pub(super) open: HashMap<(WorkspaceId, CredentialId), Open>,
+    /// A lease cannot be read, and nobody knows what it would count for: then no count is sure enough to rebuild
+    /// from, for a version that looks unused may be erased.
+    pub(super) unsure: bool,
     pub(super) report: Report,
     pending: Vec<Finding>,
 }
@@ -110,6 +113,7 @@ impl<'a> Exam<'a> {
             mark,
             tables: HashMap::new(),
             open: HashMap::new(),
+            unsure: false,
             report: Report::default(),
             pending: Vec::new(),
         }
@@ -226,6 +230,7 @@ impl<'a> Exam<'a> {
     pub(super) async fn page(&mut self, pages: &mut Pages) -> Option<Vec<(Key, Value)>> {
         let scan = pages.rest.take()?;
         let page = self.read.range(&scan).await;
+        self.unsure |= page.is_err() && pages.table == Table::Lease;
         let object = named(format!("table {:?}", pages.table));
         let page = self.seen(WorkspaceId::SYSTEM, object, page)?;
         let (last, _) = page.last()?;

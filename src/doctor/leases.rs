@@ -29,6 +29,7 @@ impl Exam<'_> {
         let parsed = key::parse_workspace(at).zip(key::parse_lease(at));
         let Some(((workspace, _), id)) = parsed.filter(|_| at.len() == 33) else {
             let object = key_object(Table::Lease, at);
+            self.unsure = true;
             return self.find(
                 Kind::Unreadable,
                 WorkspaceId::SYSTEM,
@@ -42,6 +43,7 @@ impl Exam<'_> {
             return;
         };
         let lease = tables.open_lease(id, stored);
+        self.unsure |= lease.is_err();
         let Some(lease) = self.seen(workspace, object.clone(), lease) else {
             return;
         };

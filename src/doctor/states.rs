@@ -184,7 +184,8 @@ impl Exam<'_> {
         let mut recounted = false;
         for (kind, version, what, fix) in wrong {
             let object = of_credential(id, version);
-            let Some(fix) = fix else {
+            let counted = matches!(fix, Some(Fix::Recount | Fix::Retire(_)));
+            let Some(fix) = fix.filter(|_| !(counted && self.unsure)) else {
                 self.find(kind, workspace, object, what);
                 continue;
             };

@@ -11,6 +11,7 @@ mod crash;
 mod damage;
 mod dice;
 mod disk;
+mod doctor;
 mod faults;
 mod folder;
 mod full;
