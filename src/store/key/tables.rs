@@ -1,0 +1,74 @@
+//! The tables as a whole, for whoever must see all there is.
+
+use super::*;
+use crate::store::port::after_prefix;
+
+/// The tables, by the first byte of their keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Table {
+    Header = HEADER,
+    Kek = KEK,
+    Workspace = WORKSPACE,
+    WorkspaceName = WORKSPACE_NAME,
+    Identity = IDENTITY,
+    IdentityName = IDENTITY_NAME,
+    ApiKey = API_KEY,
+    CredentialName = CREDENTIAL_NAME,
+    Ledger = LEDGER,
+    Lease = LEASE,
+    OpenLease = OPEN_LEASE,
+    Clock = CLOCK,
+    Credential = CREDENTIAL,
+    Version = VERSION,
+    Value = VALUE,
+    FirstAnswer = FIRST_ANSWER,
+    Sweep = SWEEP,
+    Audit = AUDIT,
+}
+
+impl Table {
+    /// Every table, in the order of the keys.
+    pub const ALL: [Self; 18] = [
+        Self::Header,
+        Self::Kek,
+        Self::Workspace,
+        Self::WorkspaceName,
+        Self::Identity,
+        Self::IdentityName,
+        Self::ApiKey,
+        Self::CredentialName,
+        Self::Ledger,
+        Self::Lease,
+        Self::OpenLease,
+        Self::Clock,
+        Self::Credential,
+        Self::Version,
+        Self::Value,
+        Self::FirstAnswer,
+        Self::Sweep,
+        Self::Audit,
+    ];
+
+    /// Every pair of the table.
+    pub fn scan(self) -> Scan {
+        Scan::prefix(&[self as u8], usize::MAX)
+    }
+}
+
+/// The keys that belong to no table, as ranges between those that do.
+pub fn strays() -> Vec<Scan> {
+    let ends = Table::ALL.map(|table| vec![table as u8]);
+    let starts = Table::ALL.map(|table| after_prefix(&[table as u8]));
+    std::iter::once(Vec::new())
+        .chain(starts)
+        .zip(ends.into_iter().chain([vec![0xff; 65]]))
+        .filter(|(start, end)| start < end)
+        .map(|(start, end)| Scan {
+            start,
+            end,
+            limit: usize::MAX,
+            reverse: false,
+        })
+        .collect()
+}
