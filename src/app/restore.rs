@@ -65,7 +65,7 @@ pub(super) async fn run(args: RestoreArgs, as_json: bool) -> Result<(), Failure>
     } else {
         format!(
             "The vault was restored into {dir}, as it was at {created_at}.\n\
-             What was revoked, released or rotated since then is not: look at the open leases before agents come back."
+             What happened since then is undone, revocations and rotations too: look at the open leases before agents come back."
         )
     })
 }

@@ -28,7 +28,7 @@ const PIECE_BYTES: usize = 256 * 1024;
 
 /// Makes a backup of the whole vault and answers it: sealed under the root key, and as of one moment.
 #[utoipa::path(post, path = "/v1/sys/backup", tag = "system", request_body = EmptyBody,
-    responses((status = 200, description = "The backup file, for `leasehold restore`", body = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 200, description = "The backup file, for `leasehold restore`", body = String, content_type = "application/octet-stream"),
         (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn backup(
     State(surface): State<Surface>,
