@@ -38,7 +38,7 @@ pub use self::{
     redeem::Redeemed,
     rotate::{RotateCredential, Rotated},
     schedule::Place,
-    start::{Closed, NewVault, Opened, Unlocked},
+    start::{Closed, NewVault, Opened, Unlocked, Unsealed},
     update::{StateChange, UpdateCredential},
     views::{CredentialView, LeaseView, VersionView},
 };

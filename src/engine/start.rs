@@ -16,7 +16,8 @@ use crate::{
     },
     store::{
         codec, key,
-        port::{Scan, Store},
+        local::Backend,
+        port::{AuditLog, Scan, Store},
         sled::Sled,
     },
     tables::{self, Header, Unseal},
@@ -105,13 +106,10 @@ impl Unlocked {
         time: Arc<dyn TimeSource>,
         policies: NamedPolicies,
     ) -> Result<Engine> {
-        let closed = self.unlock(root, entropy, time)?;
-        let (keyring, clock) = (closed.keyring.clone(), closed.clock.clone());
-        let engine = Engine::new(closed.serve()?, keyring, clock, policies);
-        engine
-            .note(EventName::VaultStarted, env!("CARGO_PKG_VERSION"))
-            .await?;
-        Ok(engine)
+        let unsealed = Unsealed::read(&self.sled, &self.header, root, entropy, time)?;
+        unsealed
+            .serve(|log| Ok(Arc::new(self.sled.serve(log)?)), policies)
+            .await
     }
 
     /// Unseals and does not serve: nothing is written.
@@ -121,32 +119,12 @@ impl Unlocked {
         entropy: Arc<dyn Entropy>,
         time: Arc<dyn TimeSource>,
     ) -> Result<Closed> {
-        let keyring = Arc::new(Keyring::new(root, entropy)?);
-        if !keyring.opens_check(&self.header.check) {
-            return Err(Error::new(
-                Code::Sealed,
-                "the root key is not the one that this vault was made with",
-            ));
-        }
-        let mut pairs = Vec::new();
-        let mut scan = key::keks();
-        loop {
-            let page = self.sled.read_range(&scan)?;
-            let Some((last, _)) = page.last() else { break };
-            scan = scan.after(last);
-            pairs.extend(page);
-        }
-        tables::load_keys(&keyring, &pairs)?;
-        let system = keyring.workspace(WorkspaceId::SYSTEM)?;
-        let mark = self.sled.read(&key::clock())?;
-        let high_water = mark
-            .map(|sealed| tables::high_water(&system, &sealed))
-            .transpose()?;
+        let (keyring, mark) = open_keys(&self.sled, &self.header, root, entropy)?;
         Ok(Closed {
             sled: self.sled,
             keyring,
-            clock: Arc::new(Clock::new(time, high_water)),
-            mark: high_water,
+            clock: Arc::new(Clock::new(time, mark)),
+            mark,
         })
     }
 }
@@ -154,16 +132,104 @@ impl Unlocked {
 impl Closed {
     /// The store over the vault's engine, with its log.
     pub fn serve(self) -> Result<Arc<dyn Store>> {
-        let newest = Scan {
-            reverse: true,
-            limit: 1,
-            ..key::audits(0)
-        };
-        let last = self.sled.read_range(&newest)?.pop();
-        let last = last.as_ref().map(|(at, block)| (at.as_slice(), &**block));
-        let log = Log::after(self.keyring, self.clock, last)?;
+        let log = log_of(&self.sled, &self.keyring, &self.clock)?;
         Ok(Arc::new(self.sled.serve(Box::new(log))?))
     }
+}
+
+/// A vault whose keys are open, over records that nothing serves yet: the part of a start that is the same for
+/// every storage engine.
+pub struct Unsealed {
+    keyring: Arc<Keyring>,
+    clock: Arc<Clock>,
+    log: Log,
+}
+
+impl Unsealed {
+    /// Opens the keys, and finds the clock's mark and the end of the log. Writes nothing; fails on a wrong root
+    /// key.
+    pub fn read(
+        records: &impl Backend,
+        header: &Header,
+        root: &RootKey,
+        entropy: Arc<dyn Entropy>,
+        time: Arc<dyn TimeSource>,
+    ) -> Result<Self> {
+        let (keyring, mark) = open_keys(records, header, root, entropy)?;
+        let clock = Arc::new(Clock::new(time, mark));
+        Ok(Self {
+            log: log_of(records, &keyring, &clock)?,
+            keyring,
+            clock,
+        })
+    }
+
+    /// Every key of the vault.
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+
+    /// The vault's time.
+    pub fn clock(&self) -> &Arc<Clock> {
+        &self.clock
+    }
+
+    /// The vault over the store that `store` makes with this log, once its start is recorded.
+    pub async fn serve(
+        self,
+        store: impl FnOnce(Box<dyn AuditLog>) -> Result<Arc<dyn Store>>,
+        policies: NamedPolicies,
+    ) -> Result<Engine> {
+        let store = store(Box::new(self.log))?;
+        let engine = Engine::new(store, self.keyring, self.clock, policies);
+        engine
+            .note(EventName::VaultStarted, env!("CARGO_PKG_VERSION"))
+            .await?;
+        Ok(engine)
+    }
+}
+
+/// Every key of the vault, and the clock's mark. Fails on a wrong root key.
+fn open_keys(
+    records: &impl Backend,
+    header: &Header,
+    root: &RootKey,
+    entropy: Arc<dyn Entropy>,
+) -> Result<(Arc<Keyring>, Option<Timestamp>)> {
+    let keyring = Arc::new(Keyring::new(root, entropy)?);
+    if !keyring.opens_check(&header.check) {
+        return Err(Error::new(
+            Code::Sealed,
+            "the root key is not the one that this vault was made with",
+        ));
+    }
+    let mut pairs = Vec::new();
+    let mut scan = key::keks();
+    loop {
+        let page = records.scan(&scan, scan.limit)?;
+        let Some((last, _)) = page.last() else { break };
+        scan = scan.after(last);
+        pairs.extend(page);
+    }
+    tables::load_keys(&keyring, &pairs)?;
+    let system = keyring.workspace(WorkspaceId::SYSTEM)?;
+    let mark = records.get(&key::clock())?;
+    let high_water = mark
+        .map(|sealed| tables::high_water(&system, &sealed))
+        .transpose()?;
+    Ok((keyring, high_water))
+}
+
+/// The log, behind its last block.
+fn log_of(records: &impl Backend, keyring: &Arc<Keyring>, clock: &Arc<Clock>) -> Result<Log> {
+    let newest = Scan {
+        reverse: true,
+        limit: 1,
+        ..key::audits(0)
+    };
+    let last = records.scan(&newest, newest.limit)?.pop();
+    let last = last.as_ref().map(|(at, block)| (at.as_slice(), &**block));
+    Log::after(keyring.clone(), clock.clone(), last)
 }
 
 impl Engine {

@@ -18,8 +18,12 @@ use crate::domain::error::{Error, Result};
 pub enum Fault {
     /// `apply` fails and changes nothing.
     Apply,
+    /// `apply` tears: every other change of the group is in memory, none is durable.
+    Torn,
     /// `apply` works and `sync` fails: in memory, not durable.
     Sync,
+    /// `sync` works and says that it failed: durable, and nobody may be told so.
+    Unsaid,
 }
 
 #[derive(Default)]
@@ -103,11 +107,15 @@ impl Backend for Memory {
         {
             return Err(Error::internal("injected fault: apply"));
         }
-        for (key, change) in writes {
+        let torn = inner.fault.take_if(|fault| *fault == Fault::Torn).is_some();
+        for (key, change) in writes.iter().step_by(if torn { 2 } else { 1 }) {
             match change {
                 Some(value) => drop(inner.applied.insert(key.clone(), value.clone())),
                 None => drop(inner.applied.remove(key)),
             }
+        }
+        if torn {
+            return Err(Error::internal("injected fault: torn group"));
         }
         Ok(())
     }
@@ -118,7 +126,10 @@ impl Backend for Memory {
             return Err(Error::internal("injected fault: sync"));
         }
         inner.durable = inner.applied.clone();
-        Ok(())
+        let unsaid = inner.fault.take_if(|fault| *fault == Fault::Unsaid);
+        unsaid.map_or(Ok(()), |_| {
+            Err(Error::internal("injected fault: unsaid sync"))
+        })
     }
 
     fn snapshot(&self, visit: &mut Visitor<'_>) -> Result<()> {
