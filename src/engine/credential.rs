@@ -186,7 +186,10 @@ impl Engine {
             .credential(read, id)
             .await?
             .ok_or_else(no_credential)?;
-        let ledger = tables.ledger(read, id).await?;
+        let ledger = tables
+            .find_ledger(read, id)
+            .await?
+            .ok_or_else(no_credential)?;
         let due = self.due(&tables, read, id, &ledger).await?;
         Ok(self.credential_view(credential, &ledger, due))
     }
@@ -217,7 +220,10 @@ impl Engine {
             if !matches {
                 continue;
             }
-            let ledger = tables.ledger(read, credential.id).await?;
+            // Deleted since the scan.
+            let Some(ledger) = tables.find_ledger(read, credential.id).await? else {
+                continue;
+            };
             if filter.state.is_some_and(|state| state != ledger.state) {
                 continue;
             }
@@ -263,7 +269,10 @@ impl Engine {
             .credential_id(read, name)
             .await?
             .ok_or_else(no_credential)?;
-        let ledger = tables.ledger(read, id).await?;
+        let ledger = tables
+            .find_ledger(read, id)
+            .await?
+            .ok_or_else(no_credential)?;
         let due = self.due_by_version(&tables, read, id, &ledger).await?;
         let view = |version: Version| {
             let open = ledger.version(version.number);

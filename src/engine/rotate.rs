@@ -97,11 +97,13 @@ impl Engine {
         let mut rotated = rotated;
         if sweep_from.is_some() {
             rotated.revoked_leases += self.finish_sweep(tables.workspace, id, sweep_from).await?;
-            // The answer tells of the end of the cascade and not of its first step.
-            let ledger = tables.ledger(&mut self.read(), id).await?;
-            let due = self.due(&tables, &mut self.read(), id, &ledger).await?;
-            rotated.previous_retired = ledger.version(rotated.previous_version).is_none();
-            rotated.view = self.credential_view(rotated.view.credential, &ledger, due);
+            // The answer tells of the end of the cascade and not of its first step, unless the credential has been
+            // deleted since.
+            if let Some(ledger) = tables.find_ledger(&mut self.read(), id).await? {
+                let due = self.due(&tables, &mut self.read(), id, &ledger).await?;
+                rotated.previous_retired = ledger.version(rotated.previous_version).is_none();
+                rotated.view = self.credential_view(rotated.view.credential, &ledger, due);
+            }
         }
         Ok(rotated)
     }

@@ -111,7 +111,9 @@ impl Engine {
         if sweep_from.is_some() {
             self.finish_sweep(tables.workspace, credential.id, sweep_from)
                 .await?;
-            ledger = tables.ledger(&mut self.read(), credential.id).await?;
+            // Where the credential has been deleted since, the answer tells of the first step.
+            let swept = tables.find_ledger(&mut self.read(), credential.id).await?;
+            ledger = swept.unwrap_or(ledger);
         }
         let due = self
             .due(&tables, &mut self.read(), credential.id, &ledger)

@@ -143,15 +143,7 @@ impl<'a> LeaseViews<'a> {
         let id = lease.credential;
         let version = if lease.counted() {
             if !self.ledgers.contains_key(&id) {
-                let exists = read
-                    .get(&key::ledger(self.tables.workspace, id))
-                    .await?
-                    .is_some();
-                let ledger = if exists {
-                    Some(self.tables.ledger(read, id).await?)
-                } else {
-                    None
-                };
+                let ledger = self.tables.find_ledger(read, id).await?;
                 self.ledgers.insert(id, ledger);
             }
             let ledger = self.ledgers.get(&id).and_then(Option::as_ref);

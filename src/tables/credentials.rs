@@ -110,11 +110,22 @@ impl Tables {
             .collect()
     }
 
-    /// The ledger of a credential that exists.
+    /// The ledger of a credential whose lock is held, and which exists.
     pub async fn ledger(&self, read: &mut impl Read, id: CredentialId) -> Result<Ledger> {
+        let found = self.find_ledger(read, id).await?;
+        found.ok_or_else(|| Error::internal("a credential has no ledger"))
+    }
+
+    /// The ledger of a credential, unless it is gone: without its lock it may be deleted between two reads.
+    pub async fn find_ledger(
+        &self,
+        read: &mut impl Read,
+        id: CredentialId,
+    ) -> Result<Option<Ledger>> {
         let found = read.get(&key::ledger(self.workspace, id)).await?;
-        let sealed = found.ok_or_else(|| Error::internal("a credential has no ledger"))?;
-        self.open(slot(RecordType::Ledger, &id, 0), &sealed)
+        found
+            .map(|sealed| self.open(slot(RecordType::Ledger, &id, 0), &sealed))
+            .transpose()
     }
 
     pub fn put_ledger(&self, txn: &mut dyn Txn, id: CredentialId, ledger: &Ledger) -> Result<()> {
