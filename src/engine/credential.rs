@@ -98,7 +98,11 @@ impl Engine {
         locks.extend(slot.lock());
         let mut unit = self.begin(call, &permit, &locks).await?;
         match slot.first(&mut unit).await? {
-            Some(Answer::Created(view)) => return Ok(*view),
+            Some(Answer::Created(view)) => {
+                drop(unit);
+                slot.durable(self, tables.workspace).await?;
+                return Ok(*view);
+            }
             Some(_) => return Err(Error::internal("a first answer of another operation")),
             None => {}
         }

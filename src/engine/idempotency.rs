@@ -129,6 +129,13 @@ impl<'a> Slot<'a> {
         Ok(Some(kept.answer))
     }
 
+    /// Waits until the first answer is durable: under the lock it is read as soon as it is queued. INVARIANT
+    /// (ack-durable): it is not told again before. The caller holds no lock any more.
+    pub(super) async fn durable(&self, engine: &Engine, workspace: WorkspaceId) -> Result<()> {
+        let at = key::first_answer(workspace, &self.hash);
+        engine.read().get(&at).await.map(drop)
+    }
+
     /// Keeps the first answer, in the commit of what it tells of.
     pub(super) fn keep(&self, unit: &mut Unit<'_>, answer: impl FnOnce() -> Answer) -> Result<()> {
         let Some(mark) = self.idempotency else {

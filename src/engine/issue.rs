@@ -235,8 +235,14 @@ impl Engine {
                     reason,
                     ..Note::new(EventName::LeaseRedeemed, object(&lease))
                 })?;
-                unit.commit().await?;
             }
+        }
+        if value.is_some() {
+            unit.commit().await?;
+        } else {
+            let workspace = unit.tables.workspace;
+            drop(unit);
+            slot.durable(self, workspace).await?;
         }
         let view = LeaseView {
             status: LeaseStatus::Active,

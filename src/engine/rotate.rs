@@ -73,7 +73,11 @@ impl Engine {
         locks.extend(slot.lock());
         let mut unit = self.begin(call, &permit, &locks).await?;
         match slot.first(&mut unit).await? {
-            Some(Answer::Rotated(rotated)) => return Ok(*rotated),
+            Some(Answer::Rotated(rotated)) => {
+                drop(unit);
+                slot.durable(self, tables.workspace).await?;
+                return Ok(*rotated);
+            }
             Some(_) => return Err(Error::internal("a first answer of another operation")),
             None => {}
         }
