@@ -134,6 +134,8 @@ impl Engine {
         self.schedule
             .add((unit.tables.workspace, id), lease.expires_at);
         unit.commit().await?;
+        // INVARIANT (ttl): the lease may have ended while its commit waited for the disk.
+        let value = value.filter(|_| lease.check_open(self.now()).is_ok());
         let view = LeaseView {
             status: LeaseStatus::Active,
             version: lease.version,
@@ -218,7 +220,7 @@ impl Engine {
             lease.id,
             slot.key().unwrap_or_default(),
         );
-        let mut value = None;
+        let (mut value, mut ends) = (None, lease.expires_at);
         if reveal
             && let Some(now) = unit.tables.lease(&mut unit.txn, lease.id).await?
             && now.check_open(unit.now).is_ok()
@@ -235,10 +237,13 @@ impl Engine {
                     reason,
                     ..Note::new(EventName::LeaseRedeemed, object(&lease))
                 })?;
+                ends = now.expires_at;
             }
         }
         if value.is_some() {
             unit.commit().await?;
+            // INVARIANT (ttl): as after a grant.
+            value = value.filter(|_| self.now() < ends);
         } else {
             let workspace = unit.tables.workspace;
             drop(unit);
