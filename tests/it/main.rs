@@ -1,4 +1,5 @@
-//! The integration tests: the real binary, over HTTP, on loopback, in a temporary folder.
+//! The integration tests: the real binary, over HTTP, on loopback, in a temporary folder; and the simulation, of
+//! the real engine over the store in memory.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,5 +14,6 @@ mod bench;
 mod compile_fail;
 mod examples;
 mod layers;
+mod sim;
 mod support;
 mod survival;
