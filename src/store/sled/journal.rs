@@ -254,7 +254,7 @@ impl<'a> Frames<'a> {
 /// Lengthens a segment that is not in use, with zeros, which are no frame. A write within a file's length is
 /// synced without the file system's own journal, and so in half the time.
 pub(super) fn lengthen(file: &File, length: u64) -> io::Result<()> {
-    const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
     let mut at = file.metadata()?.len();
     if at >= length {
         return Ok(());
