@@ -110,7 +110,8 @@ async fn nothing_acknowledged_is_lost_by_power_cuts_of_a_mounted_disk() {
         book.own_records += 1;
         let (agent, admin) = callers(&vault);
         let traffic = Traffic::start(&agent, &admin, book, &mut dice, Habits::default());
-        tokio::time::sleep(Duration::from_micros(50_000 + dice.roll(300_000))).await;
+        let longest = Duration::from_millis(300);
+        traffic.worked(10, longest, &mut dice).await;
         signal(vault.pid(), "STOP");
         let mut then = traffic.look(Clone::clone);
         // Knows about holes.
@@ -150,7 +151,9 @@ async fn a_mounted_disk_without_fdatasync_is_found_out() {
     let vault = keys.open_by(shim.load(dev(&data_dir)), &data_dir);
     let (agent, admin) = callers(&vault);
     let traffic = Traffic::start(&agent, &admin, book, &mut dice, Habits::default());
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    traffic
+        .worked(20, Duration::from_millis(100), &mut dice)
+        .await;
     signal(vault.pid(), "STOP");
     let mut then = traffic.look(Clone::clone);
     said(Command::new("cp").arg(&image).arg(&copied)).unwrap();

@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -21,6 +21,8 @@ pub const CREDENTIALS: [&str; 3] = ["kept-a", "kept-b", "kept-c"];
 /// Small enough to be reached again and again.
 pub const MAX_LEASES: u64 = 8;
 const WORKERS: usize = 6;
+/// The longest that the clients may be without the answers that a test waits for.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How much later than promised a lease may be seen to end.
 const CLOCK_SLACK: i64 = 50;
 
@@ -107,6 +109,16 @@ impl Traffic {
     /// Operations that were answered so far.
     pub fn done(&self) -> usize {
         self.done.load(Ordering::SeqCst)
+    }
+
+    /// Waits for so many more answers, and then for a random moment of up to `longest`.
+    pub async fn worked(&self, answers: usize, longest: Duration, dice: &mut Dice) {
+        let (begun, before) = (Instant::now(), self.done());
+        while self.done() < before + answers {
+            assert!(begun.elapsed() < PATIENCE, "nobody is answered any more");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_micros(dice.roll(longest.as_micros() as u64))).await;
     }
 
     /// Looks at the book between two of its entries.
