@@ -15,7 +15,7 @@ use leasehold::{
     },
     store::{
         codec, key,
-        port::{AuditEntry, Boxed, Health, Key, LockKey, Scan, Store, Txn, Value},
+        port::{AuditEntry, Boxed, Health, Key, LockKey, Scan, Store, Txn, Value, Visit},
     },
 };
 
@@ -74,6 +74,14 @@ impl Store for Gate {
             self.doors.pass().await;
             self.store.scan(scan).await
         })
+    }
+
+    fn snapshot(&self, visit: Visit) -> Boxed<'_, Result<()>> {
+        self.store.snapshot(visit)
+    }
+
+    fn spool(&self) -> Result<std::fs::File> {
+        self.store.spool()
     }
 
     fn health(&self) -> Health {

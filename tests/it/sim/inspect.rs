@@ -18,7 +18,7 @@ use leasehold::{
         key,
         local::Backend,
         memory::Memory,
-        port::{Boxed, Health, Key, LockKey, MAX_SCAN, Scan, Store, Txn, Value},
+        port::{Boxed, Health, Key, LockKey, MAX_SCAN, Scan, Store, Txn, Value, Visit},
     },
     tables::{Tables, range_all},
 };
@@ -57,6 +57,14 @@ impl Store for Durable {
             Ok(Vec::new())
         };
         Box::pin(ready(pairs))
+    }
+
+    fn snapshot(&self, _: Visit) -> Boxed<'_, Result<()>> {
+        Box::pin(ready(Err(Error::storage("it is one already"))))
+    }
+
+    fn spool(&self) -> Result<std::fs::File> {
+        Err(Error::storage("a snapshot has no disk"))
     }
 
     fn health(&self) -> Health {

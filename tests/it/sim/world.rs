@@ -11,7 +11,7 @@ use leasehold::{
     store::{
         local::LocalStore,
         memory::{Fault, Memory},
-        port::{Health, Store},
+        port::Store,
     },
 };
 use tokio::sync::watch;
@@ -239,7 +239,8 @@ impl World {
         let Some(running) = &mut self.running else {
             return Ok(());
         };
-        let failed = matches!(running.engine.health(), Health::Failed { .. });
+        let failed =
+            matches!(running.engine.ready(), Err(error) if error.message().contains("failed"));
         if running.disk_low_until == step {
             self.memory.set_disk_low(false);
         }
