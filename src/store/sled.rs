@@ -126,6 +126,7 @@ impl Sled {
             .write(true)
             .open(&log_path)
             .map_err(unusable)?;
+        let tree = Tree::new(db, log_file);
         folder::keep_private(&engine).map_err(unusable)?;
         // The names of new files are durable only once their folders are.
         for path in [&engine, data_dir] {
@@ -133,7 +134,7 @@ impl Sled {
                 .and_then(|folder| folder.sync_all())
                 .map_err(unusable)?;
         }
-        let core = recover(data_dir, Tree::new(db, log_file))?;
+        let core = recover(data_dir, tree)?;
         Ok(Self {
             checkpointer: Mutex::new(None),
             core: Arc::new(core),

@@ -179,6 +179,16 @@ impl Tree {
     }
 }
 
+impl Drop for Tree {
+    fn drop(&mut self) {
+        // sled syncs once more when it is dropped, and panics where that fails: it is then kept to the end of the
+        // process, which has nothing left to lose.
+        if self.sync().is_err() {
+            std::mem::forget(self.db.clone());
+        }
+    }
+}
+
 pub(super) fn broken(error: sled::Error) -> Error {
     Error::storage("the storage engine failed").caused_by(error)
 }
