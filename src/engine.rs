@@ -63,7 +63,7 @@ use crate::{
         time::Timestamp,
     },
     store::port::{Health, Store},
-    tables::Tables,
+    tables::{Recent, Tables},
 };
 
 /// The vault's use cases over a store that serves.
@@ -74,6 +74,7 @@ pub struct Engine {
     policies: NamedPolicies,
     schedule: Schedule,
     terms: TermsCache,
+    recent: Arc<Recent>,
     generation: Generation,
     backups: Arc<Semaphore>,
 }
@@ -121,6 +122,7 @@ impl Engine {
             policies,
             schedule: Schedule::default(),
             terms: TermsCache::default(),
+            recent: Arc::default(),
             generation: Generation::default(),
             backups: backup::turns(),
         }
@@ -156,7 +158,7 @@ impl Engine {
     }
 
     fn tables(&self, workspace: WorkspaceId) -> Result<Tables> {
-        Tables::of(&self.keyring, workspace)
+        Tables::remembering(&self.keyring, workspace, &self.recent)
     }
 
     fn read(&self) -> &dyn Store {

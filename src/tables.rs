@@ -4,12 +4,14 @@
 mod credentials;
 mod directory;
 mod leases;
+mod recent;
 mod vault;
 
 use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use self::recent::Recent;
 pub use self::vault::{Header, Unseal, first_writes, high_water, load_keys, seal_mark, unlock_new};
 use crate::{
     crypto::{
@@ -73,15 +75,26 @@ pub struct Tables {
     pub workspace: WorkspaceId,
     keyring: Arc<Keyring>,
     keys: Arc<WorkspaceKeys>,
+    recent: Arc<Recent>,
 }
 
 impl Tables {
     /// The tables of a workspace whose keys are unlocked.
     pub fn of(keyring: &Arc<Keyring>, workspace: WorkspaceId) -> Result<Self> {
+        Self::remembering(keyring, workspace, &Arc::default())
+    }
+
+    /// The same, with a memory that they share with others.
+    pub fn remembering(
+        keyring: &Arc<Keyring>,
+        workspace: WorkspaceId,
+        recent: &Arc<Recent>,
+    ) -> Result<Self> {
         Ok(Self {
             workspace,
             keyring: keyring.clone(),
             keys: keyring.workspace(workspace)?,
+            recent: recent.clone(),
         })
     }
 

@@ -14,7 +14,10 @@ use crate::{
         name::CredentialName,
         secret::SecretText,
     },
-    store::{key, port::Txn},
+    store::{
+        key,
+        port::{Txn, Value},
+    },
 };
 
 fn slot(kind: RecordType, id: &CredentialId, version: u32) -> Slot<'_> {
@@ -123,13 +126,19 @@ impl Tables {
         id: CredentialId,
     ) -> Result<Option<Ledger>> {
         let found = read.get(&key::ledger(self.workspace, id)).await?;
-        found
-            .map(|sealed| self.open(slot(RecordType::Ledger, &id, 0), &sealed))
-            .transpose()
+        let open = |sealed: Value| {
+            let ledgers = &self.recent.ledgers;
+            ledgers.get_or(id, (self.workspace, id), &sealed, || {
+                self.open(slot(RecordType::Ledger, &id, 0), &sealed)
+            })
+        };
+        found.map(open).transpose()
     }
 
     pub fn put_ledger(&self, txn: &mut dyn Txn, id: CredentialId, ledger: &Ledger) -> Result<()> {
         let sealed = self.seal(slot(RecordType::Ledger, &id, 0), &[], ledger)?;
+        let at = (self.workspace, id);
+        self.recent.ledgers.keep(id, at, &sealed, ledger);
         txn.put(key::ledger(self.workspace, id), sealed)
     }
 
@@ -144,9 +153,13 @@ impl Tables {
         number: u32,
     ) -> Result<Option<Version>> {
         let found = read.get(&key::version(self.workspace, id, number)).await?;
-        found
-            .map(|sealed| self.open(slot(RecordType::Version, &id, number), &sealed))
-            .transpose()
+        let open = |sealed: Value| {
+            let versions = &self.recent.versions;
+            versions.get_or(id, (self.workspace, id, number), &sealed, || {
+                self.open(slot(RecordType::Version, &id, number), &sealed)
+            })
+        };
+        found.map(open).transpose()
     }
 
     pub fn put_version(
