@@ -188,6 +188,7 @@ struct Frames<'a> {
     reader: BufReader<&'a File>,
     left: u64,
     session: Option<u64>,
+    group: Option<u64>,
 }
 
 impl<'a> Frames<'a> {
@@ -198,6 +199,7 @@ impl<'a> Frames<'a> {
             reader: BufReader::with_capacity(1 << 20, file),
             left,
             session: None,
+            group: None,
         })
     }
 
@@ -232,6 +234,12 @@ impl<'a> Frames<'a> {
         if *self.session.get_or_insert(session) != session {
             return None;
         }
+        // Where a write was dropped, an earlier turn of the same session may show through.
+        let group = u64::from_le_bytes(*group);
+        let before = self.group.replace(group);
+        if before.is_some_and(|before| before.checked_add(1) != Some(group)) {
+            return None;
+        }
         let mut changes = WriteSet::new();
         while !rest.is_empty() {
             let (key_length, after) = rest.split_first_chunk::<2>()?;
@@ -244,10 +252,7 @@ impl<'a> Frames<'a> {
             changes.insert(key.to_vec(), value);
             rest = after;
         }
-        Some(Frame {
-            group: u64::from_le_bytes(*group),
-            changes,
-        })
+        Some(Frame { group, changes })
     }
 }
 

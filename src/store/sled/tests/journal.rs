@@ -167,6 +167,44 @@ fn what_an_earlier_session_left_behind_a_torn_group_stays_dead() {
 }
 
 #[test]
+fn an_old_turn_behind_a_dropped_frame_hides_no_acknowledged_group() {
+    let folder = TempDir::new();
+    let sled = open(folder.path()).unwrap();
+    let [mut stale, mut late] = [Vec::new(), Vec::new()];
+    for (turn, groups) in [(0, 1..=3), (1, 4..=6), (2, 7..=8)] {
+        for number in groups {
+            append(&sled, &[1, number], &[number; 20]);
+        }
+        if turn < 2 {
+            sled.sync().unwrap();
+        }
+        match turn {
+            0 => {
+                sled.core.checkpoint().unwrap();
+                stale = fs::read(segment(folder.path(), "0")).unwrap();
+            }
+            // As if killed in the checkpoint: frozen, and never in the tree.
+            1 => {
+                sled.core.pending.freeze();
+                sled.core.switch_segments();
+            }
+            _ => late = fs::read(segment(folder.path(), "0")).unwrap(),
+        }
+    }
+    let frame = 52;
+    assert_eq!((stale.len(), late.len()), (3 * frame, 3 * frame));
+    // The last two writes were not synced yet: the disk kept the second one and not the first.
+    let kept = [&stale[..frame], &late[frame..]].concat();
+    let copy = folder.copied();
+    fs::write(segment(copy.path(), "0"), kept).unwrap();
+    let sled = open(copy.path()).unwrap();
+    for number in 1..=8 {
+        let found = sled.read(&[1, number]).unwrap();
+        assert_eq!(found.is_some(), number <= 6, "{number}");
+    }
+}
+
+#[test]
 fn a_lost_segment_under_later_groups_is_refused() {
     let folder = TempDir::new();
     three_groups(folder.path(), true);
