@@ -284,7 +284,7 @@ impl<B: Backend> Settler<B> {
 }
 
 /// An error with the sources it hides, for the log.
-struct Chain<'a>(&'a Error);
+pub(super) struct Chain<'a>(pub(super) &'a Error);
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -46,6 +46,10 @@ pub trait Backend: Send + Sync + 'static {
     fn spool(&self) -> Result<std::fs::File>;
     /// Free bytes where that is less than the reserve, else none.
     fn disk_low(&self) -> Option<u64>;
+    /// Why the engine takes no more, where that happened in the background. Never waits.
+    fn failure(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What a store and its committer share.
@@ -97,9 +101,15 @@ impl<B: Backend> LocalStore<B> {
 impl<B: Backend> Shared<B> {
     fn health(&self) -> Health {
         let health = self.health.borrow().clone();
-        match (health, self.backend.disk_low()) {
-            (Health::Writable, Some(free_bytes)) => Health::DiskLow { free_bytes },
-            (health, _) => health,
+        if health != Health::Writable {
+            return health;
+        }
+        if let Some(reason) = self.backend.failure() {
+            return Health::Failed { reason };
+        }
+        match self.backend.disk_low() {
+            Some(free_bytes) => Health::DiskLow { free_bytes },
+            None => health,
         }
     }
 

@@ -261,6 +261,10 @@ impl Backend for Sled {
         spool::unnamed(&self.data_dir).map_err(|error| folder::unusable(&self.data_dir, &error))
     }
 
+    fn failure(&self) -> Option<String> {
+        self.core.failure()
+    }
+
     fn disk_low(&self) -> Option<u64> {
         let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, low)) = *disk

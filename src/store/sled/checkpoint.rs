@@ -1,7 +1,7 @@
 //! Groups on their way from the journal to the tree.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     domain::error::{Error, Result},
     store::{
+        committer::Chain,
         overlay::WriteSet,
         port::{Key, Scan, Value, Visitor},
     },
@@ -43,6 +44,8 @@ pub(super) struct Core {
     changed: Condvar,
     /// Held over a checkpoint, and by whoever needs the tree to stand still.
     gate: Mutex<()>,
+    /// Why a checkpoint failed.
+    failure: OnceLock<String>,
 }
 
 struct Writing {
@@ -73,7 +76,13 @@ impl Core {
             }),
             changed: Condvar::new(),
             gate: Mutex::new(()),
+            failure: OnceLock::new(),
         }
+    }
+
+    /// Why nothing more is taken, where a checkpoint failed. Never waits.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.get().cloned()
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
@@ -168,6 +177,10 @@ impl Core {
         };
         file.sync_data()
             .map_err(|error| Error::storage("the disk failed to sync").caused_by(error))?;
+        // The system tells of a write that failed once: a checkpoint's sync may have been the one it told.
+        if locked(&self.writing).failed {
+            return Err(Error::storage("a checkpoint failed before"));
+        }
         self.mark.acknowledge(last)
     }
 
@@ -208,8 +221,11 @@ impl Core {
                 return Err(Error::storage("the store failed before"));
             }
             let file = writing.journal.active().clone();
-            file.sync_data()
-                .map_err(|error| Error::storage("the disk failed to sync").caused_by(error))?;
+            if let Err(error) = file.sync_data() {
+                // Before the lock is given back: no sync that ends after this one may take its own for proof.
+                writing.failed = true;
+                return Err(Error::storage("the disk failed to sync").caused_by(error));
+            }
             let last = writing.journal.last();
             writing.journal.switch();
             writing.oldest = None;
@@ -230,8 +246,10 @@ impl Core {
             Ok(())
         });
         metrics::histogram!("leasehold_checkpoint_seconds").record(begun.elapsed().as_secs_f64());
-        if outcome.is_ok() {
-            self.pending.release();
+        match &outcome {
+            Ok(()) => self.pending.release(),
+            // A later one only says that there was an earlier one.
+            Err(error) => drop(self.failure.set(Chain(error).to_string())),
         }
         let mut writing = locked(&self.writing);
         writing.under_way = false;
@@ -251,7 +269,11 @@ impl Core {
     pub(super) fn run(&self) {
         while self.wait_for_work() {
             if let Err(error) = self.checkpoint() {
-                tracing::error!(%error, "a checkpoint failed; the store takes no more until a restart");
+                let reason = Chain(&error).to_string();
+                tracing::error!(
+                    reason,
+                    "a checkpoint failed; the store takes no more until a restart"
+                );
                 return;
             }
         }
@@ -285,6 +307,12 @@ impl Core {
                 }
             };
         }
+    }
+
+    /// Puts another file in the place of the segment that takes new groups.
+    #[cfg(test)]
+    pub(super) fn replace_active(&self, file: Arc<std::fs::File>) -> Arc<std::fs::File> {
+        locked(&self.writing).journal.replace_active(file)
     }
 
     /// As at the beginning of a checkpoint that goes no further.

@@ -165,6 +165,11 @@ impl Journal {
         if self.second { second } else { first }
     }
 
+    #[cfg(test)]
+    pub(super) fn replace_active(&mut self, file: Arc<File>) -> Arc<File> {
+        std::mem::replace(&mut self.files[usize::from(self.second)], file)
+    }
+
     /// The segment whose turn is next.
     pub(super) fn idle(&self) -> &Arc<File> {
         let [first, second] = &self.files;

@@ -5,6 +5,8 @@ use std::{
     fs,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
 use super::{Sled, open};
@@ -14,7 +16,7 @@ use crate::{
         contract::TempDir,
         local::Backend,
         overlay::WriteSet,
-        port::{Key, Scan, Value},
+        port::{Health, Key, Scan, Store, Value},
     },
 };
 
@@ -243,6 +245,42 @@ fn a_checkpoint_that_fails_ends_writing_and_not_reading() {
     assert!(sled.apply(&changes(&[(b"\x01a", None)])).is_err());
     assert_eq!(sled.read(b"\x81key").unwrap().unwrap()[..], [2; 10_000]);
     assert_eq!(sled.read(b"\x01other").unwrap().unwrap()[..], b"2"[..]);
+}
+
+#[test]
+fn a_sync_after_one_that_failed_in_a_checkpoint_acknowledges_nothing() {
+    let folder = TempDir::new();
+    let sled = open(folder.path()).unwrap();
+    append(&sled, b"\x01a", b"1");
+    // The system tells of a write that failed to one sync alone. This file cannot be synced.
+    let segment = sled
+        .core
+        .replace_active(Arc::new(fs::File::open("/dev/null").unwrap()));
+    sled.core.checkpoint().unwrap_err();
+    sled.core.replace_active(segment);
+    sled.sync().unwrap_err();
+    assert!(sled.core.failure().unwrap().contains("failed to sync"));
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_fails_by_itself_shows_before_the_next_write() {
+    let folder = TempDir::new();
+    let sled = open(folder.path()).unwrap();
+    sled.core.tree.db().insert(b"\x81key", &[9, 9][..]).unwrap();
+    let store = sled.serve(Box::new(super::NoLog)).unwrap();
+    super::put(&store, b"\x81key", &[2; 10_000]).await;
+    let failed = async {
+        while !matches!(store.health(), Health::Failed { .. }) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), failed)
+        .await
+        .expect("it never showed");
+    assert!(store.begin(&[super::LOCK]).await.is_err());
+    let found = store.get(b"\x81key").await.unwrap().unwrap();
+    assert_eq!(found[..], [2; 10_000]);
+    store.close().await.unwrap_err();
 }
 
 #[test]
