@@ -105,6 +105,16 @@ impl Sled {
         if engine.join(SETTINGS_FILE).exists() && !engine.join(LOG_FILE).exists() {
             return Err(damaged(format!("`{ENGINE_FOLDER}/{LOG_FILE}` is missing")));
         }
+        let unusable = |error: std::io::Error| folder::unusable(data_dir, &error);
+        let log_path = engine.join(LOG_FILE);
+        // What a killed process left to the system is built upon from here on: sled's snapshot says where in the
+        // log things are, and the journal begins anew. sled syncs it only where its last segment is not full.
+        match File::open(&log_path).and_then(|log| log.sync_data()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(unusable(error));
+            }
+            _ => {}
+        }
         let asked = Instant::now();
         let db = loop {
             match catch_unwind(AssertUnwindSafe(|| config.open())) {
@@ -119,8 +129,6 @@ impl Sled {
                 Err(_) => return Err(damaged("the storage engine gave up reading it".to_owned())),
             }
         };
-        let log_path = engine.join(LOG_FILE);
-        let unusable = |error: std::io::Error| folder::unusable(data_dir, &error);
         let log_file = File::options()
             .read(true)
             .write(true)
@@ -128,13 +136,13 @@ impl Sled {
             .map_err(unusable)?;
         let tree = Tree::new(db, log_file);
         folder::keep_private(&engine).map_err(unusable)?;
-        // The names of new files are durable only once their folders are.
+        let core = recover(data_dir, tree)?;
+        // The names of new files are durable only once their folders are: the journal's and the mark's too.
         for path in [&engine, data_dir] {
             File::open(path)
                 .and_then(|folder| folder.sync_all())
                 .map_err(unusable)?;
         }
-        let core = recover(data_dir, tree)?;
         Ok(Self {
             checkpointer: Mutex::new(None),
             core: Arc::new(core),

@@ -89,21 +89,7 @@ fn every_acknowledgement_comes_after_a_sync_of_the_log() {
         return;
     }
     let folder = TempDir::new();
-    let above = TempDir::new();
-    let trace = above.path().join("trace");
-    let strace = [
-        "strace",
-        "-f",
-        "-y",
-        "-e",
-        "trace=write,pwrite64,pwritev,fsync,fdatasync",
-        "-o",
-        trace.to_str().unwrap(),
-    ];
-    let ended = child(&strace, folder.path(), ASKED).output().unwrap();
-    assert!(ended.status.success(), "{ended:?}");
-
-    let calls = fs::read_to_string(trace).unwrap();
+    let calls = traced(folder.path(), ASKED);
     let log = format!("<{}/journal/", folder.path().display());
     let mut seen = Seen::default();
     for call in calls.lines() {
@@ -111,15 +97,67 @@ fn every_acknowledgement_comes_after_a_sync_of_the_log() {
     }
     assert_eq!(seen.acknowledged, ASKED);
     // A new file is durable once the folder with its name in it is.
-    let first = calls.find("acknowledged 1").unwrap();
-    for below in ["", "/store", "/journal"] {
+    let until = calls.find("acknowledged 1").unwrap();
+    for (file, below) in [
+        ("store/db", "/store"),
+        ("journal/1", "/journal"),
+        ("MARK", ""),
+    ] {
+        let opened = format!("{}/{file}\"", folder.path().display());
+        let from = calls.find(&opened).unwrap();
         let made = format!("<{}{below}>)", folder.path().display());
-        let synced = calls
+        let synced = calls[from..until]
             .lines()
-            .take_while(|call| !call.contains("acknowledged 1"))
             .any(|call| call.contains("fsync(") && call.contains(&made));
-        assert!(synced, "{made} in {}", &calls[..first]);
+        assert!(synced, "{file} in {}", &calls[..until]);
     }
+}
+
+#[test]
+fn what_a_killed_process_left_to_the_system_is_synced_before_it_is_built_upon() {
+    if !can_trace() {
+        return;
+    }
+    let folder = TempDir::new();
+    for _ in 0..2 {
+        // In the tree, and so no group of the journal makes the start sync anything.
+        let sled = open(folder.path()).unwrap();
+        sled.write_first(vec![(numbered(0), vec![7])]).unwrap();
+    }
+    let calls = traced(folder.path(), 1);
+    let log = format!("<{}/store/db>)", folder.path().display());
+    let synced = |line: &str| line.contains("sync(") && line.contains(&log);
+    let synced = calls.lines().position(synced).expect("never synced");
+    let built_upon = [
+        // Its recovery writes after the last group that it can read.
+        format!("<{}/store/db>, \"", folder.path().display()),
+        // sled's snapshot says where in its log the pages are.
+        "generating\"".to_owned(),
+        // The journal is written over from its start.
+        format!("<{}/journal/0>, ", folder.path().display()),
+    ];
+    for one in built_upon {
+        let first = calls.lines().position(|line| line.contains(&one));
+        assert!(synced < first.unwrap(), "{one} in {calls}");
+    }
+}
+
+/// The system calls of a process that opens a folder and makes commits.
+fn traced(folder: &Path, commits: u32) -> String {
+    let above = TempDir::new();
+    let trace = above.path().join("trace");
+    let strace = [
+        "strace",
+        "-f",
+        "-y",
+        "-e",
+        "trace=openat,write,pwrite64,pwritev,fsync,fdatasync",
+        "-o",
+        trace.to_str().unwrap(),
+    ];
+    let ended = child(&strace, folder, commits).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    fs::read_to_string(trace).unwrap()
 }
 
 /// What the trace told so far of the log file.
