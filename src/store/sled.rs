@@ -221,10 +221,10 @@ fn recover(data_dir: &Path, tree: Tree) -> Result<Core> {
                 if changes.len() < REPLAYED_AT_ONCE && group < reach {
                     return Ok(());
                 }
-                tree.apply(&std::mem::take(&mut changes), group, || ())
+                tree.apply(&std::mem::take(&mut changes), group, || ())?;
+                tree.sync()
             })
             .map_err(damaged)?;
-        tree.sync()?;
         tracing::info!(
             groups = reach - applied,
             "groups of the journal were carried over"

@@ -5,6 +5,7 @@ mod chunks;
 mod damage;
 mod folder;
 mod journal;
+mod power;
 mod sync;
 
 use std::path::Path;

@@ -23,6 +23,10 @@ use crate::{
 const GROUP_KEY: &[u8] = &[0x7d];
 /// First bytes of the adapter's own keys, which no scan shows: the group's number, and chunks.
 const OWN_KEYS: [u8; 2] = [0x7d, chunks::CHUNK_SPACE];
+/// Bytes of sled's log after which a checkpoint syncs it. sled writes a segment of 512 KiB over once what was in it
+/// is written further on: with more than a segment between two syncs, a power cut may keep the one and lose the
+/// other, and sled cannot open the rest.
+const UNSYNCED_BYTES: usize = 384 << 10;
 /// Changes between two pauses.
 pub(super) const BATCH: usize = 64;
 
@@ -32,6 +36,8 @@ pub(super) struct Tree {
     /// Held alone while the pieces of a value go in: sled's own lock covers one piece, and no value may be read
     /// half old and half new. Never held over a sync.
     batches: RwLock<()>,
+    #[cfg(test)]
+    pub(super) syncs: std::sync::atomic::AtomicUsize,
 }
 
 impl Tree {
@@ -40,6 +46,8 @@ impl Tree {
             db,
             log_file,
             batches: RwLock::new(()),
+            #[cfg(test)]
+            syncs: Default::default(),
         }
     }
 
@@ -142,8 +150,16 @@ impl Tree {
 
     /// Writes changes, and last that everything up to `group` is in the tree. Cut short, it is done again from
     /// the journal: the result is the same however much of it was written. `pause` is called between batches.
+    /// Before it is called again, [`Self::sync`] must be.
     pub(super) fn apply(&self, changes: &WriteSet, group: u64, pause: impl Fn()) -> Result<()> {
+        let mut unsynced = 0;
         for (at, (key, change)) in changes.iter().enumerate() {
+            let bytes = log_bytes(key, change);
+            unsynced += bytes;
+            if unsynced > UNSYNCED_BYTES {
+                self.sync()?;
+                unsynced = bytes;
+            }
             guarded(|| self.set(key, change))?;
             if at % BATCH == BATCH - 1 {
                 pause();
@@ -172,6 +188,9 @@ impl Tree {
     }
 
     pub(super) fn sync(&self) -> Result<()> {
+        #[cfg(test)]
+        self.syncs
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         guarded(|| self.db.flush().map(drop).map_err(broken))?;
         self.log_file
             .sync_data()
@@ -187,6 +206,12 @@ impl Drop for Tree {
             std::mem::forget(self.db.clone());
         }
     }
+}
+
+/// What a change costs in sled's log, rather too much: measured, it is up to some three and a half times the change,
+/// since pages are written anew and split.
+fn log_bytes(key: &Key, change: &Change) -> usize {
+    256 + 4 * (key.len() + change.as_ref().map_or(0, |value| value.len()))
 }
 
 pub(super) fn broken(error: sled::Error) -> Error {
