@@ -189,6 +189,14 @@ impl<B: Backend> Backend for Probe<B> {
         self.engine.spool()
     }
 
+    fn close(&self) -> Result<()> {
+        self.engine.close()
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.engine.failure()
+    }
+
     fn disk_low(&self) -> Option<u64> {
         let told = self.control.lock().free_bytes;
         told.or_else(|| self.engine.disk_low())

@@ -146,6 +146,10 @@ impl Core {
 
     /// Puts a group in the journal. Durable after the next [`Self::sync`].
     pub(super) fn append(&self, changes: &WriteSet) -> Result<()> {
+        if changes.is_empty() {
+            // It would give the checkpointer work that no checkpoint does.
+            return Ok(());
+        }
         let mut writing = locked(&self.writing);
         while writing.journal.length() > MAX_JOURNAL_BYTES && writing.under_way && !writing.failed {
             writing = self

@@ -27,6 +27,8 @@ use crate::{
 const FOLDER: &str = "journal";
 const SEGMENTS: [&str; 2] = ["0", "1"];
 const HEADER: usize = 24;
+/// Bytes that are kept for the next frame.
+const KEPT_FRAME: usize = 1 << 20;
 
 /// The open journal. All writing is in order and by one caller at a time.
 pub(super) struct Journal {
@@ -155,6 +157,9 @@ impl Journal {
         }
         self.active().write_all_at(&self.frame, self.offset)?;
         self.offset += self.frame.len() as u64;
+        self.frame.clear();
+        // One huge group does not keep its memory.
+        self.frame.shrink_to(KEPT_FRAME);
         self.last = group;
         Ok(group)
     }
