@@ -19,7 +19,7 @@ use crate::{
     engine::{Engine, Unlocked},
     http::{
         Surface, SurfaceParts,
-        serve::{ServeOptions, serve},
+        serve::{PATIENCE, ServeOptions, serve},
     },
     schedule::{Schedule, Task},
     store::sled::{Sled, SledOptions},
@@ -125,6 +125,7 @@ impl Running {
         let options = ServeOptions {
             tls: tls.clone(),
             max_connections: config.server.max_connections,
+            patience: PATIENCE,
         };
         let server = tokio::spawn(serve(listener, surface.router(), options, handle.clone()));
         handle
