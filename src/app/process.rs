@@ -4,7 +4,9 @@ use std::{error::Error, io::Write, process::ExitCode};
 
 use rustix::{
     fs::Mode,
-    process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask},
+    process::{
+        DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
+    },
 };
 use tracing_subscriber::EnvFilter;
 
@@ -12,6 +14,9 @@ use crate::config::{Log, LogFormat};
 
 /// A failure to start, run or stop, told to a person.
 pub(super) type Failure = Box<dyn Error + Send + Sync>;
+
+/// Files that the vault opens for itself: the store, the listener, a backup. Generous.
+const OWN_FILES: u64 = 64;
 
 /// What must hold before anything secret is in memory: new files are the owner's alone, a crash leaves no core
 /// dump, and no other process of the same user may look inside.
@@ -24,10 +29,32 @@ pub(super) fn prepare() -> Result<(), Failure> {
             maximum: Some(0),
         },
     )?;
+    // Each connection is an open file, and the usual limit is far below `max_connections`.
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: files.maximum,
+            ..files
+        },
+    )?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // A second provider cannot have been installed: nothing ran yet.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Ok(())
+}
+
+/// Warns where the system allows fewer open files than there may be connections.
+pub(super) fn check_files(max_connections: usize) {
+    let needed = (max_connections as u64).saturating_add(OWN_FILES);
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if files < needed {
+        tracing::warn!(
+            files,
+            needed,
+            "the limit of open files is lower than server.max_connections needs; raise `ulimit -n`"
+        );
+    }
 }
 
 /// Logs to stderr.

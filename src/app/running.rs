@@ -10,7 +10,7 @@ use axum_server::{Handle, tls_rustls::RustlsConfig};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::process::{Failure, told_to_stop};
+use super::process::{Failure, check_files, told_to_stop};
 use crate::{
     clock::SystemTime,
     config::{Config, policies},
@@ -83,6 +83,7 @@ impl Running {
             .map_err(|error| format!("cannot listen on {}: {error}", config.server.listen))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
+        check_files(config.server.max_connections);
         let tls = match &config.server.tls {
             None => None,
             Some(tls) => Some(

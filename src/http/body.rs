@@ -8,7 +8,7 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use super::error::ApiError;
+use super::{context, error::ApiError};
 use crate::domain::{
     error::{Code, Error},
     strict::Object,
@@ -59,7 +59,15 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalP
 }
 
 async fn read(body: Body) -> Result<Bytes, Error> {
-    to_bytes(body, MAX_BODY_BYTES).await.map_err(|error| {
+    let whole = to_bytes(body, MAX_BODY_BYTES);
+    let read = tokio::time::timeout_at(context::body_deadline(), whole).await;
+    let read = read.map_err(|_| {
+        Error::new(
+            Code::InvalidRequest,
+            "the body did not arrive within the time for a request",
+        )
+    })?;
+    read.map_err(|error| {
         let source = std::error::Error::source(&error);
         if source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
             Error::new(

@@ -35,6 +35,16 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
     static REQUEST_ID: String;
+    static BODY_DEADLINE: Instant;
+}
+
+/// When the body of this task's request must be there. It is a tenth before the request's own deadline, so that who
+/// sends slowly is told so, and a backup's long deadline is not one for its body.
+pub(super) fn body_deadline() -> tokio::time::Instant {
+    BODY_DEADLINE.try_with(|at| *at).map_or_else(
+        |_| tokio::time::Instant::now(),
+        tokio::time::Instant::from_std,
+    )
 }
 
 /// The id of the request that this task serves.
@@ -87,9 +97,9 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
             };
         (response, STANDING.with(Cell::get))
     };
-    let (mut response, standing) = REQUEST_ID
-        .scope(id.clone(), STANDING.scope(Cell::new(None), served))
-        .await;
+    let served = STANDING.scope(Cell::new(None), served);
+    let served = BODY_DEADLINE.scope(begun + surface.0.request_timeout * 9 / 10, served);
+    let (mut response, standing) = REQUEST_ID.scope(id.clone(), served).await;
     let status = response.status();
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id) {
