@@ -8,6 +8,7 @@ mod churn;
 mod clients;
 mod configuration;
 mod crash;
+mod crowd;
 mod damage;
 mod dice;
 mod disk;
