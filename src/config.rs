@@ -9,6 +9,8 @@ mod document;
 mod error;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod hostile;
 pub mod policies;
 mod raw;
 mod resolve;

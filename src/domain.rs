@@ -5,6 +5,8 @@ pub mod credential;
 pub mod egress;
 pub mod error;
 pub mod event;
+#[cfg(test)]
+pub(crate) mod hostile;
 pub mod id;
 pub mod kind;
 pub mod lease;

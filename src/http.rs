@@ -8,6 +8,8 @@ mod context;
 mod credentials;
 mod docs;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod leases;
 mod limits;
 mod operations;

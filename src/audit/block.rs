@@ -185,4 +185,22 @@ mod tests {
             refusal(&good[..len]);
         }
     }
+
+    proptest::proptest! {
+        #![proptest_config(crate::domain::hostile::cases(1000))]
+
+        /// What is taken apart is the whole block, so nothing is read that is not there.
+        #[test]
+        fn damaged_blocks_are_refused_or_read_whole(
+            block in crate::domain::hostile::damaged(vec![BLOCKS.bytes("block_of_one"), BLOCKS.bytes("block_of_two")])
+        ) {
+            if let Ok(entries) = entries(&block) {
+                let mut again = Builder::new(block.len());
+                for entry in entries {
+                    again.push(entry.workspace, &entry.digest, entry.sealed).unwrap();
+                }
+                proptest::prop_assert_eq!(again.finish(), block);
+            }
+        }
+    }
 }

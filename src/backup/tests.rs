@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{
     archive::{Reader, Writer, verify},
@@ -14,7 +16,10 @@ use crate::{
             vectors::{Vectors, hex},
         },
     },
-    domain::error::{Code, Error, Result},
+    domain::{
+        error::{Code, Error, Result},
+        hostile,
+    },
     store::{codec, key, port::MAX_BULKY_BYTES},
     tables::{Header, Unseal},
 };
@@ -210,4 +215,47 @@ fn what_no_vault_writes_is_refused() {
     let mut writer = Writer::new(Vec::new(), &[9, 9]).unwrap();
     writer.frame(true, b"").unwrap();
     refused(&writer.finish().unwrap().0, "header cannot be read");
+}
+
+/// Opens what can be opened, with the checksum made right, so that not it alone refuses.
+fn resealed(mut file: Vec<u8>) -> Vec<u8> {
+    use sha2::{Digest, Sha256};
+    file.truncate(file.len().saturating_sub(32));
+    let sum = Sha256::digest(&file);
+    file.extend_from_slice(&sum);
+    file
+}
+
+#[test]
+fn damaged_backups_are_refused_or_whole() {
+    let (file, keys) = (BACKUP.bytes("file"), fresh());
+    let whole = opened(&file).unwrap();
+    let input = hostile::damaged(vec![file.clone()]);
+    proptest!(hostile::cases(200), |(damaged in input, reseal: bool)| {
+        let same = damaged == file;
+        let damaged = if reseal { resealed(damaged) } else { damaged };
+        let mut pairs = Pairs::new();
+        let read = Opened::new(&damaged[..]).and_then(|opened| opened.unlock(&keys)).and_then(|unlocked| {
+            unlocked.pairs(|key, value| {
+                pairs.push((key.to_vec(), value.to_vec()));
+                Ok(())
+            })
+        });
+        // Whatever was handed out by then was in the vault.
+        prop_assert!(whole.starts_with(&pairs));
+        match read {
+            Ok(_) => prop_assert!(same || pairs == whole),
+            Err(error) => prop_assert!(!same && matches!(error.code(), Code::InvalidRequest | Code::Sealed)),
+        }
+    });
+}
+
+#[test]
+fn random_bytes_are_no_backup() {
+    let random = proptest::collection::vec(any::<u8>(), 0..300);
+    proptest!(hostile::cases(200), |(bytes in random, prefix: bool)| {
+        let head: &[u8] = if prefix { b"LEASEHOLD-BACKUP\x01" } else { b"" };
+        prop_assert!(verify(&[head, &bytes].concat()[..]).is_err());
+        prop_assert!(Opened::new(&[head, &bytes].concat()[..]).is_err());
+    });
 }

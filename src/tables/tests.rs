@@ -28,6 +28,7 @@ use crate::{
     store::codec::{self, CodecError},
 };
 
+mod hostile;
 mod samples;
 
 const RECORDS: Vectors = Vectors(include_str!("../../tests/vectors/records.txt"));
@@ -52,6 +53,7 @@ fn frozen<T: Serialize + DeserializeOwned>(name: &str, sample: &T, same: impl Fn
     for len in 1..bytes.len() {
         assert!(matches!(refusal(&bytes[..len]), CodecError::Malformed(_)));
     }
+    hostile::damaged_record::<T>(name, &bytes);
 }
 
 #[test]

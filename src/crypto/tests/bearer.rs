@@ -191,3 +191,24 @@ proptest! {
         prop_assert!(Presented::parse(Bearer::ApiKey, &text).is_none());
     }
 }
+
+fn frozen() -> Vec<Vec<u8>> {
+    let names = ["handle", "api_key", "handle_zero", "handle_ones"];
+    let text = |name| BEARER.text(&format!("{name}.text")).as_bytes().to_vec();
+    names.map(text).to_vec()
+}
+
+proptest! {
+    #![proptest_config(crate::domain::hostile::cases(1000))]
+
+    /// The checksum finds damage, and each kind is told by its prefix.
+    #[test]
+    fn a_damaged_string_is_refused(bytes in crate::domain::hostile::damaged(frozen())) {
+        let text = String::from_utf8_lossy(&bytes);
+        for kind in [Bearer::Handle, Bearer::ApiKey] {
+            if Presented::parse(kind, &text).is_some() {
+                prop_assert!(frozen().contains(&bytes) && text.starts_with(kind.prefix()));
+            }
+        }
+    }
+}

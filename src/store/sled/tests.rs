@@ -4,6 +4,7 @@
 mod chunks;
 mod damage;
 mod folder;
+mod hostile;
 mod journal;
 mod power;
 mod sync;

@@ -1,0 +1,88 @@
+//! Records and keys that no vault wrote: refused, or read as something that can be written and read again.
+
+use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    domain::{
+        hostile::{cases, damaged},
+        id::{CredentialId, LeaseId, WorkspaceId},
+        time::Timestamp,
+    },
+    store::{codec, key},
+};
+
+/// Reads damaged forms of one record, and random ones with a right format number.
+pub(super) fn damaged_record<T: Serialize + DeserializeOwned>(name: &str, bytes: &[u8]) {
+    let random = vec(any::<u8>(), 0..200).prop_map(|body| [&[codec::FORMAT][..], &body].concat());
+    let input = prop_oneof![2 => damaged(vec![bytes.to_vec()]), 1 => random];
+    let mut runner = TestRunner::new(cases(100));
+    let read = runner.run(&input, |bytes| {
+        let Ok(record) = codec::decode::<T>(&bytes) else {
+            return Ok(());
+        };
+        let written = codec::encode(&record).unwrap();
+        let again: T = codec::decode(&written).unwrap();
+        prop_assert_eq!(codec::encode(&again).unwrap(), written);
+        Ok(())
+    });
+    read.unwrap_or_else(|error| panic!("{name}: {error}"));
+}
+
+fn keys() -> Vec<Vec<u8>> {
+    let (workspace, credential) = (
+        WorkspaceId::from_bytes([8; 16]),
+        CredentialId::from_bytes([1; 16]),
+    );
+    let lease = LeaseId::from_bytes([0x1e; 16]);
+    vec![
+        key::header(),
+        key::kek(workspace, 7),
+        key::workspace(workspace),
+        key::credential_name(workspace, &[9; 32]),
+        key::ledger(workspace, credential),
+        key::lease(workspace, lease),
+        key::open_lease(
+            workspace,
+            credential,
+            Timestamp::from_millis(1_760_000_000_000),
+            lease,
+        ),
+        key::version(workspace, credential, 3),
+        key::sweep(workspace, credential),
+        key::audit(42),
+    ]
+}
+
+proptest! {
+    #![proptest_config(cases(1000))]
+
+    #[test]
+    fn keys_are_refused_or_round_trip(bytes in prop_oneof![damaged(keys()), vec(any::<u8>(), 0..80)]) {
+        if let Some((workspace, number)) = key::parse_kek(&bytes) {
+            prop_assert_eq!(key::kek(workspace, number), &bytes[..]);
+        }
+        if let Some(open) = key::parse_open_lease(&bytes) {
+            let same = key::open_lease(open.workspace, open.credential, open.expiry, open.lease);
+            // An expiry beyond the year 9999 is read as its end.
+            prop_assert_eq!(key::parse_open_lease(&same), Some(open));
+            prop_assert_eq!(same.len(), bytes.len());
+        }
+        if let Some(sequence) = key::parse_audit(&bytes) {
+            prop_assert_eq!(key::audit(sequence), &bytes[..]);
+        }
+        if let Some((workspace, rest)) = key::parse_workspace(&bytes) {
+            prop_assert_eq!(&[&bytes[..1], workspace.as_bytes(), rest].concat(), &bytes);
+        }
+        if let Some((workspace, credential)) = key::parse_credential(&bytes) {
+            let head = [&bytes[..1], workspace.as_bytes(), credential.as_bytes()].concat();
+            prop_assert!(bytes.starts_with(&head));
+        }
+        if let Some(lease) = key::parse_lease(&bytes) {
+            prop_assert!(bytes.ends_with(lease.as_bytes()));
+        }
+        if let Some(number) = key::parse_version(&bytes) {
+            prop_assert!(bytes.ends_with(&number.to_be_bytes()));
+        }
+    }
+}
