@@ -5,7 +5,8 @@ use axum::Router;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        OpenApi as Document,
+        OpenApi as Document, RefOr,
+        path::Operation,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -53,8 +54,76 @@ pub(super) fn document() -> Document {
     Base::openapi()
 }
 
+/// What any request with a key may be refused with.
+const REFUSALS: [(&str, &str); 6] = [
+    (
+        "400",
+        "`INVALID_REQUEST`, `MISSING_PARAMETER` or `INVALID_PARAMETER`",
+    ),
+    ("401", "`UNAUTHORIZED`, `KEY_EXPIRED` or `KEY_PAUSED`"),
+    ("403", "`INSUFFICIENT_PERMISSIONS` or `IDENTITY_SUSPENDED`"),
+    ("404", "`NOT_FOUND`"),
+    ("429", "`RATE_LIMITED`, with `Retry-After`"),
+    ("500", "`INTERNAL`"),
+];
+/// What a request that changes something may be refused with as well.
+const REFUSED_CHANGES: [(&str, &str); 2] = [
+    (
+        "409",
+        "`ALREADY_EXISTS`, `IDEMPOTENCY_CONFLICT`, `VERSION_CONFLICT`, `LEASE_LIMIT_REACHED` or `INVALID_STATE`",
+    ),
+    (
+        "410",
+        "`LEASE_EXPIRED`, `LEASE_REVOKED`, `LEASE_RELEASED` or `CREDENTIAL_REVOKED`",
+    ),
+];
+/// What a request with a body may be refused with as well.
+const REFUSED_BODIES: [(&str, &str); 2] = [
+    ("413", "`PAYLOAD_TOO_LARGE`"),
+    ("415", "`UNSUPPORTED_MEDIA_TYPE`"),
+];
+
+/// Writes each refusal down where the handlers say `4XX`.
+fn tell_refusals(operation: &mut Operation, changes: bool) {
+    let responses = &mut operation.responses.responses;
+    let Some(RefOr::T(refusal)) = responses.remove("4XX") else {
+        return;
+    };
+    let mut tell = |refusals: &[(&str, &str)]| {
+        for (status, codes) in refusals {
+            let mut told = refusal.clone();
+            told.description = (*codes).to_owned();
+            responses.insert((*status).to_owned(), RefOr::T(told));
+        }
+    };
+    tell(&REFUSALS);
+    if changes {
+        tell(&REFUSED_CHANGES);
+    }
+    if operation.request_body.is_some() {
+        tell(&REFUSED_BODIES);
+    }
+    if let Some(RefOr::T(unavailable)) = responses.get_mut("503") {
+        unavailable.description = "`STORAGE_UNAVAILABLE` or `SEALED`".to_owned();
+    }
+}
+
 /// `/api-docs` and `/api-docs/openapi.json`.
-pub(super) fn explorer(document: Document) -> Router<Surface> {
+pub(super) fn explorer(mut document: Document) -> Router<Surface> {
+    for path in document.paths.paths.values_mut() {
+        let changing = [
+            &mut path.post,
+            &mut path.patch,
+            &mut path.put,
+            &mut path.delete,
+        ];
+        for operation in changing.into_iter().flatten() {
+            tell_refusals(operation, true);
+        }
+        path.get
+            .iter_mut()
+            .for_each(|operation| tell_refusals(operation, false));
+    }
     let config = Config::default()
         .try_it_out_enabled(true)
         .request_snippets_enabled(true)
