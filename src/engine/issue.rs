@@ -69,9 +69,13 @@ impl Engine {
         let holder = self.holder(call, &tables, &command).await?;
         let slot = Slot::of(self, call, "lease:create")?;
         let name = &command.credential_name;
-        let mut again = true;
+        let mut hinted = true;
         let (id, mut unit) = loop {
-            let id = self.credential_hint(&tables, name).await?;
+            let id = if hinted {
+                self.credential_hint(&tables, name).await?
+            } else {
+                tables.credential_id(&mut self.read(), name).await?
+            };
             let id = id.ok_or_else(no_credential)?;
             let mut locks = vec![key::credential_lock(id)];
             locks.extend(slot.lock());
@@ -81,7 +85,7 @@ impl Engine {
             }
             // Deleted meanwhile; its name may stand for another one by now.
             self.forget_hint(tables.workspace, name);
-            if !std::mem::take(&mut again) {
+            if !std::mem::take(&mut hinted) {
                 return Err(no_credential());
             }
         };

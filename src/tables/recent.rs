@@ -28,10 +28,11 @@ pub struct Recent {
     pub(super) versions: Kind<(WorkspaceId, CredentialId, u32), Version>,
 }
 
-type Shard<K, T> = Mutex<HashMap<K, (Box<[u8]>, T)>>;
+/// Records with the bytes that they stand for.
+type Entries<K, T> = HashMap<K, (Box<[u8]>, T)>;
 
 /// Records of one kind.
-pub(super) struct Kind<K, T>([Shard<K, T>; SHARDS]);
+pub(super) struct Kind<K, T>([Mutex<Entries<K, T>>; SHARDS]);
 
 impl<K, T> Default for Kind<K, T> {
     fn default() -> Self {
@@ -41,7 +42,7 @@ impl<K, T> Default for Kind<K, T> {
 
 impl<K: Eq + Hash, T: Clone> Kind<K, T> {
     /// One credential's records are in one shard, and its requests wait for its lock anyway.
-    fn shard(&self, credential: CredentialId) -> MutexGuard<'_, HashMap<K, (Box<[u8]>, T)>> {
+    fn shard(&self, credential: CredentialId) -> MutexGuard<'_, Entries<K, T>> {
         let [.., last] = credential.as_bytes();
         let [first, ..] = &self.0;
         self.0

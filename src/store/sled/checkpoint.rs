@@ -16,7 +16,7 @@ use crate::{
     store::{
         committer::Chain,
         overlay::WriteSet,
-        port::{Key, Scan, Value, Visitor},
+        port::{Key, MAX_SCAN, Scan, Value, Visitor},
     },
 };
 
@@ -97,15 +97,15 @@ impl Core {
     pub(super) fn scan(&self, scan: &Scan, limit: usize) -> Result<Vec<(Key, Value)>> {
         let mut found = Vec::new();
         let mut rest = scan.clone();
+        let mut size = limit;
         while rest.start < rest.end && found.len() < limit {
-            let wanted = limit - found.len();
-            let page = self.pending.page(&rest, wanted);
-            let pairs = self.tree.scan(&rest, wanted)?;
+            let page = self.pending.page(&rest, size);
+            let pairs = self.tree.scan(&rest, size)?;
             // A checkpoint that began in between may have put newer changes into the tree than the page has.
             if page.freezes != self.pending.freezes() {
                 continue;
             }
-            let past_pairs = (pairs.len() >= wanted).then(|| pairs.last()).flatten();
+            let past_pairs = (pairs.len() >= size).then(|| pairs.last()).flatten();
             let past_page = (!page.complete).then(|| page.changes.last()).flatten();
             let ends = [
                 past_pairs.map(|(key, _)| key.clone()),
@@ -132,10 +132,12 @@ impl Core {
                 }
             }
             if scan.reverse {
-                found.extend(merged.into_iter().rev().take(wanted));
+                found.extend(merged.into_iter().rev().take(limit - found.len()));
             } else {
-                found.extend(merged.into_iter().take(wanted));
+                found.extend(merged.into_iter().take(limit - found.len()));
             }
+            // Many removals that wait would otherwise cost a round each.
+            size = size.saturating_mul(2).min(MAX_SCAN.max(limit));
             match end {
                 Some(end) => rest = rest.after(&end),
                 None => break,
