@@ -1,7 +1,11 @@
 //! The reaper: closes leases that have expired, in bounded batches, one credential at a time. It is
 //! housekeeping: every use checks the expiry itself.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{sync::watch, task::JoinSet};
 
@@ -22,6 +26,8 @@ use crate::{
 pub const BATCH: usize = 128;
 /// Credentials worked on at a time; their batches share commit groups.
 const AT_ONCE: usize = 8;
+/// The longest rest between two rounds of a backlog.
+const LONGEST_REST: Duration = Duration::from_millis(100);
 /// The longest sleep: a clock that jumps ahead is noticed within it, and a clock that is set back while the
 /// vault is down can win back no more than it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -132,7 +138,12 @@ impl Engine {
             }
             let due = self.schedule.take_due(now, AT_ONCE);
             if !due.is_empty() {
+                let begun = Instant::now();
                 self.expire_all(due, &mut failures).await;
+                // A backlog must not take the disk and the processors from grants.
+                if sleep_or_stop((begun.elapsed() / 2).min(LONGEST_REST), &mut stop).await {
+                    return;
+                }
                 continue;
             }
             let next = self
