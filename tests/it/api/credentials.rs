@@ -210,6 +210,26 @@ async fn deletion_waits_for_leases_unless_it_is_forced() {
         .fails(404, "NOT_FOUND");
 }
 
+/// Grants remember which credential a name stood for last.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_was_given_away_stands_for_its_new_credential_at_once() {
+    let vault = Vault::dev();
+    for value in ["first", "second", "third"] {
+        let stored = vault.store("a", value, json!({"max_leases": 2})).await;
+        assert_eq!(stored["active_leases"], 0);
+        for _ in 0..2 {
+            let lease = take(&vault, "a").await;
+            let redeemed = vault.redeem(text(&lease, "handle")).await.data(200);
+            assert_eq!(redeemed["value"], value);
+        }
+        let done = vault
+            .admin(DELETE, "/v1/credentials/a?force=true", None)
+            .await
+            .data(200);
+        assert_eq!(done["revoked_leases"], 2);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_keep_their_own_metadata_and_can_be_revoked_alone() {
     let vault = Vault::dev();
