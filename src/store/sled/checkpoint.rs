@@ -216,7 +216,7 @@ impl Core {
             (writing.journal.idle().clone(), writing.journal.length())
         };
         if length > LENGTHEN_FROM
-            && let Err(error) = journal::lengthen(&idle, length * 2)
+            && let Err(error) = journal::lengthen(&idle, (length * 2).min(MAX_JOURNAL_BYTES))
         {
             // It only makes syncs faster; a disk without room refuses the next write by itself.
             tracing::debug!(%error, "the journal cannot be lengthened");
