@@ -4,11 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
-        mpsc,
-    },
+    sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
 };
 
@@ -19,23 +15,17 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder that is removed when the test ends; where it fails and `LEASEHOLD_KEEP` is set, the folder stays.
-pub struct TempDir(PathBuf);
+pub struct TempDir(tempfile::TempDir);
 
 impl TempDir {
     pub fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "leasehold-it-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
+        // The name is random: whoever had this process id before may have been killed before it tidied up.
+        let folder = tempfile::Builder::new().prefix("leasehold-it-").tempdir();
+        Self(folder.unwrap())
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 }
 
@@ -43,10 +33,9 @@ impl Drop for TempDir {
     fn drop(&mut self) {
         // What a failed test leaves behind may be looked at.
         if std::thread::panicking() && std::env::var_os("LEASEHOLD_KEEP").is_some() {
-            println!("kept: {}", self.0.display());
-            return;
+            self.0.disable_cleanup(true);
+            println!("kept: {}", self.0.path().display());
         }
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

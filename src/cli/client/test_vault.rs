@@ -4,11 +4,8 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
-    },
+    path::Path,
+    sync::{Arc, Mutex},
 };
 
 use zeroize::Zeroizing;
@@ -143,25 +140,16 @@ pub(super) fn connect(address: &str, key: Option<&str>) -> Vault {
 }
 
 /// A file in the system's temporary folder.
-pub(super) struct TempFile(PathBuf);
+pub(super) struct TempFile(tempfile::NamedTempFile);
 
 impl TempFile {
     pub(super) fn new(content: &[u8]) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("leasehold-client-test-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, content).unwrap();
-        Self(path)
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        Self(file)
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        self.0.path()
     }
 }

@@ -13,28 +13,19 @@ use crate::{
 };
 
 /// A folder of one test, gone when it ends.
-struct Folder(PathBuf);
+struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new(test: &str) -> Self {
-        let name = format!("leasehold-{test}-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn file(&self, text: &[u8], mode: u32) -> PathBuf {
-        let path = self.0.join("root.key");
+        let path = self.0.path().join("root.key");
         let _ = fs::remove_file(&path);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -46,8 +37,8 @@ fn refusal(path: &Path) -> String {
 
 #[test]
 fn a_key_file_is_as_frozen_and_its_owners_alone() {
-    let folder = Folder::new("key-file");
-    let path = folder.0.join("root.key");
+    let folder = Folder::new();
+    let path = folder.0.path().join("root.key");
     root_key("root").write_file(&path).unwrap();
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(text, format!("{}\n", KEYS.text("key_file")));
@@ -59,8 +50,8 @@ fn a_key_file_is_as_frozen_and_its_owners_alone() {
 
 #[test]
 fn a_key_file_is_never_overwritten() {
-    let folder = Folder::new("overwrite");
-    let path = folder.0.join("root.key");
+    let folder = Folder::new();
+    let path = folder.0.path().join("root.key");
     root_key("root").write_file(&path).unwrap();
     let error = root_key("other_root").write_file(&path).unwrap_err();
     assert_eq!(error.code(), Code::Sealed);
@@ -69,15 +60,15 @@ fn a_key_file_is_never_overwritten() {
         KEYS.array("root")
     );
     // A link that points nowhere is somebody's wish to have the key elsewhere.
-    let link = folder.0.join("link.key");
-    std::os::unix::fs::symlink(folder.0.join("target"), &link).unwrap();
+    let link = folder.0.path().join("link.key");
+    std::os::unix::fs::symlink(folder.0.path().join("target"), &link).unwrap();
     assert!(root_key("root").write_file(&link).is_err());
-    assert!(!folder.0.join("target").exists());
+    assert!(!folder.0.path().join("target").exists());
 }
 
 #[test]
 fn a_key_file_that_others_may_read_is_refused() {
-    let folder = Folder::new("mode");
+    let folder = Folder::new();
     let text = KEYS.text("key_file").as_bytes();
     for mode in [0o644, 0o640, 0o604, 0o660, 0o602, 0o610, 0o777] {
         let message = refusal(&folder.file(text, mode));
@@ -91,7 +82,7 @@ fn a_key_file_that_others_may_read_is_refused() {
 
 #[test]
 fn a_malformed_key_file_is_refused_and_not_repeated() {
-    let folder = Folder::new("malformed");
+    let folder = Folder::new();
     let good = KEYS.text("key_file");
     let digits = &good["leasehold-root-v1:".len()..];
     for bad in [
@@ -115,7 +106,7 @@ fn a_malformed_key_file_is_refused_and_not_repeated() {
     }
     let message = refusal(&folder.file(&[0xff, 0xfe], 0o600));
     assert!(message.contains("UTF-8"), "{message}");
-    assert!(refusal(&folder.0.join("missing")).contains("missing"));
+    assert!(refusal(&folder.0.path().join("missing")).contains("missing"));
     let with_space = folder.file(format!("  {good}\r\n\n").as_bytes(), 0o600);
     assert!(
         RootKey::read_file(&with_space).is_ok(),

@@ -1,11 +1,7 @@
 //! The adapters under the contract: the engine in memory and sled on disk, each through its own way of serving
 //! at the end.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::{fs, path::Path};
 
 use super::{Harness, Numbering, in_time, lock, record};
 use crate::store::{
@@ -15,35 +11,22 @@ use crate::store::{
 };
 
 /// A folder of its own under the system's temporary folder; gone with the guard.
-pub(in crate::store) struct TempDir(PathBuf);
+pub(in crate::store) struct TempDir(tempfile::TempDir);
 
 impl TempDir {
     pub(in crate::store) fn new() -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let name = format!("leasehold-store-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        // Whoever had this process id before may have been killed before it tidied up.
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self(tempfile::tempdir().unwrap())
     }
 
     pub(in crate::store) fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 
     /// A copy of all that is in the folder now.
     pub(in crate::store) fn copied(&self) -> Self {
         let copy = Self::new();
-        copy_folder(&self.0, &copy.0);
+        copy_folder(self.path(), copy.path());
         copy
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
