@@ -20,7 +20,9 @@ use crate::{
         error::{Code, Error, Result},
         id::{KeyId, WorkspaceId},
         name::WorkspaceName,
-        principal::{ApiKey, Identity, IdentityState, KeyState, Principal, Reach, Workspace},
+        principal::{
+            ApiKey, Identity, IdentityState, KeyState, Principal, ProofId, Reach, Workspace,
+        },
         time::Timestamp,
     },
     store::port::Store,
@@ -33,8 +35,8 @@ pub const DEFAULT_WORKSPACE: &str = "default";
 /// Why a caller was turned away, and who it had proven to be by then.
 pub struct Refusal {
     pub error: Error,
-    /// The key that was proven, where one was, and its home workspace.
-    pub proven: Option<(KeyId, WorkspaceId)>,
+    /// The key or token that was proven, where one was, and its home workspace.
+    pub proven: Option<(ProofId, WorkspaceId)>,
 }
 
 impl From<Error> for Refusal {
@@ -121,7 +123,7 @@ impl Authenticator {
             .await
             .map_err(|error| Refusal {
                 error,
-                proven: Some((known.key.id, known.key.home)),
+                proven: Some((ProofId::Key(known.key.id), known.key.home)),
             })
     }
 
@@ -209,8 +211,8 @@ impl Authenticator {
             identity: identity.id,
             name: identity.name.clone(),
             kind: identity.kind,
-            key: key.id,
-            key_name: key.name.clone(),
+            proof: ProofId::Key(key.id),
+            proof_name: key.name.clone(),
             role: key.role,
             scopes: key.scopes,
             organisation: key.reach == Reach::Organisation,

@@ -2,52 +2,84 @@
 //! carries the resource it was decided on. What is not allowed is denied.
 
 use crate::domain::{
-    id::{IdentityId, LeaseId},
-    name::CredentialName,
-    principal::Principal,
+    id::{IdentityId, KeyId, LeaseId, TokenId},
+    name::{CredentialName, IdentityName},
+    principal::{IdentityType, Principal},
     scope::Scope,
 };
 
-/// What somebody wants to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    CredentialRead,
-    CredentialCreate,
-    CredentialUpdate,
-    CredentialRotate,
-    CredentialRevokeVersion,
-    CredentialDelete,
-    LeaseCreate,
-    LeaseDelegate,
-    LeaseList,
-    LeaseRead,
-    LeaseRenew,
-    LeaseRelease,
-    LeaseRevoke,
-    HandleRedeem,
-    AuditRead,
-    SystemBackup,
+macro_rules! actions {
+    ($($name:ident = $text:literal by $scope:ident;)*) => {
+        /// What somebody wants to do.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Action {
+            $($name,)*
+        }
+
+        impl Action {
+            /// Every action there is.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The action's spelling, in policies and in history.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// Reads the spelling; `None` for anything else.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$name),)* _ => None }
+            }
+
+            /// The scope that allows the action.
+            pub const fn scope(self) -> Scope {
+                match self { $(Self::$name => Scope::$scope,)* }
+            }
+        }
+    };
 }
 
-impl Action {
-    /// The scope that allows the action.
-    pub const fn scope(self) -> Scope {
-        match self {
-            Self::CredentialRead => Scope::CredentialRead,
-            Self::CredentialCreate => Scope::CredentialCreate,
-            Self::CredentialUpdate => Scope::CredentialUpdate,
-            Self::CredentialRotate | Self::CredentialRevokeVersion => Scope::CredentialRotate,
-            Self::CredentialDelete => Scope::CredentialDelete,
-            Self::LeaseCreate | Self::LeaseRelease => Scope::LeaseCreate,
-            Self::LeaseDelegate => Scope::LeaseDelegate,
-            Self::LeaseList | Self::LeaseRead => Scope::LeaseRead,
-            Self::LeaseRenew => Scope::LeaseRenew,
-            Self::LeaseRevoke => Scope::LeaseRevoke,
-            Self::HandleRedeem => Scope::HandleRedeem,
-            Self::AuditRead => Scope::AuditRead,
-            Self::SystemBackup => Scope::SystemBackup,
-        }
-    }
+actions! {
+    CredentialRead = "credential:read" by CredentialRead;
+    CredentialCreate = "credential:create" by CredentialCreate;
+    CredentialUpdate = "credential:update" by CredentialUpdate;
+    CredentialRotate = "credential:rotate" by CredentialRotate;
+    CredentialRevokeVersion = "credential:revoke_version" by CredentialRotate;
+    CredentialDelete = "credential:delete" by CredentialDelete;
+    LeaseCreate = "lease:create" by LeaseCreate;
+    LeaseDelegate = "lease:delegate" by LeaseDelegate;
+    LeaseList = "lease:list" by LeaseRead;
+    LeaseRead = "lease:read" by LeaseRead;
+    LeaseRenew = "lease:renew" by LeaseRenew;
+    LeaseRelease = "lease:release" by LeaseCreate;
+    LeaseRevoke = "lease:revoke" by LeaseRevoke;
+    HandleRedeem = "handle:redeem" by HandleRedeem;
+    AuditRead = "audit:read" by AuditRead;
+    SystemBackup = "sys:backup" by SystemBackup;
+    IdentityRead = "identity:read" by IdentityRead;
+    IdentityCreate = "identity:create" by IdentityCreate;
+    IdentityUpdate = "identity:update" by IdentityUpdate;
+    IdentitySuspend = "identity:suspend" by IdentitySuspend;
+    IdentityResume = "identity:resume" by IdentitySuspend;
+    IdentityDelete = "identity:delete" by IdentityDelete;
+    IssuerRead = "issuer:read" by IdentityRead;
+    IssuerWrite = "issuer:write" by IdentityFederate;
+    KeyRead = "key:read" by KeyRead;
+    KeyCreate = "key:create" by KeyCreate;
+    KeyUpdate = "key:update" by KeyUpdate;
+    KeyPause = "key:pause" by KeyUpdate;
+    KeyResume = "key:resume" by KeyUpdate;
+    KeyRotate = "key:rotate" by KeyRotate;
+    KeyDelete = "key:delete" by KeyDelete;
+    TokenRead = "token:read" by TokenRead;
+    TokenCreate = "token:create" by TokenCreate;
+    TokenRevoke = "token:revoke" by TokenRevoke;
+    SigningKeyRotate = "signing_key:rotate" by SystemWrite;
+    PolicyRead = "policy:read" by PolicyRead;
+    PolicyWrite = "policy:write" by PolicyWrite;
+    WorkspaceRead = "workspace:read" by WorkspaceRead;
+    WorkspaceCreate = "workspace:create" by WorkspaceCreate;
+    WorkspaceUpdate = "workspace:update" by WorkspaceUpdate;
+    WorkspaceRevokeAll = "workspace:revoke_all" by WorkspaceRevokeAll;
 }
 
 /// What it would be done to.
@@ -66,6 +98,15 @@ pub enum Resource {
         holder: IdentityId,
         requested_by: IdentityId,
     },
+    /// An identity, whether or not it exists.
+    Identity {
+        kind: IdentityType,
+        name: IdentityName,
+    },
+    /// An API key and whom it proves.
+    Key { id: KeyId, identity: IdentityId },
+    /// An access token and whom it proves.
+    Token { id: TokenId, identity: IdentityId },
 }
 
 impl Resource {
@@ -76,6 +117,9 @@ impl Resource {
             Self::Workspace => "workspace".to_owned(),
             Self::Credential(name) => format!("credential/{name}"),
             Self::Lease { id, .. } => format!("lease/{id}"),
+            Self::Identity { kind, name } => format!("identity/{}/{name}", kind.as_str()),
+            Self::Key { id, .. } => format!("api-key/{id}"),
+            Self::Token { id, .. } => format!("token/{id}"),
         }
     }
 }
@@ -115,6 +159,19 @@ pub struct Denial {
     pub why: &'static str,
 }
 
+impl Denial {
+    /// The resource, where no field of a record names it.
+    pub fn described(&self) -> Option<String> {
+        match &self.resource {
+            Resource::Vault
+            | Resource::Workspace
+            | Resource::Credential(_)
+            | Resource::Lease { .. } => None,
+            other => Some(other.describe()),
+        }
+    }
+}
+
 /// Decides whether `principal` may do `action` to `resource`.
 ///
 /// A lease belongs to its holder: only the holder renews and redeems, or whoever asked for it in the holder's
@@ -135,7 +192,13 @@ pub fn decide(principal: &Principal, action: Action, resource: Resource) -> Resu
             *holder == principal.identity
                 || (*requested_by == principal.identity && has(Scope::LeaseDelegate))
         }
-        Resource::Vault | Resource::Workspace | Resource::Credential(_) => true,
+        Resource::Key { identity, .. } | Resource::Token { identity, .. } => {
+            *identity == principal.identity
+        }
+        Resource::Vault
+        | Resource::Workspace
+        | Resource::Credential(_)
+        | Resource::Identity { .. } => true,
     };
     let scope = action.scope();
     let (allowed, missing, why) = match action {
@@ -149,11 +212,19 @@ pub fn decide(principal: &Principal, action: Action, resource: Resource) -> Resu
             Scope::LeaseDelegate,
             "the lease belongs to another identity",
         ),
-        // A backup holds every workspace: it is for keys that reach every one.
-        Action::SystemBackup if has(scope) => (
-            principal.organisation,
+        // What concerns every workspace is for proofs that reach every one.
+        Action::SystemBackup | Action::WorkspaceCreate | Action::SigningKeyRotate if has(scope) => {
+            (
+                principal.organisation,
+                scope,
+                "the caller reaches one workspace only",
+            )
+        }
+        // Whoever holds a key or token may see it and end it.
+        Action::KeyRead | Action::TokenRead | Action::TokenRevoke => (
+            has(scope) || owns && !matches!(resource, Resource::Workspace),
             scope,
-            "the key reaches one workspace only",
+            "the key lacks the scope",
         ),
         _ => (has(scope), scope, "the key lacks the scope"),
     };

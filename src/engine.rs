@@ -57,9 +57,9 @@ use crate::{
     domain::{
         error::{Code, Error, Result},
         event::{Actor, AuditRecord, Change, EventName, Object, Origin, Outcome},
-        id::{EventId, KeyId, WorkspaceId},
+        id::{EventId, WorkspaceId},
         policy::NamedPolicies,
-        principal::Principal,
+        principal::{Principal, ProofId},
         time::Timestamp,
     },
     store::port::{Health, Store},
@@ -176,9 +176,14 @@ impl Engine {
     /// Records a denial and gives back the error to tell.
     async fn deny(&self, call: &Call, denial: Denial) -> Result<Error> {
         metrics::counter!("leasehold_denials_total").increment(1);
+        let described = denial.described();
         let mut object = Object::default();
         match denial.resource {
-            Resource::Vault | Resource::Workspace => {}
+            Resource::Vault
+            | Resource::Workspace
+            | Resource::Identity { .. }
+            | Resource::Key { .. }
+            | Resource::Token { .. } => {}
             Resource::Credential(name) => object.credential_name = Some(name),
             Resource::Lease {
                 id,
@@ -191,7 +196,10 @@ impl Engine {
                 object.holder = Some(holder);
             }
         }
-        object.name = Some(format!("{:?}", denial.action));
+        object.name = Some(match described {
+            Some(resource) => format!("{} on {resource}", denial.action.as_str()),
+            None => denial.action.as_str().to_owned(),
+        });
         let missing = denial.missing.as_str();
         let note = Note {
             reason: Some(format!("missing scope {missing}: {}", denial.why)),
@@ -275,20 +283,26 @@ impl Engine {
         })
     }
 
-    /// Records that a proven key was turned away.
-    pub async fn record_key_refusal(
+    /// Records that a proven key or token was turned away.
+    pub async fn record_proof_refusal(
         &self,
-        (key, home): (KeyId, WorkspaceId),
+        (proof, home): (ProofId, WorkspaceId),
         origin: Origin,
         error: &Error,
     ) -> Result<()> {
         let object = Object {
-            name: Some(key.to_string()),
+            name: Some(proof.to_string()),
             ..Object::default()
         };
         let note = Note {
             reason: Some(error.message().to_owned()),
-            ..Note::new(EventName::KeyRefused, object)
+            ..Note::new(
+                match proof {
+                    ProofId::Key(_) => EventName::KeyRefused,
+                    ProofId::Token(_) => EventName::TokenRefused,
+                },
+                object,
+            )
         };
         let actor = Actor::vault("authentication");
         let mut record = self.record(home, actor, Some(origin), None, self.now(), note)?;

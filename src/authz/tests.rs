@@ -2,7 +2,7 @@ use super::*;
 use crate::domain::{
     id::{KeyId, WorkspaceId},
     name::{IdentityName, WorkspaceName},
-    principal::{IdentityType, RateLimit},
+    principal::{IdentityType, ProofId, RateLimit},
     scope::{Role, ScopeSet},
 };
 
@@ -13,8 +13,8 @@ fn principal(identity: u8, role: Option<Role>, scopes: ScopeSet) -> Principal {
         identity: IdentityId::from_bytes([identity; 16]),
         name: IdentityName::parse("somebody", "name").unwrap(),
         kind: IdentityType::Agent,
-        key: KeyId::from_bytes([2; 16]),
-        key_name: "key".to_owned(),
+        proof: ProofId::Key(KeyId::from_bytes([2; 16])),
+        proof_name: "key".to_owned(),
         role,
         scopes,
         organisation: false,

@@ -6,9 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    id::{CredentialId, EventId, IdentityId, KeyId, LeaseId, WorkspaceId},
+    id::{CredentialId, EventId, IdentityId, LeaseId, WorkspaceId},
     name::{CredentialName, IdentityName},
-    principal::{IdentityType, Principal},
+    principal::{IdentityType, Principal, ProofId},
     time::Timestamp,
 };
 
@@ -66,6 +66,29 @@ events! {
     VaultBackedUp = "vault.backed_up",
     VaultRestored = "vault.restored",
     VaultRepaired = "vault.repaired",
+    WorkspaceUpdated = "workspace.updated",
+    WorkspaceRevokedAll = "workspace.revoked_all",
+    IdentityUpdated = "identity.updated",
+    IdentitySuspended = "identity.suspended",
+    IdentityResumed = "identity.resumed",
+    IdentityDeleted = "identity.deleted",
+    KeyUpdated = "key.updated",
+    KeyPaused = "key.paused",
+    KeyResumed = "key.resumed",
+    KeyRotated = "key.rotated",
+    KeyDeleted = "key.deleted",
+    TokenCreated = "token.created",
+    TokenRevoked = "token.revoked",
+    TokenRefused = "token.refused",
+    SigningKeyRotated = "signing_key.rotated",
+    IssuerCreated = "issuer.created",
+    IssuerUpdated = "issuer.updated",
+    IssuerDeleted = "issuer.deleted",
+    AuthExchanged = "auth.exchanged",
+    AuthRefused = "auth.refused",
+    PolicyApplied = "policy.applied",
+    PolicyRolledBack = "policy.rolled_back",
+    DirectoryRefused = "directory.refused",
 }
 
 /// Who did it.
@@ -76,7 +99,7 @@ pub enum Actor {
         identity: IdentityId,
         name: IdentityName,
         kind: IdentityType,
-        key: KeyId,
+        proof: ProofId,
     },
     /// The vault itself: `reaper`, `startup`, …
     Vault { part: String },
@@ -89,7 +112,7 @@ impl Actor {
             identity: principal.identity,
             name: principal.name.clone(),
             kind: principal.kind,
-            key: principal.key,
+            proof: principal.proof,
         }
     }
 

@@ -100,6 +100,12 @@ id!(
     /// A lease.
     LeaseId, "lse_");
 id!(
+    /// An access token, which it names in `jti`.
+    TokenId, "tok_");
+id!(
+    /// A registered issuer of federated identities.
+    IssuerId, "iss_");
+id!(
     /// An audit record.
     EventId, "evt_");
 

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     credential::Author,
     error::{Code, Error, Result},
-    id::{CredentialId, IdentityId, KeyId, LeaseId},
+    id::{CredentialId, IdentityId, LeaseId},
     name::{CredentialName, IdentityName},
     policy::{Delivery, Terms},
-    principal::IdentityType,
+    principal::{IdentityType, ProofId},
     time::{Timestamp, Ttl},
 };
 
@@ -30,7 +30,7 @@ pub struct Holder {
 pub struct Requester {
     pub by: Author,
     pub kind: IdentityType,
-    pub key: KeyId,
+    pub proof: ProofId,
 }
 
 /// How a lease ended.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    id::{IdentityId, KeyId, WorkspaceId},
+    id::{IdentityId, KeyId, TokenId, WorkspaceId},
     name::{IdentityName, WorkspaceName},
     scope::{Role, ScopeSet},
     time::Timestamp,
@@ -93,6 +93,32 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
 }
 
+/// What proved a caller, by its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ProofId {
+    Key(KeyId),
+    Token(TokenId),
+}
+
+impl ProofId {
+    /// The id's bytes, which no other proof has.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        match self {
+            Self::Key(id) => id.as_bytes(),
+            Self::Token(id) => id.as_bytes(),
+        }
+    }
+}
+
+impl std::fmt::Display for ProofId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key(id) => id.fmt(f),
+            Self::Token(id) => id.fmt(f),
+        }
+    }
+}
+
 /// A proven caller in a chosen workspace. Authentication makes it; nothing else does.
 #[derive(Debug, Clone)]
 pub struct Principal {
@@ -101,11 +127,12 @@ pub struct Principal {
     pub identity: IdentityId,
     pub name: IdentityName,
     pub kind: IdentityType,
-    pub key: KeyId,
-    pub key_name: String,
+    pub proof: ProofId,
+    /// The name of the key or token that proved it.
+    pub proof_name: String,
     pub role: Option<Role>,
     pub scopes: ScopeSet,
-    /// Whether the key reaches every workspace.
+    /// Whether the proof reaches every workspace.
     pub organisation: bool,
     pub rate_limit: RateLimit,
 }

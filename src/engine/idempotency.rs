@@ -87,7 +87,7 @@ impl<'a> Slot<'a> {
         let tables = engine.tables(call.principal.workspace)?;
         let idempotency = call.idempotency.as_ref();
         let hash = idempotency.map_or([0; 32], |mark| {
-            tables.idempotency_hash(call.principal.key, operation, &mark.key)
+            tables.idempotency_hash(call.principal.proof, operation, &mark.key)
         });
         Ok(Self { idempotency, hash })
     }

@@ -319,7 +319,7 @@ impl Unit<'_> {
             requested_by: Requester {
                 by: author(principal),
                 kind: principal.kind,
-                key: principal.key,
+                proof: principal.proof,
             },
             purpose: command.purpose,
             requested_ttl: command.ttl,

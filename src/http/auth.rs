@@ -3,7 +3,10 @@
 use axum::Json;
 
 use super::{caller::Caller, error::ApiError, query::Params, wire::*};
-use crate::domain::scope::{Role, Scope};
+use crate::domain::{
+    principal::ProofId,
+    scope::{Role, Scope},
+};
 
 /// Tells the caller who it is.
 #[utoipa::path(get, path = "/v1/auth/whoami", tag = "auth",
@@ -14,16 +17,18 @@ pub(super) async fn whoami(
 ) -> Result<Json<Success<WhoamiBody>>, ApiError> {
     params.finish()?;
     let principal = caller.call().principal;
+    let proof = || ProofBody {
+        id: principal.proof.to_string(),
+        name: principal.proof_name.clone(),
+    };
     Ok(Success::of(WhoamiBody {
         identity: WhoBody {
             id: principal.identity.to_string(),
             r#type: principal.kind.as_str(),
             name: principal.name.to_string(),
         },
-        key: KeyBody {
-            id: principal.key.to_string(),
-            name: principal.key_name,
-        },
+        key: matches!(principal.proof, ProofId::Key(_)).then(proof),
+        token: matches!(principal.proof, ProofId::Token(_)).then(proof),
         workspace: principal.workspace_name.to_string(),
         role: principal.role.map(Role::as_str),
         scopes: principal.scopes.iter().map(Scope::as_str).collect(),

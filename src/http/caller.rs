@@ -104,10 +104,10 @@ impl FromRequestParts<Surface> for Caller {
             Err(refusal) => {
                 metrics::counter!("leasehold_authentication_failures_total", "code" => refusal.error.code().as_str())
                     .increment(1);
-                if let Some(key) = refusal.proven {
+                if let Some(proof) = refusal.proven {
                     surface
                         .engine()
-                        .record_key_refusal(key, origin, &refusal.error)
+                        .record_proof_refusal(proof, origin, &refusal.error)
                         .await?;
                 }
                 return Err(refusal.error.into());
@@ -116,7 +116,7 @@ impl FromRequestParts<Surface> for Caller {
         surface
             .0
             .limits
-            .check(principal.key, principal.rate_limit)?;
+            .check(principal.proof, principal.rate_limit)?;
         let idempotency_key = parts
             .headers
             .get("idempotency-key")

@@ -24,8 +24,19 @@ pub(super) const fn status(code: Code) -> StatusCode {
         Code::InvalidRequest | Code::MissingParameter | Code::InvalidParameter => {
             StatusCode::BAD_REQUEST
         }
-        Code::Unauthorized | Code::KeyExpired | Code::KeyPaused => StatusCode::UNAUTHORIZED,
-        Code::InsufficientPermissions | Code::IdentitySuspended => StatusCode::FORBIDDEN,
+        Code::Unauthorized
+        | Code::KeyExpired
+        | Code::KeyPaused
+        | Code::TokenExpired
+        | Code::IssuerUnknown
+        | Code::AudienceMismatch
+        | Code::ClaimMismatch
+        | Code::SignatureInvalid
+        | Code::AssertionExpired
+        | Code::AssertionReplayed => StatusCode::UNAUTHORIZED,
+        Code::InsufficientPermissions | Code::PolicyDenied | Code::IdentitySuspended => {
+            StatusCode::FORBIDDEN
+        }
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::AlreadyExists
@@ -38,9 +49,13 @@ pub(super) const fn status(code: Code) -> StatusCode {
         }
         Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Code::RateLimited | Code::BudgetExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::ValidationFailed => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::RateLimited | Code::QuotaExceeded | Code::BudgetExhausted => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Code::Sealed | Code::StorageUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::UpstreamFailed => StatusCode::BAD_GATEWAY,
         Code::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
     }
 }

@@ -15,12 +15,11 @@ use governor::{
 
 use crate::domain::{
     error::{Code, Error},
-    id::KeyId,
-    principal::RateLimit,
+    principal::{ProofId, RateLimit},
 };
 
 type Bucket =
-    RateLimiter<KeyId, DashMapStateStore<KeyId>, DefaultClock, StateInformationMiddleware>;
+    RateLimiter<ProofId, DashMapStateStore<ProofId>, DefaultClock, StateInformationMiddleware>;
 
 /// What is left of a key's limit after a request.
 #[derive(Debug, Clone, Copy)]
@@ -62,8 +61,8 @@ impl Limits {
             .clone()
     }
 
-    /// Counts a request of `key`; refuses it over the limit.
-    pub(super) fn check(&self, key: KeyId, own: RateLimit) -> Result<(), Error> {
+    /// Counts a request of `proof`; refuses it over the limit.
+    pub(super) fn check(&self, proof: ProofId, own: RateLimit) -> Result<(), Error> {
         let limit = match own {
             RateLimit::PerMinute(limit) => limit,
             RateLimit::Default => match self.default {
@@ -80,7 +79,7 @@ impl Limits {
                 reset: (missing * 60).div_ceil(u64::from(limit.get())),
             }
         };
-        match self.bucket(limit).check_key(&key) {
+        match self.bucket(limit).check_key(&proof) {
             Ok(state) => {
                 let _ = STANDING
                     .try_with(|cell| cell.set(Some(standing(state.remaining_burst_capacity()))));

@@ -10,8 +10,9 @@ use crate::{
     },
     domain::{
         error::{Error, Result},
-        id::{CredentialId, KeyId, LeaseId},
+        id::{CredentialId, LeaseId},
         lease::Lease,
+        principal::ProofId,
     },
     store::{
         key,
@@ -94,7 +95,7 @@ impl Tables {
     /// The index key of one caller's idempotency key for one operation.
     pub fn idempotency_hash(
         &self,
-        caller: KeyId,
+        caller: ProofId,
         operation: &str,
         idempotency_key: &str,
     ) -> [u8; 32] {

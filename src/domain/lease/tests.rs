@@ -47,7 +47,9 @@ pub(in crate::domain) fn grant(delivery: Delivery) -> Grant {
         requested_by: Requester {
             by: author(),
             kind: IdentityType::Agent,
-            key: KeyId::from_bytes([4; 16]),
+            proof: crate::domain::principal::ProofId::Key(crate::domain::id::KeyId::from_bytes(
+                [4; 16],
+            )),
         },
         purpose: None,
         requested_ttl: None,

@@ -117,7 +117,11 @@ pub(crate) struct RevokedBody {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct WhoamiBody {
     pub(crate) identity: WhoBody,
-    pub(crate) key: KeyBody,
+    /// What proved the caller: an API key or an access token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<ProofBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<ProofBody>,
     pub(crate) workspace: String,
     pub(crate) role: Option<&'static str>,
     pub(crate) scopes: Vec<&'static str>,
@@ -131,9 +135,9 @@ pub(crate) struct WhoBody {
     pub(crate) name: String,
 }
 
-/// An API key, by id and name.
+/// An API key or an access token, by id and name.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct KeyBody {
+pub(crate) struct ProofBody {
     pub(crate) id: String,
     pub(crate) name: String,
 }

@@ -7,6 +7,7 @@ use crate::{
     audit::query::Numbered,
     domain::{
         event::{Actor, Change, Outcome},
+        principal::ProofId,
         time::Timestamp,
     },
 };
@@ -57,7 +58,7 @@ pub(crate) struct AuditBody {
     user_agent: Option<String>,
 }
 
-/// Who did it: an identity by its key, or a part of the vault.
+/// Who did it: an identity by its key or token, or a part of the vault.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ActorBody {
     r#type: &'static str,
@@ -66,6 +67,8 @@ pub(crate) struct ActorBody {
     identity_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_id: Option<String>,
 }
 
 /// One changed field.
@@ -87,18 +90,26 @@ impl From<Numbered> for AuditBody {
                 identity,
                 name,
                 kind,
-                key,
+                proof,
             } => ActorBody {
                 r#type: kind.as_str(),
                 name: name.to_string(),
                 identity_id: Some(identity.to_string()),
-                key_id: Some(key.to_string()),
+                key_id: match proof {
+                    ProofId::Key(id) => Some(id.to_string()),
+                    ProofId::Token(_) => None,
+                },
+                token_id: match proof {
+                    ProofId::Key(_) => None,
+                    ProofId::Token(id) => Some(id.to_string()),
+                },
             },
             Actor::Vault { part } => ActorBody {
                 r#type: "vault",
                 name: part,
                 identity_id: None,
                 key_id: None,
+                token_id: None,
             },
         };
         let object = record.object;

@@ -16,7 +16,8 @@ use crate::{
         name::{CredentialName, IdentityName, Metadata, PolicyName, WorkspaceName},
         policy::{Delivery, LeasePolicy, OnRotate},
         principal::{
-            ApiKey, Identity, IdentityState, IdentityType, KeyState, RateLimit, Reach, Workspace,
+            ApiKey, Identity, IdentityState, IdentityType, KeyState, ProofId, RateLimit, Reach,
+            Workspace,
         },
         scope::{Role, Scope, ScopeSet},
         time::{Span, Timestamp, Ttl},
@@ -253,7 +254,7 @@ fn lease(state: LeaseState) -> Lease {
         requested_by: Requester {
             by: author(5, "admin"),
             kind: IdentityType::Human,
-            key: KeyId::from_bytes([6; 16]),
+            proof: ProofId::Key(KeyId::from_bytes([6; 16])),
         },
         purpose: text("nightly run"),
         ttl: ttl(900_000),
@@ -353,7 +354,7 @@ fn audit() -> AuditRecord {
             identity: IdentityId::from_bytes([5; 16]),
             name: identity_name("admin"),
             kind: IdentityType::Human,
-            key: KeyId::from_bytes([6; 16]),
+            proof: ProofId::Key(KeyId::from_bytes([6; 16])),
         },
         object: Object {
             credential: Some(CredentialId::from_bytes([1; 16])),

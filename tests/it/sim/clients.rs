@@ -125,7 +125,7 @@ impl Client {
             self.shared
                 .wanted
                 .borrow_mut()
-                .push((self.principal().key, wanted.clone()));
+                .push((self.principal().proof, wanted.clone()));
         }
         wanted
     }
@@ -135,7 +135,7 @@ impl Client {
         let wanted = self.shared.wanted.borrow();
         let own: Vec<_> = wanted
             .iter()
-            .filter(|(by, _)| *by == self.principal().key)
+            .filter(|(by, _)| *by == self.principal().proof)
             .collect();
         own.get(self.shared.dice.below(own.len() as u64) as usize)
             .map(|(_, wanted)| wanted.clone())
@@ -207,7 +207,7 @@ impl Client {
         self.mine("isolation", &issued.view);
         if let Some(key) = key {
             let mut first_answers = self.shared.first_answers.borrow_mut();
-            let at = (self.principal().key, key);
+            let at = (self.principal().proof, key);
             let (first, first_handle) = first_answers.entry(at).or_insert((id, handle.clone()));
             let same = *first == id && first_handle.expose() == handle.expose();
             self.shared.check(hold("idempotency", same, || {

@@ -7,9 +7,10 @@ use leasehold::{
     audit::query::Numbered,
     domain::{
         event::{AuditRecord, EventName, Outcome},
-        id::{CredentialId, KeyId, LeaseId, WorkspaceId},
+        id::{CredentialId, LeaseId, WorkspaceId},
         ledger::CredentialState,
         policy::{Delivery, OnRotate},
+        principal::ProofId,
         time::{Span, Timestamp},
     },
 };
@@ -72,7 +73,7 @@ pub enum What {
 #[derive(Debug)]
 pub struct Asked {
     pub workspace: WorkspaceId,
-    pub by: KeyId,
+    pub by: ProofId,
     pub what: What,
     /// The vault's time before it was asked.
     pub at: Timestamp,
@@ -137,7 +138,7 @@ pub struct Model {
     pub leases: BTreeMap<LeaseId, Lease>,
     pub values: HashMap<(CredentialId, u32), String>,
     pub by_request: HashMap<String, Vec<Entry>>,
-    pub by_key: HashMap<(KeyId, String), LeaseId>,
+    pub by_key: HashMap<(ProofId, String), LeaseId>,
 }
 
 impl Model {

@@ -14,8 +14,9 @@ use leasehold::{
     domain::{
         error::{Code, Result},
         event::{EventName, Origin},
-        id::{KeyId, LeaseId, WorkspaceId},
+        id::{LeaseId, WorkspaceId},
         policy::Delivery,
+        principal::ProofId,
         secret::SecretText,
         time::{Span, Timestamp},
     },
@@ -81,7 +82,7 @@ pub enum Expect {
 }
 
 /// The first answer to each caller's idempotency keys.
-type FirstAnswers = HashMap<(KeyId, String), (LeaseId, Rc<SecretText>)>;
+type FirstAnswers = HashMap<(ProofId, String), (LeaseId, Rc<SecretText>)>;
 
 pub struct Shared {
     pub dice: Dice,
@@ -89,7 +90,7 @@ pub struct Shared {
     pub vault: RefCell<Option<Vault>>,
     pub requests: RefCell<Requests>,
     pub leases: RefCell<Vec<Known>>,
-    pub wanted: RefCell<Vec<(KeyId, Wanted)>>,
+    pub wanted: RefCell<Vec<(ProofId, Wanted)>>,
     pub first_answers: RefCell<FirstAnswers>,
     /// Leases that were said to be closed.
     pub closed: RefCell<BTreeSet<LeaseId>>,
@@ -183,7 +184,7 @@ impl Shared {
         let request_id = format!("req_{}", self.requests.borrow().len());
         let asked = Asked {
             workspace: principal.workspace,
-            by: principal.key,
+            by: principal.proof,
             what,
             at,
         };
