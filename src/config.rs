@@ -26,6 +26,8 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
+
 pub use self::{
     document::Position,
     error::{ConfigError, Place},
@@ -44,7 +46,7 @@ pub struct Config {
     pub policies: Policies,
     /// `[reaper]`: the closing of expired leases.
     pub reaper: Reaper,
-    /// `[limits]`: what holds where a key has no limit of its own.
+    /// `[limits]`: how often callers may ask.
     pub limits: Limits,
     /// `[log]`: what is logged, and how it looks.
     pub log: Log,
@@ -66,6 +68,8 @@ pub struct Server {
     pub request_timeout: Duration,
     /// How many connections may be open at once: 1 to 1,000,000. Default 10,000.
     pub max_connections: usize,
+    /// The proxies whose `X-Forwarded-For` is believed. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// A certificate and its key, both PEM files.
@@ -113,11 +117,16 @@ pub struct Reaper {
     pub enabled: bool,
 }
 
-/// What holds where an API key has no limit of its own.
+/// How often callers may ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Requests per minute and key; `None`, the default, is no limit.
     pub requests_per_minute: Option<NonZeroU32>,
+    /// Requests per minute and source address, counted before authentication; `None`, the default, is no limit.
+    pub source_requests_per_minute: Option<NonZeroU32>,
+    /// Failed authentications per minute and source address, over which they are answered 429 and leave no further
+    /// trace; callers that prove themselves are not touched. Default 60; `None` is no limit, for development.
+    pub failed_authentications_per_minute: Option<NonZeroU32>,
 }
 
 /// What is logged, and how it looks.
@@ -212,7 +221,10 @@ impl Config {
     /// protects, as `root.key` in the data folder, which only a throwaway vault may do.
     pub fn development(data_dir: PathBuf) -> Self {
         let key_file = data_dir.join("root.key");
-        Self::with_defaults(data_dir, RootSource::KeyFile(key_file))
+        let mut config = Self::with_defaults(data_dir, RootSource::KeyFile(key_file));
+        // Everyone there is comes from one address.
+        config.limits.failed_authentications_per_minute = None;
+        config
     }
 
     /// The default of every key that has one.
@@ -226,6 +238,7 @@ impl Config {
                 drain_deadline: Duration::from_secs(20),
                 request_timeout: Duration::from_secs(30),
                 max_connections: 10_000,
+                trusted_proxies: Vec::new(),
             },
             storage: Storage {
                 data_dir,
@@ -237,6 +250,8 @@ impl Config {
             reaper: Reaper { enabled: true },
             limits: Limits {
                 requests_per_minute: None,
+                source_requests_per_minute: None,
+                failed_authentications_per_minute: NonZeroU32::new(60),
             },
             log: Log {
                 format: LogFormat::Human,
@@ -265,6 +280,7 @@ mod tests {
         assert_eq!(
             Config {
                 root: expected.root.clone(),
+                limits: expected.limits.clone(),
                 ..development
             },
             expected
@@ -281,6 +297,7 @@ mod tests {
             drain_deadline = "1m 30s"
             request_timeout = "1s"
             max_connections = 5
+            trusted_proxies = "10.0.0.0/8, ::1"
             tls = { cert = "c.pem", key = "k.pem" }
             [storage]
             data_dir = "/data"
@@ -294,6 +311,8 @@ mod tests {
             enabled = false
             [limits]
             requests_per_minute = 600
+            source_requests_per_minute = 6000
+            failed_authentications_per_minute = 6
             [log]
             format = "json"
             filter = "leasehold=debug,info"
@@ -310,6 +329,7 @@ mod tests {
                 drain_deadline: Duration::from_secs(90),
                 request_timeout: Duration::from_secs(1),
                 max_connections: 5,
+                trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
             },
             storage: Storage {
                 data_dir: "/data".into(),
@@ -323,6 +343,8 @@ mod tests {
             reaper: Reaper { enabled: false },
             limits: Limits {
                 requests_per_minute: NonZeroU32::new(600),
+                source_requests_per_minute: NonZeroU32::new(6000),
+                failed_authentications_per_minute: NonZeroU32::new(6),
             },
             log: Log {
                 format: LogFormat::Json,

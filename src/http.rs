@@ -15,15 +15,18 @@ mod limits;
 mod operations;
 mod query;
 pub mod serve;
+mod source;
 mod system;
 mod wire;
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::Router;
+use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub use self::limits::DefaultLimits;
 use self::limits::Limits;
 use crate::{authn::Authenticator, engine::Engine};
 
@@ -35,6 +38,7 @@ struct Inner {
     engine: Arc<Engine>,
     authenticator: Authenticator,
     limits: Limits,
+    trusted_proxies: Vec<IpNet>,
     metrics: PrometheusHandle,
     request_timeout: Duration,
     tls: bool,
@@ -45,8 +49,10 @@ pub struct SurfaceParts {
     pub engine: Arc<Engine>,
     pub authenticator: Authenticator,
     pub metrics: PrometheusHandle,
-    /// The limit of keys that have none of their own.
-    pub requests_per_minute: Option<NonZeroU32>,
+    /// The limits of whoever has none of its own.
+    pub limits: DefaultLimits,
+    /// The proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// How long a request may take before it is given up.
     pub request_timeout: Duration,
     /// Whether clients speak TLS to it.
@@ -59,7 +65,8 @@ impl Surface {
         Self(Arc::new(Inner {
             engine: parts.engine,
             authenticator: parts.authenticator,
-            limits: Limits::new(parts.requests_per_minute),
+            limits: Limits::new(parts.limits),
+            trusted_proxies: parts.trusted_proxies,
             metrics: parts.metrics,
             request_timeout: parts.request_timeout,
             tls: parts.tls,

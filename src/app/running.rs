@@ -18,7 +18,7 @@ use crate::{
     domain::policy::NamedPolicies,
     engine::{Engine, Unlocked},
     http::{
-        Surface, SurfaceParts,
+        DefaultLimits, Surface, SurfaceParts,
         serve::{PATIENCE, ServeOptions, serve},
     },
     schedule::{Schedule, Task},
@@ -117,7 +117,12 @@ impl Running {
             authenticator: engine.authenticator()?,
             engine: engine.clone(),
             metrics: metrics.clone(),
-            requests_per_minute: config.limits.requests_per_minute,
+            limits: DefaultLimits {
+                key: config.limits.requests_per_minute,
+                source: config.limits.source_requests_per_minute,
+                failures: config.limits.failed_authentications_per_minute,
+            },
+            trusted_proxies: config.server.trusted_proxies.clone(),
             request_timeout: config.server.request_timeout,
             tls: tls.is_some(),
         });

@@ -53,6 +53,7 @@ pub struct RawServer {
     pub drain_deadline: Option<String>,
     pub request_timeout: Option<String>,
     pub max_connections: Option<Whole>,
+    pub trusted_proxies: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -93,6 +94,8 @@ pub struct RawReaper {
 #[serde(default, deny_unknown_fields)]
 pub struct RawLimits {
     pub requests_per_minute: Option<Whole>,
+    pub source_requests_per_minute: Option<Whole>,
+    pub failed_authentications_per_minute: Option<Whole>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -80,7 +80,7 @@ impl FromRequestParts<Surface> for Caller {
     async fn from_request_parts(parts: &mut Parts, surface: &Surface) -> Result<Self, ApiError> {
         let origin = Origin {
             request_id: context::request_id(),
-            source_ip: context::source(parts),
+            source_ip: context::source(),
             user_agent: text(parts, header::USER_AGENT)
                 .map(|agent| agent.chars().take(context::MAX_USER_AGENT_BYTES).collect()),
         };
@@ -104,6 +104,9 @@ impl FromRequestParts<Surface> for Caller {
             Err(refusal) => {
                 metrics::counter!("leasehold_authentication_failures_total", "code" => refusal.error.code().as_str())
                     .increment(1);
+                if refusal.proven.is_none() {
+                    surface.0.limits.check_failure(origin.source_ip)?;
+                }
                 if let Some(proof) = refusal.proven {
                     surface
                         .engine()

@@ -4,13 +4,13 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    net::SocketAddr,
+    net::IpAddr,
     panic::AssertUnwindSafe,
     time::{Duration, Instant},
 };
 
 use axum::{
-    extract::{ConnectInfo, MatchedPath, Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -22,6 +22,7 @@ use super::{
     Surface,
     error::ApiError,
     limits::{STANDING, Standing},
+    source,
     system::{BACKUP_ROUTE, BACKUP_TIMEOUT},
 };
 use crate::domain::error::{Code, Error};
@@ -31,11 +32,20 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 /// The longest user agent that history remembers, in bytes.
 pub(super) const MAX_USER_AGENT_BYTES: usize = 256;
 
+/// The routes that tell how the vault is, to whoever watches it: they go on however busy an address is.
+const UNCOUNTED: [&str; 3] = ["/health", "/ready", "/metrics"];
+
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RATELIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+/// `u32::MAX`: what clients read as no limit.
+const NO_LIMIT: HeaderValue = HeaderValue::from_static("4294967295");
 
 tokio::task_local! {
     static REQUEST_ID: String;
     static BODY_DEADLINE: Instant;
+    static SOURCE: Option<IpAddr>;
 }
 
 /// When the body of this task's request must be there. It is a tenth before the request's own deadline, so that who
@@ -52,12 +62,9 @@ pub(super) fn request_id() -> String {
     REQUEST_ID.try_with(Clone::clone).unwrap_or_default()
 }
 
-/// Where the request came from.
-pub(super) fn source(request: &axum::http::request::Parts) -> Option<std::net::IpAddr> {
-    request
-        .extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|info| info.0.ip())
+/// The address that this task's request is attributed to.
+pub(super) fn source() -> Option<IpAddr> {
+    SOURCE.try_with(|source| *source).ok().flatten()
 }
 
 fn given_id(headers: &HeaderMap) -> Option<String> {
@@ -86,18 +93,31 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
         BACKUP_ROUTE => BACKUP_TIMEOUT,
         _ => surface.0.request_timeout,
     };
+    let (parts, body) = request.into_parts();
+    let source = source::source(&parts, &surface.0.trusted_proxies);
+    let request = Request::from_parts(parts, body);
+    let counted = !UNCOUNTED.contains(&route.as_str());
+    let limits = surface.clone();
     let served = async move {
-        let response =
-            match tokio::time::timeout(timeout, AssertUnwindSafe(next.run(request)).catch_unwind())
-                .await
-            {
-                Ok(Ok(response)) => response,
-                Ok(Err(_)) => ApiError(Error::internal("a handler panicked")).into_response(),
-                Err(_) => too_slow(timeout),
-            };
+        let allowed = match counted {
+            true => limits.0.limits.check_source(source),
+            false => Ok(()),
+        };
+        let response = match allowed {
+            Err(error) => ApiError(error).into_response(),
+            Ok(()) => {
+                let run = AssertUnwindSafe(next.run(request)).catch_unwind();
+                match tokio::time::timeout(timeout, run).await {
+                    Ok(Ok(response)) => response,
+                    Ok(Err(_)) => ApiError(Error::internal("a handler panicked")).into_response(),
+                    Err(_) => too_slow(timeout),
+                }
+            }
+        };
         (response, STANDING.with(Cell::get))
     };
-    let served = STANDING.scope(Cell::new(None), served);
+    let served = STANDING.scope(Cell::new(Standing::UNLIMITED), served);
+    let served = SOURCE.scope(source, served);
     let served = BODY_DEADLINE.scope(begun + surface.0.request_timeout * 9 / 10, served);
     let (mut response, standing) = REQUEST_ID.scope(id.clone(), served).await;
     let status = response.status();
@@ -105,9 +125,7 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert(X_REQUEST_ID, id);
     }
-    if let Some(standing) = standing {
-        tell_standing(headers, standing, status.as_u16() == 429);
-    }
+    tell_standing(headers, standing, status.as_u16() == 429);
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
@@ -129,9 +147,15 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
 }
 
 fn tell_standing(headers: &mut HeaderMap, standing: Standing, limited: bool) {
-    headers.insert("ratelimit-limit", standing.limit.into());
-    headers.insert("ratelimit-remaining", standing.remaining.into());
-    headers.insert("ratelimit-reset", standing.reset.into());
+    if standing == Standing::UNLIMITED {
+        headers.insert(RATELIMIT_LIMIT, NO_LIMIT);
+        headers.insert(RATELIMIT_REMAINING, NO_LIMIT);
+        headers.insert(RATELIMIT_RESET, HeaderValue::from_static("0"));
+        return;
+    }
+    headers.insert(RATELIMIT_LIMIT, standing.limit.into());
+    headers.insert(RATELIMIT_REMAINING, standing.remaining.into());
+    headers.insert(RATELIMIT_RESET, standing.reset.into());
     if limited && standing.remaining == 0 {
         headers.insert(header::RETRY_AFTER, standing.reset.into());
     }

@@ -119,6 +119,13 @@ impl Two {
         two
     }
 
+    /// A GET that says where it comes from.
+    pub(super) async fn get_from(&self, source: &str, key: &str, path: &str) -> Answer {
+        let request = self.http.get(format!("{}{path}", self.address));
+        let request = request.bearer_auth(key).header("x-forwarded-for", source);
+        Answer::of(request.send().await.unwrap()).await
+    }
+
     async fn request(
         &self,
         key: &str,
@@ -137,16 +144,7 @@ impl Two {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let response = request.send().await.unwrap();
-        let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.unwrap();
-        let body = serde_json::from_str(&text).unwrap_or_default();
-        Answer {
-            status,
-            headers,
-            text,
-            body,
-        }
+        Answer::of(request.send().await.unwrap()).await
     }
 
     /// The administrator's request in a workspace.

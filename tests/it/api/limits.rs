@@ -32,3 +32,71 @@ async fn a_key_over_its_limit_is_told_when_to_come_back_and_others_go_on() {
     ));
     two.whoami(&two.admin, None).await.data(200);
 }
+
+const WHOAMI: &str = "/v1/auth/whoami";
+const KEY_OF_NOBODY: &str = "lhk_nobody";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_authentications_are_limited_and_lock_nobody_out() {
+    let two = Two::start_with("[limits]\nfailed_authentications_per_minute = 3\n");
+    for _ in 0..3 {
+        two.whoami(KEY_OF_NOBODY, None)
+            .await
+            .fails(401, "UNAUTHORIZED");
+    }
+    for _ in 0..5 {
+        let over = two.whoami(KEY_OF_NOBODY, None).await;
+        assert!(over.headers.get("retry-after").is_some());
+        over.fails(429, "RATE_LIMITED");
+        // The same address, with a key that proves itself.
+        two.whoami(&two.a1, None).await.data(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_over_its_limit_is_refused_before_anyone_is_authenticated() {
+    let two = Two::start_with("[limits]\nsource_requests_per_minute = 3\n");
+    two.whoami(&two.a1, None).await.data(200);
+    two.whoami(KEY_OF_NOBODY, None)
+        .await
+        .fails(401, "UNAUTHORIZED");
+    let last = two.whoami(KEY_OF_NOBODY, None).await;
+    assert_eq!(last.headers["ratelimit-remaining"], "0");
+    last.fails(401, "UNAUTHORIZED");
+    two.whoami(&two.a1, None).await.fails(429, "RATE_LIMITED");
+    // Who claims to come from elsewhere is no proxy that is trusted.
+    let spoofed = two.get_from("192.0.2.7", &two.a1, WHOAMI).await;
+    spoofed.fails(429, "RATE_LIMITED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_proxy_speaks_for_its_clients_and_history_remembers_them() {
+    let two = Two::start_with(
+        "[limits]\nsource_requests_per_minute = 2\n[server]\ntrusted_proxies = \"127.0.0.0/8\"\n",
+    );
+    for client in ["192.0.2.1", "192.0.2.2", "203.0.113.9, 192.0.2.3"] {
+        let from = || two.get_from(client, &two.a1, WHOAMI);
+        from().await.data(200);
+        from().await.data(200);
+        from().await.fails(429, "RATE_LIMITED");
+    }
+    let denied = two.get_from("192.0.2.4", &two.a1, "/v1/audit").await;
+    denied.fails(403, "INSUFFICIENT_PERMISSIONS");
+    let path = "/v1/audit?event=authz.denied";
+    let history = two.get_from("192.0.2.5", &two.admin, path).await.data(200);
+    assert_eq!(history[0]["source_ip"], "192.0.2.4", "{history}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_says_what_is_left() {
+    let two = Two::start();
+    for answer in [
+        two.whoami(&two.a1, None).await,
+        two.whoami(KEY_OF_NOBODY, None).await,
+    ] {
+        for name in ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"] {
+            let number = answer.headers[name].to_str().unwrap();
+            assert!(number.parse::<u64>().is_ok(), "{name}: {number}");
+        }
+    }
+}
