@@ -12,6 +12,7 @@ mod conventions;
 mod credentials;
 mod history;
 mod isolation;
+mod known_failures;
 mod leases;
 mod lifecycle;
 mod limits;

@@ -19,7 +19,7 @@ pub(super) struct Two {
     address: String,
     pub(super) admin: String,
     pub(super) a1: String,
-    b1: String,
+    pub(super) b1: String,
     _folder: TempDir,
 }
 
@@ -126,7 +126,7 @@ impl Two {
         Answer::of(request.send().await.unwrap()).await
     }
 
-    async fn request(
+    pub(super) async fn request(
         &self,
         key: &str,
         workspace: Option<&str>,
@@ -148,7 +148,7 @@ impl Two {
     }
 
     /// The administrator's request in a workspace.
-    async fn admin(
+    pub(super) async fn admin(
         &self,
         workspace: &str,
         method: Method,
@@ -159,7 +159,13 @@ impl Two {
             .await
     }
 
-    async fn agent(&self, key: &str, method: Method, path: &str, body: Option<Value>) -> Answer {
+    pub(super) async fn agent(
+        &self,
+        key: &str,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
         self.request(key, None, method, path, body).await
     }
 
