@@ -17,11 +17,7 @@ pub(super) struct FolderLock(#[expect(dead_code, reason = "held for its lock")] 
 impl FolderLock {
     pub(super) fn take(data_dir: &Path) -> Result<Self> {
         let unusable = |error: io::Error| unusable(data_dir, &error);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(data_dir)
-            .map_err(unusable)?;
+        make(data_dir).map_err(unusable)?;
         let mut file = File::options()
             .read(true)
             .write(true)
@@ -49,6 +45,21 @@ impl FolderLock {
             .map_err(unusable)?;
         Ok(Self(file))
     }
+}
+
+/// Makes a folder with those above it, and makes their names durable: a power cut must not take the whole folder.
+fn make(folder: &Path) -> io::Result<()> {
+    let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let made: Vec<_> = folder.ancestors().take_while(missing).collect();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    for path in made {
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Makes the engine's folder and clears what a kill during recovery left in it.
