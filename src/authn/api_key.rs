@@ -1,0 +1,148 @@
+//! API keys: proven by their digest by every request, and remembered with what their use needs while nothing
+//! changes.
+
+use std::sync::{Arc, PoisonError};
+
+use super::{Authenticator, DEFAULT_WORKSPACE, Refusal, unauthorized};
+use crate::{
+    crypto::bearer::{Bearer, Digest, Presented},
+    domain::{
+        error::{Code, Error, Result},
+        id::KeyId,
+        name::WorkspaceName,
+        principal::{
+            ApiKey, Identity, IdentityState, KeyState, Principal, ProofId, Reach, Workspace,
+        },
+        time::Timestamp,
+    },
+    tables::Tables,
+};
+
+/// The most keys that are remembered between requests; all are forgotten when there are more.
+const MAX_KNOWN: usize = 10_000;
+
+/// A key with what its use needs, as read at a generation.
+pub(super) struct Known {
+    generation: u64,
+    key: ApiKey,
+    identity: Option<Identity>,
+    /// The workspace that is meant where nobody names one.
+    workspace: Option<Workspace>,
+}
+
+impl Authenticator {
+    /// The principal that an API key proves.
+    pub(super) async fn by_key(
+        &self,
+        presented: &str,
+        workspace: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Principal, Refusal> {
+        let unknown = || unauthorized("the API key is not valid");
+        let presented = Presented::parse(Bearer::ApiKey, presented).ok_or_else(unknown)?;
+        let known = self.known(presented.key()).await?.ok_or_else(unknown)?;
+        // Remembered or not, a key is proven anew by every request.
+        if !Digest::from_stored(known.key.digest).proves(&self.keyring, &presented) {
+            return Err(unknown().into());
+        }
+        self.admit(&known, workspace, now)
+            .await
+            .map_err(|error| Refusal {
+                error,
+                proven: Some((ProofId::Key(known.key.id), known.key.home)),
+            })
+    }
+
+    /// The key of that id with its identity and workspace, remembered while nothing changes.
+    pub(super) async fn known(&self, id: KeyId) -> Result<Option<Arc<Known>>> {
+        // Read first: what changes after this makes the entry stale, whenever it is inserted.
+        let generation = self.generation.now();
+        let remembered = self
+            .known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned();
+        if let Some(known) = remembered.filter(|known| known.generation == generation) {
+            return Ok(Some(known));
+        }
+        let read = &mut &*self.store;
+        let Some(key) = self.system.api_key(read, id).await? else {
+            return Ok(None);
+        };
+        let identity = Tables::of(&self.keyring, key.home)?
+            .identity(read, key.identity)
+            .await?;
+        let workspace = match key.reach {
+            Reach::Workspace(own) => Some(own),
+            Reach::Organisation => {
+                let name = WorkspaceName::parse(DEFAULT_WORKSPACE, "workspace")?;
+                self.system.workspace_id(read, &name).await?
+            }
+        };
+        let workspace = match workspace {
+            Some(workspace) => self.system.workspace(read, workspace).await?,
+            None => None,
+        };
+        let known = Arc::new(Known {
+            generation,
+            key,
+            identity,
+            workspace,
+        });
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_KNOWN {
+            all.clear();
+        }
+        all.insert(id, known.clone());
+        Ok(Some(known))
+    }
+
+    /// What a proven key may do now.
+    pub(super) async fn admit(
+        &self,
+        known: &Known,
+        workspace: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Principal> {
+        let key = &known.key;
+        if key.state == KeyState::Paused {
+            return Err(Error::new(Code::KeyPaused, "the API key is paused"));
+        }
+        if let Some(expired_at) = key.expires_at.filter(|expires_at| now >= *expires_at) {
+            return Err(Error::new(Code::KeyExpired, "the API key has expired")
+                .with("expired_at", expired_at.to_string()));
+        }
+        let gone = || unauthorized("the API key's identity no longer exists");
+        let identity = known.identity.as_ref().ok_or_else(gone)?;
+        if identity.state == IdentityState::Suspended {
+            return Err(Error::new(
+                Code::IdentitySuspended,
+                "the API key's identity is suspended",
+            ));
+        }
+        let own = || {
+            known
+                .workspace
+                .clone()
+                .ok_or_else(|| Error::not_found("workspace"))
+        };
+        let chosen = match workspace {
+            None => own()?,
+            Some(name) => self.named_workspace(key.reach, name).await?,
+        };
+        Ok(Principal {
+            workspace: chosen.id,
+            workspace_name: chosen.name,
+            identity: identity.id,
+            name: identity.name.clone(),
+            kind: identity.kind,
+            proof: ProofId::Key(key.id),
+            proof_name: key.name.clone(),
+            role: key.role,
+            scopes: key.scopes,
+            organisation: key.reach == Reach::Organisation,
+            rate_limit: key.rate_limit,
+        })
+    }
+}
