@@ -189,6 +189,7 @@ fn principal(workspace: WorkspaceId, role: Role) -> Principal {
         name: IdentityName::parse("claude-code", "name").unwrap(),
         kind: IdentityType::Agent,
         proof: ProofId::Key(KeyId::from_bytes([4; 16])),
+        root: ProofId::Key(KeyId::from_bytes([4; 16])),
         proof_name: "claude-code".to_owned(),
         role: Some(role),
         scopes: role.scopes(),

@@ -4,6 +4,7 @@
 //! itself is proven: guessing teaches nothing.
 
 mod api_key;
+mod token;
 
 use std::{
     collections::HashMap,
@@ -13,7 +14,11 @@ use std::{
     },
 };
 
-use self::api_key::Known;
+pub use self::token::PublicKey;
+use self::{
+    api_key::Known,
+    token::{KnownRing, KnownToken},
+};
 
 use crate::{
     crypto::keyring::Keyring,
@@ -70,14 +75,19 @@ pub struct Authenticator {
     system: Tables,
     generation: Generation,
     known: RwLock<HashMap<KeyId, Arc<Known>>>,
+    /// What the `iss` of the vault's own tokens says.
+    issuer: String,
+    tokens: RwLock<HashMap<[u8; 16], Arc<KnownToken>>>,
+    ring: RwLock<Option<Arc<KnownRing>>>,
 }
 
 impl Authenticator {
-    /// An authenticator over a store, told of changes by `generation`.
+    /// An authenticator over a store, told of changes by `generation`; `issuer` is the `iss` of the vault's tokens.
     pub fn new(
         store: Arc<dyn Store>,
         keyring: Arc<Keyring>,
         generation: Generation,
+        issuer: String,
     ) -> Result<Self> {
         let system = Tables::of(&keyring, WorkspaceId::SYSTEM)?;
         Ok(Self {
@@ -86,6 +96,9 @@ impl Authenticator {
             system,
             generation,
             known: RwLock::default(),
+            issuer,
+            tokens: RwLock::default(),
+            ring: RwLock::default(),
         })
     }
 
@@ -99,6 +112,9 @@ impl Authenticator {
         let presented = authorization
             .and_then(bearer_text)
             .ok_or_else(|| unauthorized("an API key is required: `Authorization: Bearer lhk_…`"))?;
+        if is_token(authorization, presented) {
+            return self.by_token(presented, workspace, now).await;
+        }
         self.by_key(presented, workspace, now).await
     }
 
@@ -122,6 +138,13 @@ impl Authenticator {
 
 fn unauthorized(why: &'static str) -> Error {
     Error::new(Code::Unauthorized, why)
+}
+
+/// Whether it is an access token and no API key: those have no dots, and their own scheme takes no token.
+fn is_token(header: Option<&str>, presented: &str) -> bool {
+    let scheme = header.and_then(|header| header.split_once(' '));
+    presented.contains('.')
+        && scheme.is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
 }
 
 /// The credentials of either scheme, which is matched without regard to case (RFC 9110, section 11.1).

@@ -62,6 +62,9 @@ pub struct Server {
     pub danger_plain_http: bool,
     /// The certificate to serve; `None`, the default, is plain HTTP.
     pub tls: Option<Tls>,
+    /// The address that clients know the server by, an http or https URL; its access tokens name it as their issuer.
+    /// `None`, the default: they name `leasehold`. Tokens that name another issuer are refused.
+    pub public_url: Option<String>,
     /// How long open requests may take to end after SIGTERM: at most 10 minutes. Default 20 seconds.
     pub drain_deadline: Duration,
     /// How long one request may take: 1 second to 10 minutes. Default 30 seconds.
@@ -235,6 +238,7 @@ impl Config {
                 listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8200)),
                 danger_plain_http: false,
                 tls: None,
+                public_url: None,
                 drain_deadline: Duration::from_secs(20),
                 request_timeout: Duration::from_secs(30),
                 max_connections: 10_000,
@@ -298,6 +302,7 @@ mod tests {
             request_timeout = "1s"
             max_connections = 5
             trusted_proxies = "10.0.0.0/8, ::1"
+            public_url = "https://vault.example.com"
             tls = { cert = "c.pem", key = "k.pem" }
             [storage]
             data_dir = "/data"
@@ -326,6 +331,7 @@ mod tests {
                     cert: "c.pem".into(),
                     key: "k.pem".into(),
                 }),
+                public_url: Some("https://vault.example.com".into()),
                 drain_deadline: Duration::from_secs(90),
                 request_timeout: Duration::from_secs(1),
                 max_connections: 5,

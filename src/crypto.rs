@@ -10,6 +10,7 @@
 //!        │                                                                              └─ AES-256-GCM ── value
 //!        ├─ index, digest-pepper, fingerprint, idempotency ── HMAC-SHA256
 //!        ├─ backup ── backup subkey = Expand(backup, "leasehold/v1/backup-file" ‖ salt) ── AES-256-GCM ── chunk of a backup
+//!        ├─ token-sign ── seed = Expand(token-sign, "leasehold/v1/token-key" ‖ number(4, BE)) ── Ed25519 ── access token
 //!        └─ check ── AES-256-GCM ── proves at the start that this is the right root key
 //! AAD = format ‖ record type ‖ workspace ‖ version ‖ key number ‖ id, always
 //! ```
@@ -24,6 +25,7 @@ pub mod envelope;
 pub mod kdf;
 pub mod keyring;
 pub mod root;
+pub mod token;
 
 #[cfg(test)]
 pub(crate) mod tests;

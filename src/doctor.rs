@@ -12,6 +12,7 @@ mod leases;
 mod mend;
 mod open_index;
 mod states;
+mod tokens;
 
 use std::sync::Arc;
 

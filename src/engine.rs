@@ -16,8 +16,10 @@ mod page;
 mod redeem;
 mod rotate;
 mod schedule;
+mod signing_key;
 mod start;
 mod terms;
+mod token;
 mod unit;
 mod update;
 mod views;
@@ -38,7 +40,9 @@ pub use self::{
     redeem::Redeemed,
     rotate::{RotateCredential, Rotated},
     schedule::Place,
+    signing_key::RotatedSigningKey,
     start::{Closed, NewVault, Opened, Unlocked, Unsealed},
+    token::{CreateToken, IssuedToken, TokenFilter, TokenView, TokenWorkspace},
     update::{StateChange, UpdateCredential},
     views::{CredentialView, LeaseView, VersionView},
 };
@@ -76,6 +80,7 @@ pub struct Engine {
     terms: TermsCache,
     recent: Arc<Recent>,
     generation: Generation,
+    token_issuer: String,
     backups: Arc<Semaphore>,
 }
 
@@ -124,8 +129,16 @@ impl Engine {
             terms: TermsCache::default(),
             recent: Arc::default(),
             generation: Generation::default(),
+            token_issuer: token::DEFAULT_ISSUER.to_owned(),
             backups: backup::turns(),
         }
+    }
+
+    /// The engine with this `iss` in the access tokens that it issues, and in those that it takes.
+    #[must_use]
+    pub fn issuing_tokens_as(mut self, issuer: impl Into<String>) -> Self {
+        self.token_issuer = issuer.into();
+        self
     }
 
     /// The vault's time.
@@ -148,6 +161,7 @@ impl Engine {
             self.store.clone(),
             self.keyring.clone(),
             self.generation.clone(),
+            self.token_issuer.clone(),
         )
     }
 

@@ -15,8 +15,10 @@ mod limits;
 mod operations;
 mod query;
 pub mod serve;
+mod signing_keys;
 mod source;
 mod system;
+mod tokens;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -116,6 +118,10 @@ fn routes() -> OpenApiRouter<Surface> {
         .routes(routes!(leases::revoke))
         .routes(routes!(leases::redeem))
         .routes(routes!(audit::list))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::show, tokens::revoke))
+        .routes(routes!(signing_keys::publish))
+        .routes(routes!(signing_keys::rotate))
         .routes(routes!(auth::whoami))
         .routes(routes!(system::backup))
         .routes(routes!(operations::health))

@@ -5,6 +5,7 @@ mod credentials;
 mod directory;
 mod leases;
 mod recent;
+mod tokens;
 mod vault;
 
 use std::sync::Arc;

@@ -68,7 +68,7 @@ pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
         }
     };
     let root = root_key(&config.root, vault.unseal())?;
-    let engine = unseal(vault, &root, policies).await?;
+    let engine = unseal(vault, &root, policies, &config).await?;
     drop(root);
     let keys = furnish(&engine).await?;
     let running = Running::start(&config, engine).await?;

@@ -75,7 +75,7 @@ pub(super) async fn run(args: InitArgs) -> Result<(), Failure> {
     };
     let (root, how) = new_root_key(&source, &OsEntropy)?;
     let vault = vault.initialise(&root, how, Arc::new(OsEntropy), &SystemTime)?;
-    let engine = unseal(vault, &root, policies::built_in()?).await?;
+    let engine = unseal(vault, &root, policies::built_in()?, &config).await?;
     engine.note_initialised().await?;
     let mut made = Made {
         data_dir: args.data_dir.display().to_string(),

@@ -56,12 +56,15 @@ pub(super) async fn unseal(
     vault: Unlocked,
     root: &RootKey,
     policies: NamedPolicies,
+    config: &Config,
 ) -> Result<Arc<Engine>, Failure> {
-    Ok(Arc::new(
-        vault
-            .serve(root, Arc::new(OsEntropy), Arc::new(SystemTime), policies)
-            .await?,
-    ))
+    let engine = vault
+        .serve(root, Arc::new(OsEntropy), Arc::new(SystemTime), policies)
+        .await?;
+    Ok(Arc::new(match &config.server.public_url {
+        Some(url) => engine.issuing_tokens_as(url),
+        None => engine,
+    }))
 }
 
 /// A vault that serves.
@@ -193,6 +196,7 @@ fn install_metrics() -> Result<PrometheusHandle, Failure> {
 
 fn tasks(engine: &Arc<Engine>, surface: &Surface, metrics: PrometheusHandle) -> Vec<Task> {
     let (engine, surface) = (engine.clone(), surface.clone());
+    let ended = engine.clone();
     vec![
         Task::new("*/5 * * * * *", move || {
             let metrics = metrics.clone();
@@ -201,6 +205,18 @@ fn tasks(engine: &Arc<Engine>, surface: &Surface, metrics: PrometheusHandle) -> 
         Task::new("30 * * * * *", move || {
             let surface = surface.clone();
             async move { surface.forget_idle_limits() }
+        }),
+        Task::new("0 5/10 * * * *", move || {
+            let engine = ended.clone();
+            async move {
+                match engine.forget_tokens().await {
+                    Ok(0) => {}
+                    Ok(forgotten) => tracing::debug!(forgotten, "forgot tokens that ended"),
+                    Err(error) => {
+                        tracing::warn!(%error, "tokens that ended could not be forgotten")
+                    }
+                }
+            }
         }),
         Task::new("0 */10 * * * *", move || {
             let engine = engine.clone();

@@ -36,7 +36,7 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
         }
     };
     let root = root_key(&config.root, vault.unseal())?;
-    let engine = unseal(vault, &root, policies).await?;
+    let engine = unseal(vault, &root, policies, &config).await?;
     drop(root);
     Running::start(&config, engine).await?.until_stopped().await
 }

@@ -138,6 +138,7 @@ impl Authenticator {
             name: identity.name.clone(),
             kind: identity.kind,
             proof: ProofId::Key(key.id),
+            root: ProofId::Key(key.id),
             proof_name: key.name.clone(),
             role: key.role,
             scopes: key.scopes,

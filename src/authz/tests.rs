@@ -14,6 +14,7 @@ fn principal(identity: u8, role: Option<Role>, scopes: ScopeSet) -> Principal {
         name: IdentityName::parse("somebody", "name").unwrap(),
         kind: IdentityType::Agent,
         proof: ProofId::Key(KeyId::from_bytes([2; 16])),
+        root: ProofId::Key(KeyId::from_bytes([2; 16])),
         proof_name: "key".to_owned(),
         role,
         scopes,

@@ -1,6 +1,6 @@
 //! The commands that talk to a running vault over HTTP: arguments and dispatch.
 //!
-//! Guaranteed here and below: the API key, a handle that is redeemed and a credential's value are never
+//! Guaranteed here and below: the API key or access token, a handle that is redeemed and a credential's value are never
 //! arguments, so they are in no process list and no shell history; the key is never printed. What the vault
 //! answers goes to stdout, everything said about it to stderr. Only a call that cannot take effect twice
 //! is repeated. Not here: any command that works on the data folder itself.
@@ -24,6 +24,7 @@ mod secret_input;
 mod status;
 #[cfg(test)]
 mod test_vault;
+mod token;
 
 use std::process::ExitCode;
 
@@ -33,7 +34,7 @@ use output::{Mode, Report};
 
 /// Where a vault listens when nothing else is said.
 const DEFAULT_ADDR: &str = "http://127.0.0.1:8200";
-/// The environment variable that holds the API key.
+/// The environment variable that holds the API key, or an access token.
 const KEY_VARIABLE: &str = "LEASEHOLD_KEY";
 
 /// Which vault to talk to and how to show its answers. The API key is read from `LEASEHOLD_KEY`.
@@ -78,6 +79,12 @@ pub enum ClientCommand {
     Lease(Box<lease::LeaseCommand>),
     /// Exchange a lease's handle for the value; the handle comes from a file, LEASEHOLD_HANDLE or stdin
     Redeem(redeem::RedeemArgs),
+    /// Make, look at and end access tokens
+    #[command(subcommand)]
+    Token(Box<token::TokenCommand>),
+    /// Keep the keys that sign access tokens
+    #[command(subcommand)]
+    SigningKey(token::SigningKeyCommand),
     /// Search the audit log
     Audit(Box<audit::AuditArgs>),
     /// Fetch a backup of the whole vault, or check one that was fetched
@@ -115,6 +122,8 @@ async fn execute(vault: &Vault, command: ClientCommand, mode: Mode) -> Result<Re
         ClientCommand::Credential(command) => credential::run(vault, *command, mode).await,
         ClientCommand::Lease(command) => lease::run(vault, *command, mode).await,
         ClientCommand::Redeem(arguments) => redeem::run(vault, arguments, mode).await,
+        ClientCommand::Token(command) => token::run(vault, *command, mode).await,
+        ClientCommand::SigningKey(command) => token::run_signing_key(vault, command, mode).await,
         ClientCommand::Audit(arguments) => audit::run(vault, *arguments, mode).await,
         ClientCommand::Backup(arguments) => backup::run(vault, arguments, mode).await,
         ClientCommand::Status => status::run(vault, mode).await,
@@ -212,6 +221,12 @@ mod tests {
             "redeem",
             "audit --event lease.issued --actor a --credential c --lease lse_1 --outcome success \
              --since 2026-06-13T10:30:00Z --until 2026-06-14T10:30:00Z --limit 10 --sort -time",
+            "token create --name ci --expires-in 15m --scope lease:create --scope handle:redeem,lease:renew",
+            "token create --every-workspace",
+            "token list --identity ci-bot --state active --limit 5 --sort -expires_at",
+            "token show tok_1",
+            "token revoke tok_1",
+            "signing-key rotate",
             "status",
         ] {
             if let Err(error) = parse(line) {

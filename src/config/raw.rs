@@ -50,6 +50,7 @@ pub struct RawServer {
     pub danger_plain_http: Option<Switch>,
     #[serde(deserialize_with = "table")]
     pub tls: RawTls,
+    pub public_url: Option<String>,
     pub drain_deadline: Option<String>,
     pub request_timeout: Option<String>,
     pub max_connections: Option<Whole>,

@@ -84,6 +84,7 @@ impl Step<'_> {
                 .danger_plain_http
                 .map_or(default.danger_plain_http, |Switch(on)| on),
             tls: self.tls(raw.tls)?,
+            public_url: self.public_url(raw.public_url)?,
             drain_deadline: self
                 .duration("server.drain_deadline", raw.drain_deadline, DRAIN_DEADLINE)?
                 .unwrap_or(default.drain_deadline),
@@ -163,6 +164,27 @@ impl Step<'_> {
             })
         };
         text.map(read).transpose()
+    }
+
+    /// The text as it was given, so that `iss` is what the operator wrote.
+    fn public_url(&self, text: Option<String>) -> Result<Option<String>, ConfigError> {
+        let plain = |text: &String| {
+            url::Url::parse(text).is_ok_and(|url| {
+                matches!(url.scheme(), "http" | "https")
+                    && url.has_host()
+                    && url.username().is_empty()
+                    && url.password().is_none()
+                    && url.query().is_none()
+                    && url.fragment().is_none()
+            })
+        };
+        match text {
+            Some(text) if !plain(&text) => Err(self.refuse(
+                "server.public_url",
+                "must be an http or https URL without user, query and fragment, such as `https://vault.example.com`",
+            )),
+            text => Ok(text),
+        }
     }
 
     fn tls(&self, raw: RawTls) -> Result<Option<Tls>, ConfigError> {

@@ -39,6 +39,10 @@ pub enum RecordType {
     Audit = 14,
     Clock = 15,
     Backup = 16,
+    Token = 17,
+    Issuer = 18,
+    SigningKeys = 21,
+    Seen = 22,
 }
 
 /// Where a ciphertext belongs. One that is moved to another slot does not open.

@@ -29,6 +29,8 @@ pub(super) enum Label {
     Check,
     /// Derives the key of each backup.
     Backup,
+    /// Derives the keys that sign access tokens.
+    TokenSign,
 }
 
 impl Label {
@@ -41,17 +43,19 @@ impl Label {
             Self::Idempotency => b"leasehold/v1/idempotency",
             Self::Check => b"leasehold/v1/check",
             Self::Backup => b"leasehold/v1/backup",
+            Self::TokenSign => b"leasehold/v1/token-sign",
         }
     }
 }
 
-/// What a key that is derived from a KEK, or from the key over all backups, is for.
+/// What a key that is derived from a KEK, or from the key over all backups or all tokens, is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Branch {
     Record,
     Audit,
     DekWrap,
     BackupFile,
+    TokenKey,
 }
 
 impl Branch {
@@ -61,6 +65,7 @@ impl Branch {
             Self::Audit => b"leasehold/v1/audit",
             Self::DekWrap => b"leasehold/v1/dek-wrap",
             Self::BackupFile => b"leasehold/v1/backup-file",
+            Self::TokenKey => b"leasehold/v1/token-key",
         }
     }
 }
@@ -74,7 +79,7 @@ pub(super) fn from_root(root: &KeyBytes, label: Label) -> Result<KeyBytes> {
     Ok(key)
 }
 
-/// A KEK, or the key over all backups, as a source of subkeys; holds HMAC state that was keyed once.
+/// A KEK, or the key over all backups or all tokens, as a source of subkeys; holds HMAC state that was keyed once.
 pub(super) struct Expander(Hkdf<Sha256>);
 
 impl Expander {

@@ -46,6 +46,7 @@ pub struct Keyring {
     fingerprint: MacKey,
     pub(super) idempotency: MacKey,
     backup: Expander,
+    pub(super) tokens: Expander,
     workspaces: RwLock<HashMap<WorkspaceId, Arc<WorkspaceKeys>>>,
     entropy: Arc<dyn Entropy>,
 }
@@ -62,6 +63,7 @@ impl Keyring {
             fingerprint: MacKey::new(&key(Label::Fingerprint)?)?,
             idempotency: MacKey::new(&key(Label::Idempotency)?)?,
             backup: Expander::new(&key(Label::Backup)?)?,
+            tokens: Expander::new(&key(Label::TokenSign)?)?,
             workspaces: RwLock::default(),
             entropy,
         })

@@ -19,6 +19,7 @@ mod bearer;
 mod refused;
 mod root;
 mod sealed;
+mod token;
 pub(crate) mod vectors;
 
 /// Gives out the bytes it was made with, then fails.

@@ -24,7 +24,7 @@ fn id(bytes: &[u8]) -> Option<[u8; 16]> {
 }
 
 impl Exam<'_> {
-    fn malformed(&mut self, table: Table, at: &[u8]) {
+    pub(super) fn malformed(&mut self, table: Table, at: &[u8]) {
         self.find(
             Kind::Unreadable,
             SYSTEM,
@@ -33,7 +33,7 @@ impl Exam<'_> {
         );
     }
 
-    fn system(&self) -> Option<Tables> {
+    pub(super) fn system(&self) -> Option<Tables> {
         self.tables.get(&SYSTEM).cloned()
     }
 

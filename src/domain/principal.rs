@@ -128,6 +128,9 @@ pub struct Principal {
     pub name: IdentityName,
     pub kind: IdentityType,
     pub proof: ProofId,
+    /// What the proof descends from, itself unless a key or token made it: requests are counted for it, and it must
+    /// live for the proof to live.
+    pub root: ProofId,
     /// The name of the key or token that proved it.
     pub proof_name: String,
     pub role: Option<Role>,

@@ -12,6 +12,7 @@ use crate::{
         lease::Lease,
         name::Metadata,
         time::{Span, Timestamp},
+        token::Token,
     },
     store::{
         key,
@@ -67,6 +68,8 @@ pub(super) enum Answer {
         metadata: Metadata,
         reveal: bool,
     },
+    /// The token as it was made; its text follows from it.
+    Token(Box<Token>),
 }
 
 #[derive(Serialize, Deserialize)]

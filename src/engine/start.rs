@@ -13,6 +13,7 @@ use crate::{
         id::WorkspaceId,
         policy::NamedPolicies,
         time::Timestamp,
+        token::SigningKeys,
     },
     store::{
         codec, key,
@@ -182,9 +183,7 @@ impl Unsealed {
     ) -> Result<Engine> {
         let store = store(Box::new(self.log))?;
         let engine = Engine::new(store, self.keyring, self.clock, policies);
-        engine
-            .note(EventName::VaultStarted, env!("CARGO_PKG_VERSION"))
-            .await?;
+        engine.start().await?;
         Ok(engine)
     }
 }
@@ -232,17 +231,38 @@ fn log_of(records: &impl Backend, keyring: &Arc<Keyring>, clock: &Arc<Clock>) ->
     Log::after(keyring.clone(), clock.clone(), last)
 }
 
+fn vault_note(event: EventName, name: &str) -> Note {
+    Note::new(
+        event,
+        Object {
+            name: Some(name.to_owned()),
+            ..Object::default()
+        },
+    )
+}
+
 impl Engine {
+    /// Records the start. A vault that has no key to sign tokens with gets its first one.
+    async fn start(&self) -> Result<()> {
+        let lock = key::signing_keys_lock();
+        let mut unit = self
+            .begin_own("vault", WorkspaceId::SYSTEM, &[lock])
+            .await?;
+        if unit.tables.signing_keys(&mut unit.txn).await?.is_none() {
+            let first = SigningKeys::first(unit.now);
+            unit.tables.put_signing_keys(&mut *unit.txn, &first)?;
+        }
+        unit.record(vault_note(
+            EventName::VaultStarted,
+            env!("CARGO_PKG_VERSION"),
+        ))?;
+        unit.commit().await
+    }
+
     /// Records something about the vault itself.
     async fn note(&self, event: EventName, name: &str) -> Result<()> {
         let mut unit = self.begin_own("vault", WorkspaceId::SYSTEM, &[]).await?;
-        unit.record(Note::new(
-            event,
-            Object {
-                name: Some(name.to_owned()),
-                ..Object::default()
-            },
-        ))?;
+        unit.record(vault_note(event, name))?;
         unit.commit().await
     }
 

@@ -26,6 +26,7 @@ use super::Surface;
     tags(
         (name = "credentials", description = "Stored keys, their policies and versions"),
         (name = "leases", description = "The right of one identity to use one version until it expires"),
+        (name = "tokens", description = "Short-lived access tokens, and the keys that verify them"),
         (name = "audit", description = "History"),
         (name = "auth", description = "Who the caller is"),
         (name = "system", description = "The vault as a whole"),
@@ -60,7 +61,10 @@ const REFUSALS: [(&str, &str); 6] = [
         "400",
         "`INVALID_REQUEST`, `MISSING_PARAMETER` or `INVALID_PARAMETER`",
     ),
-    ("401", "`UNAUTHORIZED`, `KEY_EXPIRED` or `KEY_PAUSED`"),
+    (
+        "401",
+        "`UNAUTHORIZED`, `KEY_EXPIRED`, `KEY_PAUSED` or `TOKEN_EXPIRED`",
+    ),
     ("403", "`INSUFFICIENT_PERMISSIONS` or `IDENTITY_SUSPENDED`"),
     ("404", "`NOT_FOUND`"),
     ("429", "`RATE_LIMITED`, with `Retry-After`"),

@@ -5,5 +5,6 @@ mod credential;
 mod history;
 mod lease;
 mod requests;
+mod token;
 
-pub(super) use self::{answers::*, credential::*, history::*, lease::*, requests::*};
+pub(super) use self::{answers::*, credential::*, history::*, lease::*, requests::*, token::*};

@@ -14,6 +14,9 @@
 //! 0a ‖ workspace ‖ lease                        lease; its value begins with the credential's id
 //! 0b ‖ workspace ‖ credential ‖ expiry(6) ‖ lease  open lease, empty value
 //! 0c                                            the clock's high-water mark
+//! 0d ‖ token                                    access token
+//! 0e ‖ workspace ‖ token                        access token by workspace, empty value
+//! 12                                            the numbers of the token signing keys
 //! 80 ‖ workspace ‖ credential                   credential
 //! 81 ‖ workspace ‖ credential ‖ version(4)      version
 //! 82 ‖ workspace ‖ credential ‖ version(4)      value
@@ -30,7 +33,7 @@ mod tables;
 pub use self::tables::{Table, strays};
 use super::port::{Key, LockKey, Scan};
 use crate::domain::{
-    id::{CredentialId, IdentityId, KeyId, LeaseId, WorkspaceId},
+    id::{CredentialId, IdentityId, KeyId, LeaseId, TokenId, WorkspaceId},
     time::Timestamp,
 };
 
@@ -46,6 +49,9 @@ const LEDGER: u8 = 0x09;
 const LEASE: u8 = 0x0a;
 const OPEN_LEASE: u8 = 0x0b;
 const CLOCK: u8 = 0x0c;
+const TOKEN: u8 = 0x0d;
+const LISTED_TOKEN: u8 = 0x0e;
+const SIGNING_KEYS: u8 = 0x12;
 const CREDENTIAL: u8 = 0x80;
 const VERSION: u8 = 0x81;
 const VALUE: u8 = 0x82;
@@ -110,6 +116,34 @@ pub fn identity_name(workspace: WorkspaceId, hash: &[u8; 32]) -> Key {
 
 pub fn api_key(id: KeyId) -> Key {
     key(API_KEY, &[id.as_bytes()])
+}
+
+pub fn token(id: TokenId) -> Key {
+    key(TOKEN, &[id.as_bytes()])
+}
+
+pub fn listed_token(workspace: WorkspaceId, id: TokenId) -> Key {
+    key(LISTED_TOKEN, &[workspace.as_bytes(), id.as_bytes()])
+}
+
+/// The access tokens of a workspace, in the order of their creation.
+pub fn listed_tokens(workspace: WorkspaceId) -> Scan {
+    Scan::prefix(&key(LISTED_TOKEN, &[workspace.as_bytes()]), usize::MAX)
+}
+
+/// The workspace and the token that an entry of the list names.
+pub fn parse_listed_token(key: &[u8]) -> Option<(WorkspaceId, TokenId)> {
+    let (workspace, id) = key
+        .strip_prefix(&[LISTED_TOKEN])?
+        .split_first_chunk::<16>()?;
+    Some((
+        WorkspaceId::from_bytes(*workspace),
+        TokenId::from_bytes(id.try_into().ok()?),
+    ))
+}
+
+pub fn signing_keys() -> Key {
+    key(SIGNING_KEYS, &[])
 }
 
 pub fn credential_name(workspace: WorkspaceId, hash: &[u8; 32]) -> Key {
@@ -322,6 +356,22 @@ pub fn idempotency_lock(hash: &[u8; 32]) -> LockKey {
 pub fn clock_lock() -> LockKey {
     LockKey {
         space: 4,
+        id: [0; 16],
+    }
+}
+
+/// The exclusive right to an access token.
+pub fn token_lock(id: TokenId) -> LockKey {
+    LockKey {
+        space: 0x0d,
+        id: *id.as_bytes(),
+    }
+}
+
+/// The exclusive right to the ring of signing keys.
+pub fn signing_keys_lock() -> LockKey {
+    LockKey {
+        space: 0x12,
         id: [0; 16],
     }
 }

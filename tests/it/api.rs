@@ -22,6 +22,7 @@ mod raw;
 mod retries;
 mod rotation;
 mod samples;
+mod tokens;
 mod values;
 
 const POST: Method = Method::POST;

@@ -9,6 +9,7 @@
     clippy::print_stderr
 )]
 
+mod access;
 mod api;
 mod bench;
 mod compile_fail;

@@ -82,7 +82,7 @@ impl Vault {
             return Ok(());
         }
         Err(Failure::Usage(format!(
-            "{KEY_VARIABLE} is not set; it holds the API key (`lhk_…`)"
+            "{KEY_VARIABLE} is not set; it holds the API key (`lhk_…`) or an access token"
         )))
     }
 

@@ -19,6 +19,9 @@ pub enum Table {
     Lease = LEASE,
     OpenLease = OPEN_LEASE,
     Clock = CLOCK,
+    Token = TOKEN,
+    ListedToken = LISTED_TOKEN,
+    SigningKeys = SIGNING_KEYS,
     Credential = CREDENTIAL,
     Version = VERSION,
     Value = VALUE,
@@ -29,7 +32,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the keys.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Header,
         Self::Kek,
         Self::Workspace,
@@ -42,6 +45,9 @@ impl Table {
         Self::Lease,
         Self::OpenLease,
         Self::Clock,
+        Self::Token,
+        Self::ListedToken,
+        Self::SigningKeys,
         Self::Credential,
         Self::Version,
         Self::Value,

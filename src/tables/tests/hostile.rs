@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     domain::{
         hostile::{cases, damaged},
-        id::{CredentialId, LeaseId, WorkspaceId},
+        id::{CredentialId, LeaseId, TokenId, WorkspaceId},
         time::Timestamp,
     },
     store::{codec, key},
@@ -51,6 +51,7 @@ fn keys() -> Vec<Vec<u8>> {
         key::version(workspace, credential, 3),
         key::sweep(workspace, credential),
         key::audit(42),
+        key::listed_token(workspace, TokenId::from_bytes([7; 16])),
     ]
 }
 
@@ -67,6 +68,9 @@ proptest! {
             // An expiry beyond the year 9999 is read as its end.
             prop_assert_eq!(key::parse_open_lease(&same), Some(open));
             prop_assert_eq!(same.len(), bytes.len());
+        }
+        if let Some((workspace, id)) = key::parse_listed_token(&bytes) {
+            prop_assert_eq!(key::listed_token(workspace, id), &bytes[..]);
         }
         if let Some(sequence) = key::parse_audit(&bytes) {
             prop_assert_eq!(key::audit(sequence), &bytes[..]);

@@ -9,7 +9,7 @@ use crate::{
         credential::{Author, Credential, Fingerprint, Version, VersionState},
         egress::Egress,
         event::{Actor, AuditRecord, Change, EventName, Object, Origin, Outcome},
-        id::{CredentialId, EventId, IdentityId, KeyId, LeaseId, WorkspaceId},
+        id::{CredentialId, EventId, IdentityId, IssuerId, KeyId, LeaseId, TokenId, WorkspaceId},
         kind::CredentialType,
         lease::{Ending, Holder, Lease, LeaseState, Requester},
         ledger::{CredentialState, Ledger, OpenVersion, Stage},
@@ -21,6 +21,7 @@ use crate::{
         },
         scope::{Role, Scope, ScopeSet},
         time::{Span, Timestamp, Ttl},
+        token::{Parent, SigningKeys, Token, TokenState},
     },
     tables::vault::{Header, Unseal},
 };
@@ -75,6 +76,25 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
             check: vec![],
         },
         "clock": at(0),
+        "token_active": token(),
+        "token_revoked": Token {
+            name: None,
+            parent: Parent::Token(TokenId::from_bytes([6; 16])),
+            generation: 1,
+            reach: Reach::Organisation,
+            state: TokenState::Revoked { at: at(5) },
+            ..token()
+        },
+        "token_federated": Token {
+            parent: Parent::Issuer(IssuerId::from_bytes([5; 16]), WorkspaceId::SYSTEM),
+            ..token()
+        },
+        "signing_keys_first": SigningKeys::first(at(0)),
+        "signing_keys_rotated": {
+            let mut keys = SigningKeys::first(at(0));
+            keys.rotate(at(9)).unwrap();
+            keys
+        },
         "audit_full": audit(),
         "audit_small": small_audit(EventName::LeaseExpired, "reaper"),
         "audit_ipv6": AuditRecord {
@@ -327,6 +347,25 @@ fn small_api_key() -> ApiKey {
         rate_limit: RateLimit::Unlimited,
         expires_at: None,
         ..api_key()
+    }
+}
+
+fn token() -> Token {
+    Token {
+        id: TokenId::from_bytes([7; 16]),
+        name: text("nightly"),
+        home: WorkspaceId::from_bytes([8; 16]),
+        identity: IdentityId::from_bytes([2; 16]),
+        identity_name: identity_name("ci-bot"),
+        identity_kind: IdentityType::Service,
+        parent: Parent::Key(KeyId::from_bytes([9; 16])),
+        generation: 0,
+        scopes: ScopeSet::of(&[Scope::LeaseCreate, Scope::SystemWrite]),
+        reach: Reach::Workspace(WorkspaceId::from_bytes([8; 16])),
+        state: TokenState::Active,
+        signed_by: 300,
+        created_at: at(0),
+        expires_at: at(60_000),
     }
 }
 

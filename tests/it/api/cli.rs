@@ -240,3 +240,39 @@ async fn people_get_tables_and_failures_that_tell_no_secret() {
     let failure: Value = serde_json::from_slice(&[output.stdout, output.stderr].concat()).unwrap();
     assert_eq!(failure["code"], "INSUFFICIENT_PERMISSIONS");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_from_the_command_line_works_in_place_of_a_key() {
+    let vault = Vault::dev();
+    let shell = |key| Shell { vault: &vault, key };
+    let admin = shell(&vault.admin_key);
+    let line = "token create --name ci --expires-in 15m --scope token:create,lease:read --scope token:revoke";
+    let token = admin.json(line, "");
+    assert_eq!(
+        token["scopes"],
+        json!(["lease:read", "token:create", "token:revoke"])
+    );
+    let (jti, jwt) = (text(&token, "jti"), text(&token, "token"));
+    let ci = shell(jwt);
+    assert!(ci.said("status", "").contains("ci"));
+    let listed = ci.json("token list --state active", "");
+    assert_eq!(listed[0]["jti"], jti);
+    assert!(ci.said("token list", "").contains(jti));
+    let shown = ci.said(&format!("token show {jti}"), "");
+    assert!(shown.contains("admin") && !shown.contains(jwt));
+    let every = admin.json("token create --every-workspace", "");
+    assert_eq!(every["workspace"], "*");
+    let rotated = admin.json("signing-key rotate", "");
+    assert_eq!(rotated["verifying"], 2);
+    assert_eq!(
+        ci.json(&format!("token revoke {jti}"), "")["state"],
+        "revoked"
+    );
+    let refused = ci.run("lease list", "");
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        said.contains("UNAUTHORIZED") && !said.contains(jwt),
+        "{said}"
+    );
+}

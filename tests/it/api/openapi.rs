@@ -10,7 +10,7 @@ use crate::support::Vault;
 
 /// Every route of API.md that this stage serves: method, path, and what an agent gets on a lease of its own or a
 /// credential `a`. Routes that need no key have a zero.
-const ROUTES: [(&str, &str, u16); 22] = [
+const ROUTES: [(&str, &str, u16); 28] = [
     ("GET", "/v1/auth/whoami", 200),
     ("GET", "/v1/leases", 200),
     ("POST", "/v1/leases", 201),
@@ -34,9 +34,15 @@ const ROUTES: [(&str, &str, u16); 22] = [
     ),
     ("DELETE", "/v1/credentials/{name}", 403),
     ("GET", "/v1/audit", 403),
+    ("POST", "/v1/tokens", 403),
+    ("GET", "/v1/tokens", 200),
+    ("GET", "/v1/tokens/{jti}", 404),
+    ("DELETE", "/v1/tokens/{jti}", 404),
+    ("POST", "/v1/sys/signing-keys/rotate", 403),
     ("POST", "/v1/sys/backup", 403),
     ("GET", "/health", 0),
     ("GET", "/ready", 0),
+    ("GET", "/.well-known/jwks.json", 0),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,6 +93,7 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let body = match (&method, path) {
                 (_, "/v1/handles/redeem") => Some(json!({"handle": lease["handle"]})),
+                (&Method::POST, "/v1/tokens") => Some(json!({})),
                 (&Method::POST, "/v1/leases") => Some(json!({"credential_name": "a"})),
                 (_, "/v1/leases/revoke") => Some(json!({"all": true})),
                 (&Method::POST, "/v1/credentials") => {
@@ -99,7 +106,8 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
             let at = path
                 .replace("{id}", text(&lease, "id"))
                 .replace("{name}", "a")
-                .replace("{number}", "2");
+                .replace("{number}", "2")
+                .replace("{jti}", "tok_00000000000000000000000000000000");
             let key = match who {
                 "agent" => &vault.agent_key,
                 "admin" => &vault.admin_key,
@@ -110,6 +118,8 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
             match (who, expected) {
                 (_, 0) => assert_eq!(status, 200, "{path}"),
                 ("nobody", _) => drop(answer.fails(401, "UNAUTHORIZED")),
+                // What these name is nobody's.
+                (_, 404) => drop(answer.fails(404, "NOT_FOUND")),
                 ("agent", 403) => drop(answer.fails(403, "INSUFFICIENT_PERMISSIONS")),
                 ("agent", _) => assert_eq!(status, expected, "{method} {path} {}", answer.text),
                 // The agent's lease is released by then, and the administrator is not its holder.

@@ -333,6 +333,24 @@ async fn search(level: &str) {
     let mut canaries = Canaries::default();
     canaries.plant("admin key", vault.admin_key.clone());
     canaries.plant("agent key", vault.agent_key.clone());
+    let made = vault
+        .admin(Method::POST, "/v1/tokens", Some(json!({})))
+        .await
+        .data(201);
+    let token = canaries.plant("access token", made["token"].as_str().unwrap());
+    let signature = token.rsplit('.').next().unwrap();
+    canaries.plant("an access token's signature", signature);
+    let whoami = "/v1/auth/whoami";
+    vault
+        .request(Method::GET, whoami, &token, None, &[])
+        .await
+        .data(200);
+    let path = format!("/v1/tokens/{}", made["jti"].as_str().unwrap());
+    vault.admin(Method::DELETE, &path, None).await.data(200);
+    vault
+        .request(Method::GET, whoami, &token, None, &[])
+        .await
+        .fails(401, "UNAUTHORIZED");
     say_everything(&vault, &mut canaries).await;
     search_process(&vault, &canaries);
     let metrics = vault.admin(Method::GET, "/metrics", None).await.text;

@@ -1,0 +1,230 @@
+//! Access tokens. A signature is verified once; its token is remembered by a digest of the whole text, and proven
+//! anew by it, while nothing changes. What a token may do is what its record says, within what the key or the
+//! tokens that made it may do at that moment.
+
+use std::sync::{Arc, PoisonError};
+
+use super::{Authenticator, Refusal, unauthorized};
+use crate::{
+    authn::DEFAULT_WORKSPACE,
+    crypto::token::{self, TokenDigest, TokenKey},
+    domain::{
+        error::{Code, Error, Result},
+        id::TokenId,
+        name::WorkspaceName,
+        principal::{Principal, ProofId, Reach, Workspace},
+        time::Timestamp,
+        token::{MAX_GENERATIONS, Parent, Token, TokenStatus, expired},
+    },
+};
+
+/// The most tokens that are remembered between requests; all are forgotten when there are more.
+const MAX_KNOWN: usize = 10_000;
+
+/// A token that was verified, with what its use needs, as read at a generation.
+pub(super) struct KnownToken {
+    generation: u64,
+    digest: TokenDigest,
+    token: Token,
+    /// The tokens that made it, the one before it first.
+    ancestors: Vec<Token>,
+    /// The workspace that is meant where nobody names one.
+    workspace: Option<Workspace>,
+}
+
+/// The keys that verify, as read at a generation.
+pub(super) struct KnownRing {
+    generation: u64,
+    keys: Vec<TokenKey>,
+}
+
+/// The public half of a signing key, for whoever else verifies tokens.
+pub struct PublicKey {
+    pub kid: String,
+    /// The Ed25519 key in base64url.
+    pub x: String,
+}
+
+impl Authenticator {
+    /// Every key that a token in use may be signed with. Anyone may know them.
+    pub async fn public_keys(&self, now: Timestamp) -> Result<Vec<PublicKey>> {
+        let ring = self.ring(self.generation.now(), now).await?;
+        let public = |key: &TokenKey| PublicKey {
+            kid: key.kid.clone(),
+            x: key.x.clone(),
+        };
+        Ok(ring.keys.iter().map(public).collect())
+    }
+
+    /// The principal that an access token proves.
+    pub(super) async fn by_token(
+        &self,
+        presented: &str,
+        workspace: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Principal, Refusal> {
+        if presented.len() > token::MAX_TOKEN_BYTES {
+            return Err(unknown().into());
+        }
+        let digest = self.keyring.token_digest(presented);
+        let remembered = self
+            .tokens
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&digest.hint())
+            .cloned();
+        let generation = self.generation.now();
+        let known = match remembered {
+            Some(known) if known.generation == generation && known.digest.proves(&digest) => known,
+            _ => self.verified(presented, digest, generation, now).await?,
+        };
+        self.admit_token(&known, workspace, now)
+            .await
+            .map_err(|error| Refusal {
+                error,
+                proven: Some((ProofId::Token(known.token.id), known.token.listed_in())),
+            })
+    }
+
+    /// Verifies a token and reads what its use needs; `generation` was read before.
+    async fn verified(
+        &self,
+        presented: &str,
+        digest: TokenDigest,
+        generation: u64,
+        now: Timestamp,
+    ) -> Result<Arc<KnownToken>> {
+        let ring = self.ring(generation, now).await?;
+        let claims = token::verify(presented, &ring.keys, &self.issuer).ok_or_else(unknown)?;
+        let id = TokenId::parse(&claims.jti).ok_or_else(unknown)?;
+        let read = &mut &*self.store;
+        let Some(token) = self.system.token(read, id).await? else {
+            // Its signature is ours, and its record goes when its time is over.
+            let end = Timestamp::from_millis(claims.exp.saturating_mul(1000));
+            return Err(if now >= end { expired(end) } else { unknown() });
+        };
+        let exp = Timestamp::from_millis(claims.exp.saturating_mul(1000));
+        if claims.sub != token.identity.to_string() || exp != token.expires_at {
+            return Err(unknown());
+        }
+        let mut ancestors: Vec<Token> = Vec::new();
+        let mut parent = token.parent;
+        while let Parent::Token(id) = parent {
+            if ancestors.len() >= usize::from(MAX_GENERATIONS) {
+                return Err(Error::internal("a token has more ancestors than it may"));
+            }
+            let ancestor = self.system.token(read, id).await?;
+            let ancestor = ancestor.ok_or_else(|| orphaned("token"))?;
+            parent = ancestor.parent;
+            ancestors.push(ancestor);
+        }
+        let workspace = match token.reach {
+            Reach::Workspace(own) => Some(own),
+            Reach::Organisation => {
+                let name = WorkspaceName::parse(DEFAULT_WORKSPACE, "workspace")?;
+                self.system.workspace_id(read, &name).await?
+            }
+        };
+        let workspace = match workspace {
+            Some(workspace) => self.system.workspace(read, workspace).await?,
+            None => None,
+        };
+        let known = Arc::new(KnownToken {
+            generation,
+            digest,
+            token,
+            ancestors,
+            workspace,
+        });
+        let mut all = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_KNOWN {
+            all.clear();
+        }
+        all.insert(digest.hint(), known.clone());
+        Ok(known)
+    }
+
+    /// The keys that verify at `now`.
+    async fn ring(&self, generation: u64, now: Timestamp) -> Result<Arc<KnownRing>> {
+        let remembered = self
+            .ring
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(ring) = remembered.filter(|ring| ring.generation == generation) {
+            return Ok(ring);
+        }
+        let numbers = self.system.signing_keys(&mut &*self.store).await?;
+        let keys = match &numbers {
+            Some(numbers) => numbers
+                .verifying(now)
+                .map(|key| self.keyring.token_key(key.number))
+                .collect::<Result<_>>()?,
+            None => Vec::new(),
+        };
+        let ring = Arc::new(KnownRing { generation, keys });
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Some(ring.clone());
+        Ok(ring)
+    }
+
+    /// What a proven token may do now. INVARIANT (offspring): it may do nothing that what made it may not do, and
+    /// nothing once that is gone.
+    async fn admit_token(
+        &self,
+        known: &KnownToken,
+        workspace: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Principal> {
+        let token = &known.token;
+        token.check(now)?;
+        let mut scopes = token.scopes;
+        let mut origin = token.parent;
+        for ancestor in &known.ancestors {
+            if ancestor.status(now) != TokenStatus::Active {
+                return Err(orphaned("token"));
+            }
+            scopes = scopes.intersection(ancestor.scopes);
+            origin = ancestor.parent;
+        }
+        let maker = match origin {
+            Parent::Key(id) => {
+                let key = self.known(id).await?.ok_or_else(|| orphaned("API key"))?;
+                self.admit(&key, None, now).await?
+            }
+            Parent::Token(_) | Parent::Issuer(..) => return Err(orphaned("issuer")),
+        };
+        let scopes = scopes.intersection(maker.scopes);
+        let own = || {
+            known
+                .workspace
+                .clone()
+                .ok_or_else(|| Error::not_found("workspace"))
+        };
+        let chosen = match workspace {
+            None => own()?,
+            Some(name) => self.named_workspace(token.reach, name).await?,
+        };
+        Ok(Principal {
+            workspace: chosen.id,
+            workspace_name: chosen.name,
+            proof: ProofId::Token(token.id),
+            proof_name: token.name.clone().unwrap_or_else(|| token.id.to_string()),
+            // A token that holds less than its maker's role is told by its scopes alone.
+            role: maker.role.filter(|_| scopes == maker.scopes),
+            scopes,
+            organisation: maker.organisation && token.reach == Reach::Organisation,
+            ..maker
+        })
+    }
+}
+
+fn unknown() -> Error {
+    unauthorized("the access token is not valid")
+}
+
+fn orphaned(maker: &str) -> Error {
+    Error::new(
+        Code::Unauthorized,
+        format!("the {maker} that made the access token is gone"),
+    )
+}
