@@ -8,6 +8,7 @@
 mod credentials;
 mod directory;
 mod exam;
+mod keys;
 mod leases;
 mod mend;
 mod open_index;

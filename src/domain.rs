@@ -21,3 +21,4 @@ pub mod secret;
 pub mod strict;
 pub mod time;
 pub mod token;
+pub mod usage;

@@ -43,6 +43,8 @@ pub enum RecordType {
     Issuer = 18,
     SigningKeys = 21,
     Seen = 22,
+    KeyUsage = 20,
+    LastUse = 23,
 }
 
 /// Where a ciphertext belongs. One that is moved to another slot does not open.

@@ -1,4 +1,4 @@
-//! Workspaces, identities, API keys, and the names that lead to them.
+//! Workspaces, identities, and the names that lead to them.
 
 use super::{
     Kind, Mend,
@@ -7,8 +7,7 @@ use super::{
 use crate::{
     domain::{
         event::Object,
-        id::{IdentityId, KeyId, WorkspaceId},
-        principal::Reach,
+        id::{IdentityId, WorkspaceId},
     },
     store::{
         key::{self, Table},
@@ -19,7 +18,7 @@ use crate::{
 
 const SYSTEM: WorkspaceId = WorkspaceId::SYSTEM;
 
-fn id(bytes: &[u8]) -> Option<[u8; 16]> {
+pub(super) fn id(bytes: &[u8]) -> Option<[u8; 16]> {
     bytes.try_into().ok()
 }
 
@@ -126,32 +125,6 @@ impl Exam<'_> {
             })
         {
             self.astray(workspace, object, at);
-        }
-    }
-
-    pub(super) async fn api_key(&mut self, at: &[u8]) {
-        let Some(id) = at.get(1..).and_then(id).map(KeyId::from_bytes) else {
-            return self.malformed(Table::ApiKey, at);
-        };
-        let object = named(id.to_string());
-        let Some(system) = self.system() else { return };
-        let record = system.api_key(&mut self.read, id).await;
-        let Some(record) = self.seen(SYSTEM, object.clone(), record).flatten() else {
-            return;
-        };
-        let identity = key::identity(record.home, record.identity);
-        if self.exists(&object, &identity).await == Some(false) {
-            let what = format!(
-                "is for the identity {}, which is not there",
-                record.identity
-            );
-            self.find(Kind::Orphan, SYSTEM, object.clone(), what);
-        }
-        if let Reach::Workspace(reach) = record.reach
-            && self.exists(&object, &key::workspace(reach)).await == Some(false)
-        {
-            let what = format!("reaches the workspace {reach}, which is not there");
-            self.find(Kind::Orphan, SYSTEM, object, what);
         }
     }
 

@@ -1,12 +1,15 @@
 //! Who acts: identities, the API keys that prove them, and the principal that authentication makes of both.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
+    credential::Author,
     id::{IdentityId, KeyId, TokenId, WorkspaceId},
     name::{IdentityName, WorkspaceName},
     scope::{Role, ScopeSet},
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 
 /// What kind of actor an identity is.
@@ -70,9 +73,34 @@ pub enum KeyState {
 pub enum RateLimit {
     Unlimited,
     /// That many a minute.
-    PerMinute(std::num::NonZeroU32),
+    PerMinute(NonZeroU32),
     /// What the server's configuration says for keys without a limit of their own.
     Default,
+}
+
+impl RateLimit {
+    /// The limits that have a name, in requests a minute.
+    pub const TIERS: [(&'static str, u32); 3] = [("free", 100), ("starter", 500), ("pro", 2000)];
+
+    /// The limit of a tier; `None` for any other name.
+    pub fn tier(name: &str) -> Option<Self> {
+        if name == "unlimited" {
+            return Some(Self::Unlimited);
+        }
+        let (_, limit) = Self::TIERS.into_iter().find(|(tier, _)| *tier == name)?;
+        NonZeroU32::new(limit).map(Self::PerMinute)
+    }
+
+    /// The tier that the limit is, where it has a name.
+    pub fn tier_name(self) -> Option<&'static str> {
+        match self {
+            Self::Unlimited => Some("unlimited"),
+            Self::PerMinute(limit) => Self::TIERS
+                .into_iter()
+                .find_map(|(tier, of)| (of == limit.get()).then_some(tier)),
+            Self::Default => None,
+        }
+    }
 }
 
 /// An inbound API key. The key itself is not here: only its digest under the pepper.
@@ -91,6 +119,80 @@ pub struct ApiKey {
     pub rate_limit: RateLimit,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
+    pub description: Option<String>,
+    /// None where the vault made it at its set-up.
+    pub created_by: Option<Author>,
+    pub updated_at: Timestamp,
+    pub rotated_at: Option<Timestamp>,
+    /// The value before a rotation with a grace.
+    pub previous: Option<PreviousValue>,
+}
+
+/// A rotated API key's old value, as long as it still proves the key.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct PreviousValue {
+    pub digest: [u8; 32],
+    /// From then on it proves nothing.
+    pub until: Timestamp,
+}
+
+impl PreviousValue {
+    /// The old value of a key that is rotated at `now`; none where nothing of the grace is left. It outlives
+    /// neither the grace nor the expiry that it had.
+    pub fn after(key: &ApiKey, grace: Span, now: Timestamp) -> Option<Self> {
+        let end = now.plus(grace);
+        let until = key.expires_at.map_or(end, |expiry| expiry.min(end));
+        (until > now).then_some(Self {
+            digest: key.digest,
+            until,
+        })
+    }
+}
+
+impl ApiKey {
+    /// What the key is at `now`. A pause is told before an expiry: it is what somebody did.
+    pub fn status(&self, now: Timestamp) -> KeyStatus {
+        match self.state {
+            KeyState::Paused => KeyStatus::Paused,
+            KeyState::Active if self.expires_at.is_some_and(|expiry| now >= expiry) => {
+                KeyStatus::Expired
+            }
+            KeyState::Active => KeyStatus::Active,
+        }
+    }
+
+    /// How long the key was given when it was made or rotated last; for ever where none.
+    pub fn lifetime(&self) -> Option<Span> {
+        let begun = self.rotated_at.unwrap_or(self.created_at);
+        self.expires_at.map(|expiry| expiry.since(begun))
+    }
+}
+
+/// Whether a key may be used at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStatus {
+    Active,
+    Paused,
+    Expired,
+}
+
+impl KeyStatus {
+    /// Every status.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Paused, Self::Expired];
+
+    /// The status' spelling.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Reads the spelling; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == text)
+    }
 }
 
 /// What proved a caller, by its id.

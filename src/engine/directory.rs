@@ -133,11 +133,12 @@ impl Engine {
         Ok(id)
     }
 
-    /// Makes an API key; the answer is the only time it is seen.
+    /// Makes an API key of a vault that is set up; the answer is the only time it is seen.
     pub async fn create_key(&self, new: NewKey) -> Result<SecretText> {
         let id = KeyId::new(self.now(), &self.keyring.entropy().bytes()?);
         let minted = self.keyring.mint(Bearer::ApiKey, id.as_bytes())?;
-        let mut unit = self.begin_own("setup", new.home, &[]).await?;
+        let lock = key::api_keys_lock(new.home);
+        let mut unit = self.begin_own("setup", new.home, &[lock]).await?;
         let object = Object {
             name: Some(id.to_string()),
             holder: Some(new.identity),
@@ -156,6 +157,11 @@ impl Engine {
             rate_limit: new.rate_limit,
             created_at: unit.now,
             expires_at: new.expires_in.map(|ttl| unit.now.plus(ttl.span())),
+            description: None,
+            created_by: None,
+            updated_at: unit.now,
+            rotated_at: None,
+            previous: None,
         };
         self.tables(WorkspaceId::SYSTEM)?
             .put_api_key(&mut *unit.txn, &api_key)?;

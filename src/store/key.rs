@@ -16,13 +16,16 @@
 //! 0c                                            the clock's high-water mark
 //! 0d ‖ token                                    access token
 //! 0e ‖ workspace ‖ token                        access token by workspace, empty value
+//! 0f ‖ workspace ‖ key                          API key of that home, empty value
 //! 12                                            the numbers of the token signing keys
+//! 13 ‖ key or token                             when it was used last
 //! 80 ‖ workspace ‖ credential                   credential
 //! 81 ‖ workspace ‖ credential ‖ version(4)      version
 //! 82 ‖ workspace ‖ credential ‖ version(4)      value
 //! 83 ‖ workspace ‖ hash(idempotency key)        first answer
 //! 84 ‖ workspace ‖ credential                   sweep that is not finished
 //! 85 ‖ sequence(8)                              audit block that begins with that record
+//! 87 ‖ key ‖ number(4)                          block of the requests that an API key made
 //! ```
 //!
 //! The open-lease keys of a credential are in the order of their expiry: they serve the reaper, every cascade,
@@ -51,13 +54,16 @@ const OPEN_LEASE: u8 = 0x0b;
 const CLOCK: u8 = 0x0c;
 const TOKEN: u8 = 0x0d;
 const LISTED_TOKEN: u8 = 0x0e;
+const API_KEY_HOME: u8 = 0x0f;
 const SIGNING_KEYS: u8 = 0x12;
+const LAST_USE: u8 = 0x13;
 const CREDENTIAL: u8 = 0x80;
 const VERSION: u8 = 0x81;
 const VALUE: u8 = 0x82;
 const FIRST_ANSWER: u8 = 0x83;
 const SWEEP: u8 = 0x84;
 const AUDIT: u8 = 0x85;
+const KEY_USAGE: u8 = 0x87;
 
 /// The workspace that a key names first, and what follows it.
 pub fn parse_workspace(key: &[u8]) -> Option<(WorkspaceId, &[u8])> {
@@ -144,6 +150,53 @@ pub fn parse_listed_token(key: &[u8]) -> Option<(WorkspaceId, TokenId)> {
 
 pub fn signing_keys() -> Key {
     key(SIGNING_KEYS, &[])
+}
+
+pub fn api_key_home(home: WorkspaceId, id: KeyId) -> Key {
+    key(API_KEY_HOME, &[home.as_bytes(), id.as_bytes()])
+}
+
+/// The API keys of a workspace's identities, in the order of their creation.
+pub fn api_keys_of(home: WorkspaceId) -> Scan {
+    Scan::prefix(&key(API_KEY_HOME, &[home.as_bytes()]), usize::MAX)
+}
+
+/// The API key that an entry of its home names.
+pub fn parse_api_key_home(key: &[u8]) -> Option<(WorkspaceId, KeyId)> {
+    let (workspace, rest) = key
+        .strip_prefix(&[API_KEY_HOME])?
+        .split_first_chunk::<16>()?;
+    Some((
+        WorkspaceId::from_bytes(*workspace),
+        KeyId::from_bytes(rest.try_into().ok()?),
+    ))
+}
+
+pub fn last_use(proof: &[u8; 16]) -> Key {
+    key(LAST_USE, &[proof])
+}
+
+/// The key or token that the time of a last use is of.
+pub fn parse_last_use(key: &[u8]) -> Option<[u8; 16]> {
+    key.strip_prefix(&[LAST_USE])?.try_into().ok()
+}
+
+pub fn key_usage(id: KeyId, number: u32) -> Key {
+    key(KEY_USAGE, &[id.as_bytes(), &number.to_be_bytes()])
+}
+
+/// The blocks of what an API key was used for, oldest first.
+pub fn key_usages(id: KeyId) -> Scan {
+    Scan::prefix(&key(KEY_USAGE, &[id.as_bytes()]), usize::MAX)
+}
+
+/// The API key and the number that a block of its uses is stored under.
+pub fn parse_key_usage(key: &[u8]) -> Option<(KeyId, u32)> {
+    let (id, number) = key.strip_prefix(&[KEY_USAGE])?.split_first_chunk::<16>()?;
+    Some((
+        KeyId::from_bytes(*id),
+        u32::from_be_bytes(number.try_into().ok()?),
+    ))
 }
 
 pub fn credential_name(workspace: WorkspaceId, hash: &[u8; 32]) -> Key {
@@ -368,11 +421,35 @@ pub fn token_lock(id: TokenId) -> LockKey {
     }
 }
 
+/// The exclusive right to an API key's record. The spaces from here on are the first byte of their table.
+pub fn api_key_lock(id: KeyId) -> LockKey {
+    LockKey {
+        space: API_KEY,
+        id: *id.as_bytes(),
+    }
+}
+
 /// The exclusive right to the ring of signing keys.
 pub fn signing_keys_lock() -> LockKey {
     LockKey {
         space: 0x12,
         id: [0; 16],
+    }
+}
+
+/// The exclusive right to add to the API keys of a workspace.
+pub fn api_keys_lock(home: WorkspaceId) -> LockKey {
+    LockKey {
+        space: API_KEY_HOME,
+        id: *home.as_bytes(),
+    }
+}
+
+/// The exclusive right to what is noted of the use of a key or token.
+pub fn usage_lock(proof: &[u8; 16]) -> LockKey {
+    LockKey {
+        space: KEY_USAGE,
+        id: *proof,
     }
 }
 

@@ -1,5 +1,5 @@
-//! Workspaces, identities and API keys. Workspaces and keys are found before the caller's workspace is known,
-//! so they are sealed with the keys of the vault itself.
+//! Workspaces and identities. Workspaces are found before the caller's workspace is known, so they are sealed with
+//! the keys of the vault itself.
 
 use super::{Read, Tables, range_all, read_id};
 use crate::{
@@ -9,9 +9,9 @@ use crate::{
     },
     domain::{
         error::Result,
-        id::{IdentityId, KeyId, WorkspaceId},
+        id::{IdentityId, WorkspaceId},
         name::{IdentityName, WorkspaceName},
-        principal::{ApiKey, Identity, IdentityType, Workspace},
+        principal::{Identity, IdentityType, Workspace},
     },
     store::{
         key,
@@ -127,21 +127,5 @@ impl Tables {
             identity,
         )?;
         txn.put(key::identity(self.workspace, identity.id), sealed)
-    }
-
-    pub async fn api_key(&self, read: &mut impl Read, id: KeyId) -> Result<Option<ApiKey>> {
-        let found = read.get(&key::api_key(id)).await?;
-        found
-            .map(|sealed| self.open(slot(RecordType::ApiKey, id.as_bytes()), &sealed))
-            .transpose()
-    }
-
-    pub fn put_api_key(&self, txn: &mut dyn Txn, api_key: &ApiKey) -> Result<()> {
-        let sealed = self.seal(
-            slot(RecordType::ApiKey, api_key.id.as_bytes()),
-            &[],
-            api_key,
-        )?;
-        txn.put(key::api_key(api_key.id), sealed)
     }
 }

@@ -320,6 +320,11 @@ async fn a_token_dies_with_its_key_and_its_identity_and_shrinks_with_them() {
         rate_limit: key.rate_limit,
         created_at: key.created_at,
         expires_at,
+        description: None,
+        created_by: None,
+        updated_at: key.updated_at,
+        rotated_at: None,
+        previous: None,
     };
     let all = Role::Owner.scopes();
     let paused = key(KeyState::Paused, all, None);

@@ -21,18 +21,21 @@ pub enum Table {
     Clock = CLOCK,
     Token = TOKEN,
     ListedToken = LISTED_TOKEN,
+    ApiKeyHome = API_KEY_HOME,
     SigningKeys = SIGNING_KEYS,
+    LastUse = LAST_USE,
     Credential = CREDENTIAL,
     Version = VERSION,
     Value = VALUE,
     FirstAnswer = FIRST_ANSWER,
     Sweep = SWEEP,
     Audit = AUDIT,
+    KeyUsage = KEY_USAGE,
 }
 
 impl Table {
     /// Every table, in the order of the keys.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::Header,
         Self::Kek,
         Self::Workspace,
@@ -47,13 +50,16 @@ impl Table {
         Self::Clock,
         Self::Token,
         Self::ListedToken,
+        Self::ApiKeyHome,
         Self::SigningKeys,
+        Self::LastUse,
         Self::Credential,
         Self::Version,
         Self::Value,
         Self::FirstAnswer,
         Self::Sweep,
         Self::Audit,
+        Self::KeyUsage,
     ];
 
     /// Every pair of the table.

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     domain::{
         hostile::{cases, damaged},
-        id::{CredentialId, LeaseId, TokenId, WorkspaceId},
+        id::{CredentialId, KeyId, LeaseId, TokenId, WorkspaceId},
         time::Timestamp,
     },
     store::{codec, key},
@@ -52,6 +52,9 @@ fn keys() -> Vec<Vec<u8>> {
         key::sweep(workspace, credential),
         key::audit(42),
         key::listed_token(workspace, TokenId::from_bytes([7; 16])),
+        key::api_key_home(workspace, KeyId::from_bytes([6; 16])),
+        key::last_use(&[6; 16]),
+        key::key_usage(KeyId::from_bytes([6; 16]), 3),
     ]
 }
 
@@ -74,6 +77,15 @@ proptest! {
         }
         if let Some(sequence) = key::parse_audit(&bytes) {
             prop_assert_eq!(key::audit(sequence), &bytes[..]);
+        }
+        if let Some((workspace, id)) = key::parse_api_key_home(&bytes) {
+            prop_assert_eq!(key::api_key_home(workspace, id), &bytes[..]);
+        }
+        if let Some(id) = key::parse_last_use(&bytes) {
+            prop_assert_eq!(key::last_use(&id), &bytes[..]);
+        }
+        if let Some((id, number)) = key::parse_key_usage(&bytes) {
+            prop_assert_eq!(key::key_usage(id, number), &bytes[..]);
         }
         if let Some((workspace, rest)) = key::parse_workspace(&bytes) {
             prop_assert_eq!(&[&bytes[..1], workspace.as_bytes(), rest].concat(), &bytes);

@@ -16,12 +16,13 @@ use crate::{
         name::{CredentialName, IdentityName, Metadata, PolicyName, WorkspaceName},
         policy::{Delivery, LeasePolicy, OnRotate},
         principal::{
-            ApiKey, Identity, IdentityState, IdentityType, KeyState, ProofId, RateLimit, Reach,
-            Workspace,
+            ApiKey, Identity, IdentityState, IdentityType, KeyState, PreviousValue, ProofId,
+            RateLimit, Reach, Workspace,
         },
         scope::{Role, Scope, ScopeSet},
         time::{Span, Timestamp, Ttl},
         token::{Parent, SigningKeys, Token, TokenState},
+        usage::{LastUse, Use},
     },
     tables::vault::{Header, Unseal},
 };
@@ -95,6 +96,30 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
             keys.rotate(at(9)).unwrap();
             keys
         },
+        "last_use_key": LastUse { proof: ProofId::Key(KeyId::from_bytes([6; 16])), at: at(4) },
+        "last_use_token": LastUse { proof: ProofId::Token(TokenId::from_bytes([7; 16])), at: at(4) },
+        "key_usage": vec![
+            Use {
+                at: at(0),
+                method: "GET".into(),
+                route: "/v1/leases/{id}".to_owned(),
+                status: 200,
+                code: None,
+                source_ip: None,
+                user_agent: None,
+                missing: ScopeSet::EMPTY,
+            },
+            Use {
+                at: at(1),
+                method: "POST".into(),
+                route: "/v1/api-keys".to_owned(),
+                status: 403,
+                code: Some("INSUFFICIENT_PERMISSIONS".into()),
+                source_ip: Some("192.0.2.1".parse().unwrap()),
+                user_agent: text("curl/8"),
+                missing: ScopeSet::of(&[Scope::KeyCreate]),
+            },
+        ],
         "audit_full": audit(),
         "audit_small": small_audit(EventName::LeaseExpired, "reaper"),
         "audit_ipv6": AuditRecord {
@@ -107,6 +132,7 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
         },
     }
     // An API key has no equality, since its digest is compared in constant time alone.
+    let previous = |key: &ApiKey| key.previous.map(|old| (old.digest, old.until));
     let same = |read: &ApiKey, sample: &ApiKey| {
         read.digest == sample.digest
             && (read.id, read.home, read.identity) == (sample.id, sample.home, sample.identity)
@@ -114,6 +140,9 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
             && (read.reach, read.state, read.rate_limit)
                 == (sample.reach, sample.state, sample.rate_limit)
             && (read.created_at, read.expires_at) == (sample.created_at, sample.expires_at)
+            && (&read.description, &read.created_by) == (&sample.description, &sample.created_by)
+            && (read.updated_at, read.rotated_at) == (sample.updated_at, sample.rotated_at)
+            && previous(read) == previous(sample)
     };
     let samples = [
         ("api_key", api_key()),
@@ -333,6 +362,14 @@ fn api_key() -> ApiKey {
         rate_limit: RateLimit::PerMinute(NonZeroU32::new(600).unwrap()),
         created_at: at(0),
         expires_at: Some(at(86_400_000)),
+        description: text("nightly builds"),
+        created_by: Some(author(5, "admin")),
+        updated_at: at(3),
+        rotated_at: Some(at(2)),
+        previous: Some(PreviousValue {
+            digest: [0xcc; 32],
+            until: at(3_600_002),
+        }),
     }
 }
 
@@ -346,6 +383,11 @@ fn small_api_key() -> ApiKey {
         state: KeyState::Paused,
         rate_limit: RateLimit::Unlimited,
         expires_at: None,
+        description: None,
+        created_by: None,
+        updated_at: at(0),
+        rotated_at: None,
+        previous: None,
         ..api_key()
     }
 }
