@@ -10,6 +10,7 @@ mod directory;
 mod expire;
 mod idempotency;
 mod issue;
+mod keys;
 mod lease;
 mod leases;
 mod page;
@@ -22,6 +23,7 @@ mod terms;
 mod token;
 mod unit;
 mod update;
+mod usage;
 mod views;
 
 use std::sync::Arc;
@@ -35,6 +37,10 @@ pub use self::{
     expire::BATCH as REAPER_BATCH,
     idempotency::{Idempotency, check_first_answer},
     issue::{IssueLease, Issued, WantedHolder},
+    keys::{
+        CreateApiKey, KeyFilter, KeyGrant, KeyTest, KeyView, MadeKey, PermissionTest, RotateApiKey,
+        UpdateApiKey, WantedIdentity,
+    },
     leases::LeaseFilter,
     page::{Page, PageRequest},
     redeem::Redeemed,
@@ -81,6 +87,7 @@ pub struct Engine {
     recent: Arc<Recent>,
     generation: Generation,
     token_issuer: String,
+    uses: usage::Uses,
     backups: Arc<Semaphore>,
 }
 
@@ -130,6 +137,7 @@ impl Engine {
             recent: Arc::default(),
             generation: Generation::default(),
             token_issuer: token::DEFAULT_ISSUER.to_owned(),
+            uses: usage::Uses::default(),
             backups: backup::turns(),
         }
     }
@@ -391,5 +399,6 @@ fn is_refusal(code: Code) -> bool {
             | Code::LeaseReleased
             | Code::CredentialRevoked
             | Code::BudgetExhausted
+            | Code::QuotaExceeded
     )
 }

@@ -11,7 +11,7 @@ use crate::{
         id::KeyId,
         name::WorkspaceName,
         principal::{
-            ApiKey, Identity, IdentityState, KeyState, Principal, ProofId, Reach, Workspace,
+            ApiKey, Identity, IdentityState, KeyStatus, Principal, ProofId, Reach, Workspace,
         },
         time::Timestamp,
     },
@@ -39,10 +39,21 @@ impl Authenticator {
         now: Timestamp,
     ) -> Result<Principal, Refusal> {
         let unknown = || unauthorized("the API key is not valid");
-        let presented = Presented::parse(Bearer::ApiKey, presented).ok_or_else(unknown)?;
-        let known = self.known(presented.key()).await?.ok_or_else(unknown)?;
+        let presented = match Presented::parse(Bearer::ApiKey, presented) {
+            Some(presented) => presented,
+            None if presented.starts_with(Bearer::ApiKey.prefix()) => {
+                return Err(unauthorized("the API key is mistyped").into());
+            }
+            None => return Err(unknown().into()),
+        };
+        let Some(known) = self.known(presented.key()).await? else {
+            // As much work as a known key with a wrong secret costs.
+            let _ = Digest::from_stored([0; 32]).proves(&self.keyring, &presented);
+            return Err(unknown().into());
+        };
         // Remembered or not, a key is proven anew by every request.
-        if !Digest::from_stored(known.key.digest).proves(&self.keyring, &presented) {
+        let digests = &mut known.key.digests(now).map(Digest::from_stored);
+        if !digests.any(|digest| digest.proves(&self.keyring, &presented)) {
             return Err(unknown().into());
         }
         self.admit(&known, workspace, now)
@@ -51,6 +62,14 @@ impl Authenticator {
                 error,
                 proven: Some((ProofId::Key(known.key.id), known.key.home)),
             })
+    }
+
+    /// What the key would be let in as, if it were presented now: for a test of the key. Nothing is proven here,
+    /// so no request may be served as what this gives back.
+    pub async fn rehearse(&self, id: KeyId, workspace: &str, now: Timestamp) -> Result<Principal> {
+        let gone = || Error::not_found("API key");
+        let known = self.known(id).await?.ok_or_else(gone)?;
+        self.admit(&known, Some(workspace), now).await
     }
 
     /// The key of that id with its identity and workspace, remembered while nothing changes.
@@ -106,12 +125,14 @@ impl Authenticator {
         now: Timestamp,
     ) -> Result<Principal> {
         let key = &known.key;
-        if key.state == KeyState::Paused {
-            return Err(Error::new(Code::KeyPaused, "the API key is paused"));
-        }
-        if let Some(expired_at) = key.expires_at.filter(|expires_at| now >= *expires_at) {
-            return Err(Error::new(Code::KeyExpired, "the API key has expired")
-                .with("expired_at", expired_at.to_string()));
+        match key.status(now) {
+            KeyStatus::Active => {}
+            KeyStatus::Paused => return Err(Error::new(Code::KeyPaused, "the API key is paused")),
+            KeyStatus::Expired => {
+                let at = key.expires_at.map(|at| at.to_string());
+                return Err(Error::new(Code::KeyExpired, "the API key has expired")
+                    .with("expired_at", at.unwrap_or_default()));
+            }
         }
         let gone = || unauthorized("the API key's identity no longer exists");
         let identity = known.identity.as_ref().ok_or_else(gone)?;

@@ -164,6 +164,25 @@ impl Keyring {
         })
     }
 
+    /// An API key that was asked for with an idempotency key: the same each time, as a handle is. `seed` is
+    /// drawn anew for each key and each rotation and kept with the first answer, so that no value comes back
+    /// when an idempotency key does.
+    pub fn mint_key_repeatable(
+        &self,
+        workspace: WorkspaceId,
+        id: KeyId,
+        seed: &[u8; 16],
+        idempotency_key: &str,
+    ) -> Minted {
+        let parts: [&[u8]; 3] = [id.as_bytes(), seed, idempotency_key.as_bytes()];
+        let secret = self.idempotency.digest(workspace, 3, &parts);
+        self.minted(Presented {
+            kind: Bearer::ApiKey,
+            id: *id.as_bytes(),
+            secret: Zeroizing::new(secret),
+        })
+    }
+
     /// The keyed digest of a request's body, by which a retry is told from another request.
     pub fn body_digest(&self, workspace: WorkspaceId, body: &[u8]) -> [u8; 32] {
         self.idempotency.digest(workspace, 2, &[body])

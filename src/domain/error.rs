@@ -102,6 +102,7 @@ impl Code {
 pub enum Detail {
     Text(String),
     Number(u64),
+    List(Vec<String>),
 }
 
 impl From<&str> for Detail {
@@ -113,6 +114,12 @@ impl From<&str> for Detail {
 impl From<String> for Detail {
     fn from(text: String) -> Self {
         Self::Text(text)
+    }
+}
+
+impl From<Vec<String>> for Detail {
+    fn from(list: Vec<String>) -> Self {
+        Self::List(list)
     }
 }
 

@@ -30,6 +30,13 @@ impl IdentityType {
             Self::Service => "service",
         }
     }
+
+    /// Reads the spelling; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Agent, Self::Human, Self::Service]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
 }
 
 /// Whether an identity may act.
@@ -161,6 +168,12 @@ impl ApiKey {
         }
     }
 
+    /// The digests of what proves the key at `now`: its value, and within the grace the one before.
+    pub fn digests(&self, now: Timestamp) -> impl Iterator<Item = [u8; 32]> {
+        let previous = self.previous.filter(|old| now < old.until);
+        std::iter::once(self.digest).chain(previous.map(|old| old.digest))
+    }
+
     /// How long the key was given when it was made or rotated last; for ever where none.
     pub fn lifetime(&self) -> Option<Span> {
         let begun = self.rotated_at.unwrap_or(self.created_at);
@@ -169,7 +182,7 @@ impl ApiKey {
 }
 
 /// Whether a key may be used at an instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyStatus {
     Active,
     Paused,

@@ -1,10 +1,10 @@
 //! Retries: the first answer to a creating request is kept for a day, so that the same request creates nothing
 //! twice. What is secret in an answer is not kept: a handle is derived again, a value read again while its
-//! lease is open.
+//! lease is open, an API key derived again.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Engine, Unit, rotate::Rotated, views::CredentialView};
+use super::{Call, Engine, Unit, keys::KeyView, rotate::Rotated, views::CredentialView};
 use crate::{
     domain::{
         error::{Code, Error, Result},
@@ -70,6 +70,11 @@ pub(super) enum Answer {
     },
     /// The token as it was made; its text follows from it.
     Token(Box<Token>),
+    /// An API key that was made or rotated; its value is derived again with the seed.
+    Key {
+        view: Box<KeyView>,
+        seed: [u8; 16],
+    },
 }
 
 #[derive(Serialize, Deserialize)]

@@ -278,8 +278,11 @@ impl Engine {
             .await
     }
 
-    /// Records the end, waits for what is queued, and closes the store.
+    /// Writes down the last uses, records the end, waits for what is queued, and closes the store.
     pub async fn shut_down(&self) -> Result<()> {
+        if let Err(error) = self.write_uses(true).await {
+            tracing::warn!(%error, "the last uses of keys could not be written down");
+        }
         let noted = self
             .note(EventName::VaultStopped, env!("CARGO_PKG_VERSION"))
             .await;

@@ -77,6 +77,22 @@ impl<'a> Unit<'a> {
         self.txn.commit(self.audit).await
     }
 
+    /// Commits a change to who may do what. Once it is durable, authentication forgets what it remembers, even
+    /// if the caller has gone away by then: nothing that was stopped serves on.
+    pub(super) async fn commit_access(self) -> Result<()> {
+        if self.audit.is_empty() {
+            return Err(Error::internal("a unit of work without an audit record"));
+        }
+        let generation = self.engine.generation.clone();
+        let commit = self.txn.commit(self.audit);
+        let done = tokio::spawn(async move {
+            let outcome = commit.await;
+            generation.advance();
+            outcome
+        });
+        done.await.map_err(Error::internal)?
+    }
+
     /// Commits what is no event: the removal of expired bookkeeping.
     pub(super) async fn commit_housekeeping(self) -> Result<()> {
         self.txn.commit(self.audit).await

@@ -7,7 +7,7 @@ use crate::{
     domain::{
         error::{Error, Result},
         id::{KeyId, WorkspaceId},
-        principal::{ApiKey, ProofId},
+        principal::ApiKey,
         usage::{LastUse, Use},
     },
     store::{
@@ -75,11 +75,6 @@ impl Tables {
         let id = last.proof.as_bytes();
         let sealed = self.seal(slot(RecordType::LastUse, id, 0), &[], last)?;
         txn.put(key::last_use(id), sealed)
-    }
-
-    /// Forgets when a key or token was used last: it is gone.
-    pub fn delete_last_use(&self, txn: &mut dyn Txn, proof: ProofId) {
-        txn.delete(key::last_use(proof.as_bytes()));
     }
 
     /// A block of what an API key was used for.

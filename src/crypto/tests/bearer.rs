@@ -82,6 +82,30 @@ fn the_handle_of_a_retried_grant_is_as_frozen() {
 }
 
 #[test]
+fn the_value_of_a_retried_key_is_as_frozen() {
+    let keyring = keyring(Scripted::new(&[]));
+    let id = KeyId::from_bytes(BEARER.array("repeatable_key.id"));
+    let seed = BEARER.array("repeatable_key.seed");
+    let key = BEARER.text("repeatable_key.key");
+    let minted = keyring.mint_key_repeatable(workspace(), id, &seed, key);
+    assert_eq!(minted.text.expose(), BEARER.text("repeatable_key.text"));
+    let digest = hex(&minted.digest.to_stored());
+    assert_eq!(digest, BEARER.text("repeatable_key.digest"));
+    // Whoever lacks one of the four cannot derive it, and no handle has the same secret.
+    let other_id = KeyId::from_bytes([9; 16]);
+    for other in [
+        keyring.mint_key_repeatable(WorkspaceId::SYSTEM, id, &seed, key),
+        keyring.mint_key_repeatable(workspace(), other_id, &seed, key),
+        keyring.mint_key_repeatable(workspace(), id, &[9; 16], key),
+        keyring.mint_key_repeatable(workspace(), id, &seed, "retry-8"),
+        keyring.mint_repeatable(workspace(), LeaseId::from_bytes(*id.as_bytes()), key),
+    ] {
+        let text = other.text.expose();
+        assert_ne!(text[26..], minted.text.expose()[26..], "the same secret");
+    }
+}
+
+#[test]
 fn every_change_of_one_character_is_refused() {
     for (name, kind) in [
         ("handle.text", Bearer::Handle),

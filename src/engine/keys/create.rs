@@ -1,0 +1,370 @@
+//! Making API keys and giving them new values. A value is shown once, by the answer; a retry of the same request
+//! gets it again.
+
+use super::{
+    super::{
+        Call, Engine, Note, Unit,
+        credential::{author, change},
+        idempotency::{Answer, Slot},
+    },
+    KeyGrant, check_description, check_grant, check_name, check_stronger, is_own, object, refused,
+    spelled,
+    view::{KeyView, KeyViews},
+};
+use crate::{
+    authz::{Action, Resource},
+    crypto::bearer::{Bearer, Minted},
+    domain::{
+        error::{Code, Error, Result},
+        event::{EventName, Object},
+        id::{KeyId, WorkspaceId},
+        name::{IdentityName, WorkspaceName},
+        principal::{
+            ApiKey, Identity, IdentityState, IdentityType, KeyState, PreviousValue, RateLimit,
+            Reach,
+        },
+        secret::SecretText,
+        time::{Span, Timestamp, Ttl},
+    },
+    store::key,
+    tables::Tables,
+};
+
+/// The most API keys of a workspace's identities.
+const MAX_API_KEYS: usize = 1_000;
+/// The longest that a rotated key's old value is good for.
+const MAX_GRACE: Span = Span::from_secs(7 * 24 * 60 * 60);
+
+/// The identity that a key is for: the caller's own where nothing is said.
+#[derive(Debug, Clone, Default)]
+pub struct WantedIdentity {
+    pub kind: Option<IdentityType>,
+    pub name: Option<IdentityName>,
+}
+
+/// A key to make.
+#[derive(Debug)]
+pub struct CreateApiKey {
+    pub name: String,
+    pub description: Option<String>,
+    pub identity: WantedIdentity,
+    pub grant: KeyGrant,
+    /// The workspace that it reaches, if one is named: the caller's.
+    pub workspace: Option<WorkspaceName>,
+    /// Whether it reaches every workspace instead.
+    pub organisation: bool,
+    /// For ever where none.
+    pub expires_in: Option<Ttl>,
+    pub rate_limit: RateLimit,
+}
+
+/// A new value for a key.
+#[derive(Debug, Default)]
+pub struct RotateApiKey {
+    /// How long the old value is good for as well; at an end at once where none.
+    pub grace: Option<Ttl>,
+    /// The new lifetime; the old one again where nothing is said, and for ever where that says none.
+    pub expires_in: Option<Option<Ttl>>,
+}
+
+/// A key that was made or rotated, with its value, which is shown once.
+pub struct MadeKey {
+    pub view: KeyView,
+    pub value: SecretText,
+}
+
+impl Engine {
+    /// The most API keys that the workspace's identities may have.
+    fn max_api_keys(&self, _workspace: WorkspaceId) -> usize {
+        MAX_API_KEYS
+    }
+
+    /// Makes an API key for an identity of the caller's workspace.
+    pub async fn create_api_key(&self, call: &Call, command: CreateApiKey) -> Result<MadeKey> {
+        let permit = self
+            .authorize(call, Action::KeyCreate, Resource::Workspace)
+            .await?;
+        check_name(&command.name)?;
+        check_description(command.description.as_deref())?;
+        let slot = Slot::of(self, call, "key:create")?;
+        let home = call.principal.workspace;
+        let mut locks = vec![key::api_keys_lock(home)];
+        locks.extend(slot.lock());
+        let mut unit = self.begin(call, &permit, &locks).await?;
+        if let Some((view, seed)) = first(&slot, &mut unit).await? {
+            return self.again(unit, &slot, view, seed).await;
+        }
+        let refused = Object {
+            name: Some("api-key".to_owned()),
+            ..Object::default()
+        };
+        let (key, seed, value) = match unit.make(call, &slot, command).await {
+            Ok(made) => made,
+            Err(error) => {
+                drop(unit);
+                return self
+                    .recorded(call, EventName::DirectoryRefused, refused, Err(error))
+                    .await;
+            }
+        };
+        unit.record(Note {
+            changes: vec![
+                change("name", None, Some(key.name.clone())),
+                change("scopes", None, Some(spelled(key.scopes).join(" "))),
+                change("expires_at", None, key.expires_at.map(|at| at.to_string())),
+            ],
+            ..Note::new(EventName::KeyCreated, object(&key))
+        })?;
+        self.finish_key(unit, &slot, key, seed, value).await
+    }
+
+    /// Gives a key a new value, and its lifetime anew: one that has expired lives again.
+    pub async fn rotate_api_key(
+        &self,
+        call: &Call,
+        id: KeyId,
+        command: RotateApiKey,
+    ) -> Result<MadeKey> {
+        if command.grace.is_some_and(|grace| grace.span() > MAX_GRACE) {
+            return Err(
+                Error::invalid("grace", format!("`grace` must be at most {MAX_GRACE}"))
+                    .with("limit", MAX_GRACE.to_string()),
+            );
+        }
+        let slot = Slot::of(self, call, &format!("key:rotate:{id}"))?;
+        let (mut unit, mut key) = self
+            .lock_key(call, Action::KeyRotate, id, Some(&slot))
+            .await?;
+        if let Some((view, seed)) = first(&slot, &mut unit).await? {
+            return self.again(unit, &slot, view, seed).await;
+        }
+        let longer = is_own(&call.principal, &key) && prolongs(&key, &command);
+        let allowed = match longer {
+            true => Err(refused("nobody prolongs the key that it is using")),
+            false => check_stronger(&call.principal, &key),
+        };
+        if let Err(error) = allowed {
+            drop(unit);
+            let at = object(&key);
+            return self
+                .recorded(call, EventName::DirectoryRefused, at, Err(error))
+                .await;
+        }
+        let before = key.expires_at;
+        let lifetime = match command.expires_in {
+            Some(wanted) => wanted.map(Ttl::span),
+            None => key.lifetime(),
+        };
+        let grace = command.grace.map(Ttl::span);
+        key.previous = grace.and_then(|grace| PreviousValue::after(&key, grace, unit.now));
+        let (seed, minted) = self.mint_key(&slot, unit.tables.workspace, id)?;
+        key.digest = minted.digest.to_stored();
+        key.rotated_at = Some(unit.now);
+        key.updated_at = unit.now;
+        key.expires_at = lifetime.map(|lifetime| unit.now.plus(lifetime));
+        let system = self.tables(WorkspaceId::SYSTEM)?;
+        system.put_api_key(&mut *unit.txn, &key)?;
+        let time = |at: Timestamp| at.to_string();
+        let mut changes = vec![change(
+            "expires_at",
+            before.map(time),
+            key.expires_at.map(time),
+        )];
+        changes.retain(|change| change.before != change.after);
+        if let Some(previous) = key.previous {
+            let until = Some(previous.until.to_string());
+            changes.push(change("previous_until", None, until));
+        }
+        unit.record(Note {
+            changes,
+            ..Note::new(EventName::KeyRotated, object(&key))
+        })?;
+        self.finish_key(unit, &slot, key, seed, minted.text).await
+    }
+
+    /// A value for this key, the same for a retry, and the seed that it takes to derive it again.
+    fn mint_key(
+        &self,
+        slot: &Slot<'_>,
+        workspace: WorkspaceId,
+        id: KeyId,
+    ) -> Result<([u8; 16], Minted)> {
+        let seed = self.keyring.entropy().bytes()?;
+        let minted = match slot.key() {
+            Some(key) => self.keyring.mint_key_repeatable(workspace, id, &seed, key),
+            None => self.keyring.mint(Bearer::ApiKey, id.as_bytes())?,
+        };
+        Ok((seed, minted))
+    }
+
+    /// Commits a key whose value is new, with the answer to a retry.
+    async fn finish_key(
+        &self,
+        mut unit: Unit<'_>,
+        slot: &Slot<'_>,
+        key: ApiKey,
+        seed: [u8; 16],
+        value: SecretText,
+    ) -> Result<MadeKey> {
+        let view = KeyViews::new(self, key.home, unit.now)?
+            .view(&mut unit.txn, &key)
+            .await?;
+        slot.keep(&mut unit, || Answer::Key {
+            view: Box::new(view.clone()),
+            seed,
+        })?;
+        unit.commit_access().await?;
+        Ok(MadeKey { view, value })
+    }
+
+    /// The first answer again.
+    async fn again(
+        &self,
+        unit: Unit<'_>,
+        slot: &Slot<'_>,
+        view: KeyView,
+        seed: [u8; 16],
+    ) -> Result<MadeKey> {
+        let workspace = unit.tables.workspace;
+        drop(unit);
+        slot.durable(self, workspace).await?;
+        let key = slot.key().unwrap_or_default();
+        let minted = self
+            .keyring
+            .mint_key_repeatable(workspace, view.id, &seed, key);
+        Ok(MadeKey {
+            view,
+            value: minted.text,
+        })
+    }
+}
+
+/// Whether a rotation asks for a longer life than the key was given.
+fn prolongs(key: &ApiKey, command: &RotateApiKey) -> bool {
+    match (command.expires_in, key.lifetime()) {
+        (None, _) | (_, None) => false,
+        (Some(None), Some(_)) => true,
+        (Some(Some(wanted)), Some(had)) => wanted.span() > had,
+    }
+}
+
+async fn first(slot: &Slot<'_>, unit: &mut Unit<'_>) -> Result<Option<(KeyView, [u8; 16])>> {
+    match slot.first(unit).await? {
+        Some(Answer::Key { view, seed }) => Ok(Some((*view, seed))),
+        Some(_) => Err(Error::internal("a first answer of another operation")),
+        None => Ok(None),
+    }
+}
+
+impl Unit<'_> {
+    async fn make(
+        &mut self,
+        call: &Call,
+        slot: &Slot<'_>,
+        command: CreateApiKey,
+    ) -> Result<(ApiKey, [u8; 16], SecretText)> {
+        let caller = &call.principal;
+        let tables = self.tables.clone();
+        let identity = self
+            .wanted_identity(call, &tables, &command.identity)
+            .await?;
+        check_grant(caller, command.grant, &identity)?;
+        let reach = reach(call, &command)?;
+        let limit = self.engine.max_api_keys(tables.workspace);
+        let used = tables
+            .api_keys_of(&mut self.txn, tables.workspace)
+            .await?
+            .len();
+        if used >= limit {
+            let message = format!("the workspace has {used} API keys, and {limit} are allowed");
+            return Err(Error::new(Code::QuotaExceeded, message)
+                .with("resource", "api_key")
+                .with("limit", limit as u64)
+                .with("used", used as u64));
+        }
+        let id = KeyId::new(self.now, &self.engine.keyring.entropy().bytes()?);
+        let (seed, minted) = self.engine.mint_key(slot, tables.workspace, id)?;
+        let key = ApiKey {
+            id,
+            digest: minted.digest.to_stored(),
+            name: command.name,
+            home: tables.workspace,
+            identity: identity.id,
+            scopes: command.grant.scopes(),
+            role: command.grant.role(),
+            reach,
+            state: KeyState::Active,
+            rate_limit: command.rate_limit,
+            created_at: self.now,
+            expires_at: command.expires_in.map(|ttl| self.now.plus(ttl.span())),
+            description: command.description,
+            created_by: Some(author(caller)),
+            updated_at: self.now,
+            rotated_at: None,
+            previous: None,
+        };
+        let system = self.engine.tables(WorkspaceId::SYSTEM)?;
+        system.put_api_key(&mut *self.txn, &key)?;
+        Ok((key, seed, minted.text))
+    }
+
+    /// The identity that a key is asked for: active, and of the caller's workspace where it is named.
+    async fn wanted_identity(
+        &mut self,
+        call: &Call,
+        tables: &Tables,
+        wanted: &WantedIdentity,
+    ) -> Result<Identity> {
+        let unknown = |field: &str, message: String| Error::invalid(field, message);
+        let id = match (&wanted.name, wanted.kind) {
+            (None, None) => call.principal.identity,
+            (None, Some(_)) => return Err(Error::missing("identity.name")),
+            (Some(name), kind) => {
+                let own = *name == call.principal.name;
+                let kind = kind.unwrap_or(if own {
+                    call.principal.kind
+                } else {
+                    IdentityType::Agent
+                });
+                let found = tables.identity_id(&mut self.txn, kind, name).await?;
+                found.ok_or_else(|| {
+                    let kind = kind.as_str();
+                    let message = format!("no {kind} is named `{name}` in this workspace");
+                    unknown("identity.name", message)
+                })?
+            }
+        };
+        let identity = tables.identity(&mut self.txn, id).await?;
+        let identity = identity.ok_or_else(|| {
+            let message = "the caller's identity is of another workspace; name one of this";
+            unknown("identity", message.to_owned())
+        })?;
+        if identity.state == IdentityState::Suspended {
+            return Err(Error::new(
+                Code::IdentitySuspended,
+                "the identity is suspended",
+            ));
+        }
+        Ok(identity)
+    }
+}
+
+/// Where the key may be used: in the caller's workspace, or in every one.
+fn reach(call: &Call, command: &CreateApiKey) -> Result<Reach> {
+    let caller = &call.principal;
+    if command.organisation {
+        return match caller.organisation {
+            true => Ok(Reach::Organisation),
+            false => Err(refused(
+                "a key for every workspace is made by callers that reach every one only",
+            )),
+        };
+    }
+    match &command.workspace {
+        Some(name) if *name != caller.workspace_name => Err(Error::invalid(
+            "workspace",
+            "`workspace` must be the workspace of the request, or `*`; `X-Workspace` chooses another",
+        )),
+        _ => Ok(Reach::Workspace(caller.workspace)),
+    }
+}

@@ -1,0 +1,118 @@
+//! Testing a key: whether it would be let in now, and whether it might do one thing.
+
+use super::{
+    super::{Call, Engine, lease},
+    resource,
+};
+use crate::{
+    authz::{self, Action, Resource},
+    domain::{
+        error::{Error, Result},
+        id::{KeyId, LeaseId},
+        name::{CredentialName, IdentityName},
+        principal::{IdentityType, Principal},
+        scope::Scope,
+    },
+};
+
+/// What a test of a key found.
+pub struct KeyTest {
+    /// Why it would be turned away; none where it would be let in.
+    pub refusal: Option<Error>,
+    /// The permission that was asked for, where the key would be let in.
+    pub permission: Option<PermissionTest>,
+}
+
+/// Whether a key may do one thing now.
+pub struct PermissionTest {
+    pub action: Action,
+    /// The resource as decisions spell it.
+    pub resource: String,
+    pub decided_by: String,
+    /// Why not, and the scope that it lacks; none where it is allowed.
+    pub denied: Option<(&'static str, Scope)>,
+}
+
+impl Engine {
+    /// Tells whether a key would be let in, and whether it may do `wanted`: an action, and a resource such as
+    /// `credential/stripe-key` (the workspace where none is named). Nothing is done, and nobody is recorded as
+    /// having been denied.
+    pub async fn test_api_key(
+        &self,
+        call: &Call,
+        id: KeyId,
+        wanted: Option<(Action, Option<&str>)>,
+    ) -> Result<KeyTest> {
+        let key = self.find_key(call, id).await?;
+        self.authorize(call, Action::KeyRead, resource(&key))
+            .await?;
+        let wanted = match wanted {
+            None => None,
+            Some((action, text)) => Some((action, self.described(call, text).await?)),
+        };
+        let workspace = call.principal.workspace_name.as_str();
+        let admitted = self
+            .authenticator()?
+            .rehearse(id, workspace, self.now())
+            .await;
+        Ok(match admitted {
+            Err(error) => KeyTest {
+                refusal: Some(error),
+                permission: None,
+            },
+            Ok(principal) => KeyTest {
+                refusal: None,
+                permission: wanted.map(|wanted| permission(&principal, wanted)),
+            },
+        })
+    }
+
+    /// The resource of the caller's workspace that a text describes, as decisions spell it.
+    async fn described(&self, call: &Call, text: Option<&str>) -> Result<Resource> {
+        let unknown = || {
+            let known = "`workspace`, `vault`, `credential/NAME`, `lease/ID`, `identity/TYPE/NAME` or `api-key/ID`";
+            Error::invalid("resource", format!("`resource` must be {known}"))
+        };
+        let Some((kind, rest)) = text.map(|text| text.split_once('/').unwrap_or((text, ""))) else {
+            return Ok(Resource::Workspace);
+        };
+        Ok(match kind {
+            "workspace" if rest.is_empty() => Resource::Workspace,
+            "vault" if rest.is_empty() => Resource::Vault,
+            "credential" => Resource::Credential(CredentialName::parse(rest, "resource")?),
+            "lease" => {
+                let id = LeaseId::parse(rest).ok_or_else(unknown)?;
+                let tables = self.tables(call.principal.workspace)?;
+                let found = tables.lease(&mut self.read(), id).await?;
+                lease::resource(&found.ok_or_else(lease::no_lease)?)
+            }
+            "identity" => {
+                let (kind, name) = rest.split_once('/').ok_or_else(unknown)?;
+                Resource::Identity {
+                    kind: IdentityType::parse(kind).ok_or_else(unknown)?,
+                    name: IdentityName::parse(name, "resource")?,
+                }
+            }
+            "api-key" => {
+                let id = KeyId::parse(rest).ok_or_else(unknown)?;
+                let found = self.find_key(call, id).await?;
+                resource(&found)
+            }
+            _ => return Err(unknown()),
+        })
+    }
+}
+
+fn permission(principal: &Principal, (action, resource): (Action, Resource)) -> PermissionTest {
+    let spelled = resource.describe();
+    let (decided_by, denied) = match authz::decide(principal, action, resource) {
+        Ok(permit) => (permit.decided_by().to_owned(), None),
+        Err(denial) => (denial.decided_by, Some((denial.why, denial.missing))),
+    };
+    PermissionTest {
+        action,
+        resource: spelled,
+        decided_by,
+        denied,
+    }
+}
