@@ -10,6 +10,7 @@ mod docs;
 mod error;
 #[cfg(test)]
 mod hostile;
+mod keys;
 mod leases;
 mod limits;
 mod operations;
@@ -19,6 +20,7 @@ mod signing_keys;
 mod source;
 mod system;
 mod tokens;
+mod trace;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -117,6 +119,13 @@ fn routes() -> OpenApiRouter<Surface> {
         .routes(routes!(leases::release))
         .routes(routes!(leases::revoke))
         .routes(routes!(leases::redeem))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::show, keys::update, keys::delete))
+        .routes(routes!(keys::pause))
+        .routes(routes!(keys::resume))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(keys::test))
+        .routes(routes!(keys::usage))
         .routes(routes!(audit::list))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::show, tokens::revoke))

@@ -195,7 +195,7 @@ fn install_metrics() -> Result<PrometheusHandle, Failure> {
 }
 
 fn tasks(engine: &Arc<Engine>, surface: &Surface, metrics: PrometheusHandle) -> Vec<Task> {
-    let (engine, surface) = (engine.clone(), surface.clone());
+    let (engine, uses, surface) = (engine.clone(), engine.clone(), surface.clone());
     let ended = engine.clone();
     vec![
         Task::new("*/5 * * * * *", move || {
@@ -215,6 +215,14 @@ fn tasks(engine: &Arc<Engine>, surface: &Surface, metrics: PrometheusHandle) -> 
                     Err(error) => {
                         tracing::warn!(%error, "tokens that ended could not be forgotten")
                     }
+                }
+            }
+        }),
+        Task::new("*/2 * * * * *", move || {
+            let engine = uses.clone();
+            async move {
+                if let Err(error) = engine.write_uses(false).await {
+                    tracing::warn!(%error, "uses of keys could not be written down");
                 }
             }
         }),

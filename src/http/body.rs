@@ -47,14 +47,28 @@ pub(super) struct OptionalPayload<T>(pub(super) T);
 impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalPayload<T> {
     type Rejection = ApiError;
 
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let SparsePayload(payload) = SparsePayload::from_request(request, state).await?;
+        Ok(Self(payload.value))
+    }
+}
+
+/// The same, with its bytes.
+pub(super) struct SparsePayload<T>(pub(super) Payload<T>);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for SparsePayload<T> {
+    type Rejection = ApiError;
+
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let bytes = read(body).await?;
         if bytes.is_empty() {
-            return Ok(Self(T::default()));
+            let value = T::default();
+            return Ok(Self(Payload { value, bytes }));
         }
         check_type(&parts.headers, &bytes)?;
-        Ok(Self(parse(&bytes)?))
+        let value = parse(&bytes)?;
+        Ok(Self(Payload { value, bytes }))
     }
 }
 

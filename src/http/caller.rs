@@ -6,7 +6,7 @@ use axum::{
     http::{header, request::Parts},
 };
 
-use super::{Surface, context, error::ApiError};
+use super::{Surface, context, error::ApiError, trace};
 use crate::{
     domain::{
         error::{Error, Result},
@@ -108,6 +108,7 @@ impl FromRequestParts<Surface> for Caller {
                     surface.0.limits.check_failure(origin.source_ip)?;
                 }
                 if let Some(proof) = refusal.proven {
+                    trace::proven(proof.0, false, now, &origin);
                     surface
                         .engine()
                         .record_proof_refusal(proof, origin, &refusal.error)
@@ -116,6 +117,7 @@ impl FromRequestParts<Surface> for Caller {
                 return Err(refusal.error.into());
             }
         };
+        trace::proven(principal.proof, true, now, &origin);
         surface
             .0
             .limits

@@ -11,7 +11,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -24,6 +24,7 @@ use super::{
     limits::{STANDING, Standing},
     source,
     system::{BACKUP_ROUTE, BACKUP_TIMEOUT},
+    trace::{TRACE, method_name},
 };
 use crate::domain::error::{Code, Error};
 
@@ -82,7 +83,7 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
     let begun = Instant::now();
     let id = given_id(request.headers())
         .unwrap_or_else(|| surface.engine().request_id().unwrap_or_default());
-    let method = request.method().clone();
+    let method = method_name(request.method());
     // The route and never the path: a path may hold what somebody put there by mistake.
     let route = request
         .extensions()
@@ -114,12 +115,17 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
                 }
             }
         };
-        (response, STANDING.with(Cell::get))
+        (
+            response,
+            STANDING.with(Cell::get),
+            TRACE.with(RefCell::take),
+        )
     };
+    let served = TRACE.scope(RefCell::default(), served);
     let served = STANDING.scope(Cell::new(Standing::UNLIMITED), served);
     let served = SOURCE.scope(source, served);
     let served = BODY_DEADLINE.scope(begun + surface.0.request_timeout * 9 / 10, served);
-    let (mut response, standing) = REQUEST_ID.scope(id.clone(), served).await;
+    let (mut response, standing, trace) = REQUEST_ID.scope(id.clone(), served).await;
     let status = response.status();
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id) {
@@ -134,15 +140,16 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
         HeaderValue::from_static("nosniff"),
     );
     let took = begun.elapsed();
-    record(&method, &route, status.as_u16(), took);
+    record(method, &route, status.as_u16(), took);
     tracing::debug!(
         request_id = id,
-        method = method.as_str(),
+        method,
         route,
         status = status.as_u16(),
         micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         "request"
     );
+    trace.note(surface.engine(), method, route, status.as_u16());
     response
 }
 
@@ -181,13 +188,7 @@ thread_local! {
     static METERS: RefCell<HashMap<String, Vec<Meters>>> = RefCell::default();
 }
 
-fn record(method: &Method, route: &str, status: u16, took: Duration) {
-    // Routes and statuses are few; methods are whatever a caller sends, so unknown ones are folded.
-    let known = ["GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"];
-    let method = known
-        .into_iter()
-        .find(|known| method.as_str() == *known)
-        .unwrap_or("other");
+fn record(method: &'static str, route: &str, status: u16, took: Duration) {
     METERS.with_borrow_mut(|meters| {
         if !meters.contains_key(route) {
             meters.insert(route.to_owned(), Vec::new());

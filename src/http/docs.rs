@@ -27,6 +27,7 @@ use super::Surface;
         (name = "credentials", description = "Stored keys, their policies and versions"),
         (name = "leases", description = "The right of one identity to use one version until it expires"),
         (name = "tokens", description = "Short-lived access tokens, and the keys that verify them"),
+        (name = "api-keys", description = "What callers prove themselves with"),
         (name = "audit", description = "History"),
         (name = "auth", description = "Who the caller is"),
         (name = "system", description = "The vault as a whole"),

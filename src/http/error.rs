@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{context, wire::Failure};
+use super::{context, trace, wire::Failure};
 use crate::domain::error::{Code, Error};
 
 /// An error on its way out.
@@ -65,6 +65,7 @@ impl IntoResponse for ApiError {
         let Self(error) = self;
         let status = status(error.code());
         let request_id = context::request_id();
+        trace::refused(&error);
         if status.is_server_error() {
             // Logged once, with its private source; the caller gets the public text only.
             let source = std::error::Error::source(&error).map(ToString::to_string);

@@ -16,13 +16,17 @@ use crate::{
 const CANARY: &str = "canary-7f3a";
 
 /// One body for each request, with every field.
-const BODIES: [&str; 7] = [
+const BODIES: [&str; 11] = [
     r#"{"name":"a","type":"api-key","value":"v","description":"d","metadata":{"k":"v"},"policy":{"extends":"production","default_lease_ttl":"30m","max_lease_ttl":"4h","max_leases":5,"delivery":["reveal"],"renewable":true,"require_purpose":false,"max_uses":null,"on_rotate":"drain","egress":{"hosts":["a.com"],"methods":["GET"],"paths":["/v1/*"]}}}"#,
     r#"{"description":null,"metadata":{"k":null},"policy":{"max_leases":1},"state":"disabled"}"#,
     r#"{"new_value":"v","metadata":{"k":"v"},"on_open_leases":"cut","expected_version":3}"#,
     r#"{"credential_name":"a","ttl":"30m","delivery":"reveal","identity":{"type":"agent","name":"b","session_id":"s"},"purpose":"p","reveal":true}"#,
     r#"{"handle":"lhh_0"}"#,
     r#"{"filter":{"credential_name":"a","identity":"b","version":1,"session_id":"s"},"all":true,"reason":"r"}"#,
+    r#"{"name":"a","description":"d","identity":{"type":"agent","name":"b"},"scopes":["lease:*"],"workspace":"default","organisation":false,"expires_in":"90d","rate_limit":"pro"}"#,
+    r#"{"name":"a","description":null,"role":"agent","rate_limit":600}"#,
+    r#"{"grace":"24h","expires_in":null}"#,
+    r#"{"action":"lease:create","resource":"credential/a"}"#,
     r#"{"ttl":"30m","reason":"r"}"#,
 ];
 
@@ -45,6 +49,10 @@ fn refusals(body: &[u8]) -> Vec<Error> {
         outcome(body, |read: RenewBody| read.ttl().map(drop)),
         outcome(body, |_: RedeemBody| Ok(())),
         outcome(body, |read: BulkRevokeBody| read.command().map(drop)),
+        outcome(body, |read: CreateKeyBody| read.command().map(drop)),
+        outcome(body, |read: UpdateKeyBody| read.command().map(drop)),
+        outcome(body, |read: RotateKeyBody| read.command().map(drop)),
+        outcome(body, |read: TestKeyBody| read.wanted().map(drop)),
     ];
     outcomes.into_iter().filter_map(Result::err).collect()
 }
@@ -113,8 +121,8 @@ fn misled() -> impl Strategy<Value = Value> {
 
 #[test]
 fn the_samples_are_taken() {
-    for body in BODIES.iter().take(6) {
-        let taken = 9 - refusals(body.as_bytes()).len();
+    for body in BODIES.iter().take(10) {
+        let taken = 13 - refusals(body.as_bytes()).len();
         assert_eq!(taken, 1, "{body}");
     }
 }

@@ -3,8 +3,11 @@
 mod answers;
 mod credential;
 mod history;
+mod key;
 mod lease;
 mod requests;
 mod token;
 
-pub(super) use self::{answers::*, credential::*, history::*, lease::*, requests::*, token::*};
+pub(super) use self::{
+    answers::*, credential::*, history::*, key::*, lease::*, requests::*, token::*,
+};

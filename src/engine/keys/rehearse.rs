@@ -41,14 +41,19 @@ impl Engine {
         &self,
         call: &Call,
         id: KeyId,
-        wanted: Option<(Action, Option<&str>)>,
+        wanted: Option<(&str, Option<&str>)>,
     ) -> Result<KeyTest> {
         let key = self.find_key(call, id).await?;
         self.authorize(call, Action::KeyRead, resource(&key))
             .await?;
         let wanted = match wanted {
             None => None,
-            Some((action, text)) => Some((action, self.described(call, text).await?)),
+            Some((action, text)) => {
+                let unknown =
+                    || Error::invalid("action", "`action` must be one such as `lease:create`");
+                let action = Action::parse(action).ok_or_else(unknown)?;
+                Some((action, self.described(call, text).await?))
+            }
         };
         let workspace = call.principal.workspace_name.as_str();
         let admitted = self

@@ -1,0 +1,95 @@
+//! What a request leaves in its key's usage history: gathered where it becomes known, noted when it is answered.
+
+use std::{cell::RefCell, net::IpAddr};
+
+use crate::{
+    domain::{
+        error::{Detail, Error},
+        event::Origin,
+        principal::ProofId,
+        scope::ScopeSet,
+        time::Timestamp,
+        usage::Use,
+    },
+    engine::Engine,
+};
+
+/// Methods by their name; whatever else a caller sends is folded into one.
+const METHODS: [&str; 7] = ["GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"];
+
+/// A method's name, one of few.
+pub(super) fn method_name(method: &axum::http::Method) -> &'static str {
+    METHODS
+        .into_iter()
+        .find(|known| method.as_str() == *known)
+        .unwrap_or("other")
+}
+
+/// Who made the request, once that is proven.
+struct Proven {
+    proof: ProofId,
+    admitted: bool,
+    at: Timestamp,
+    source_ip: Option<IpAddr>,
+    user_agent: Option<String>,
+}
+
+/// What is known of the request that a task serves.
+#[derive(Default)]
+pub(super) struct Trace {
+    proven: Option<Proven>,
+    code: Option<&'static str>,
+    missing: ScopeSet,
+}
+
+tokio::task_local! {
+    pub(super) static TRACE: RefCell<Trace>;
+}
+
+/// Notes whose key or token the request came with, and whether that was let in.
+pub(super) fn proven(proof: ProofId, admitted: bool, at: Timestamp, origin: &Origin) {
+    let _ = TRACE.try_with(|trace| {
+        trace.borrow_mut().proven = Some(Proven {
+            proof,
+            admitted,
+            at,
+            source_ip: origin.source_ip,
+            user_agent: origin.user_agent.clone(),
+        });
+    });
+}
+
+/// Notes why the request is refused.
+pub(super) fn refused(error: &Error) {
+    let _ = TRACE.try_with(|trace| {
+        let mut trace = trace.borrow_mut();
+        trace.code = Some(error.code().as_str());
+        for (name, detail) in error.details() {
+            let texts = match (*name, detail) {
+                ("missing_scope", Detail::Text(text)) => std::slice::from_ref(text),
+                ("missing_scopes", Detail::List(texts)) => texts,
+                _ => continue,
+            };
+            let known = texts.iter().filter_map(|text| ScopeSet::parse(text));
+            trace.missing = known.fold(trace.missing, ScopeSet::union);
+        }
+    });
+}
+
+impl Trace {
+    /// Notes the request with its key, if it came with one.
+    pub(super) fn note(self, engine: &Engine, method: &'static str, route: String, status: u16) {
+        let Some(proven) = self.proven else { return };
+        let one = Use {
+            at: proven.at,
+            method: method.into(),
+            route,
+            status,
+            code: self.code.map(Into::into),
+            source_ip: proven.source_ip,
+            user_agent: proven.user_agent,
+            missing: self.missing,
+        };
+        engine.note_use(proven.proof, proven.admitted, one);
+    }
+}
