@@ -6,6 +6,7 @@
 //! is repeated. Not here: any command that works on the data folder itself.
 
 mod answer;
+mod api_key;
 mod audit;
 mod backup;
 mod call;
@@ -17,6 +18,7 @@ mod lease;
 mod metadata;
 mod output;
 mod paging;
+mod partial;
 mod policy;
 mod redeem;
 mod render;
@@ -77,6 +79,9 @@ pub enum ClientCommand {
     /// Lease a credential, and renew, release, revoke or look at leases
     #[command(subcommand)]
     Lease(Box<lease::LeaseCommand>),
+    /// Make API keys, look at them and their use, change, pause, rotate or delete them
+    #[command(subcommand)]
+    ApiKey(Box<api_key::ApiKeyCommand>),
     /// Exchange a lease's handle for the value; the handle comes from a file, LEASEHOLD_HANDLE or stdin
     Redeem(redeem::RedeemArgs),
     /// Make, look at and end access tokens
@@ -124,6 +129,7 @@ async fn execute(vault: &Vault, command: ClientCommand, mode: Mode) -> Result<Re
         ClientCommand::Redeem(arguments) => redeem::run(vault, arguments, mode).await,
         ClientCommand::Token(command) => token::run(vault, *command, mode).await,
         ClientCommand::SigningKey(command) => token::run_signing_key(vault, command, mode).await,
+        ClientCommand::ApiKey(command) => api_key::run(vault, *command, mode).await,
         ClientCommand::Audit(arguments) => audit::run(vault, *arguments, mode).await,
         ClientCommand::Backup(arguments) => backup::run(vault, arguments, mode).await,
         ClientCommand::Status => status::run(vault, mode).await,
@@ -217,6 +223,21 @@ mod tests {
             "lease revoke lse_1",
             "lease revoke --all --reason leaked",
             "lease revoke --credential a --version 2 --identity i --session s --reason leaked",
+            "api-key create ci --role agent --identity ci-bot --identity-type service --description d \
+             --expires-in 90d --rate-limit starter --output k.txt",
+            "api-key create ci --scope lease:* --scope handle:redeem --organisation --json",
+            "api-key list --unused-for 30d --name ci --identity ci-bot --state paused --role agent \
+             --sort last_used_at --limit 5",
+            "api-key show key_1",
+            "api-key update key_1 --name n --description d --scope lease:read --rate-limit 250",
+            "api-key pause key_1",
+            "api-key disable key_1",
+            "api-key resume key_1",
+            "api-key enable key_1",
+            "api-key rotate key_1 --grace 24h --expires-in never --output k.txt",
+            "api-key delete key_1",
+            "api-key test key_1 --action lease:create --resource credential/a",
+            "api-key usage key_1 --limit 5 --sort time",
             "redeem --handle-file h.txt",
             "redeem",
             "audit --event lease.issued --actor a --credential c --lease lse_1 --outcome success \
@@ -251,6 +272,14 @@ mod tests {
             "credential list --limit 0",
             "credential list --limit 201",
             "credential list --cursor c --offset 1",
+            "api-key create ci",
+            "api-key create ci --role agent --scope lease:read",
+            "api-key create ci --role agent --identity-type agent",
+            "api-key create --role agent",
+            "api-key update key_1 --role agent --scope lease:read",
+            "api-key list --state revoked",
+            "api-key test key_1 --resource credential/a",
+            "api-key rotate",
             "lease create a --identity-type agent",
             "lease create a --identity i --identity-type robot",
             "lease revoke",

@@ -24,7 +24,7 @@ const BODIES: [&str; 11] = [
     r#"{"handle":"lhh_0"}"#,
     r#"{"filter":{"credential_name":"a","identity":"b","version":1,"session_id":"s"},"all":true,"reason":"r"}"#,
     r#"{"name":"a","description":"d","identity":{"type":"agent","name":"b"},"scopes":["lease:*"],"workspace":"default","organisation":false,"expires_in":"90d","rate_limit":"pro"}"#,
-    r#"{"name":"a","description":null,"role":"agent","rate_limit":600}"#,
+    r#"{"description":null,"role":"agent","rate_limit":600}"#,
     r#"{"grace":"24h","expires_in":null}"#,
     r#"{"action":"lease:create","resource":"credential/a"}"#,
     r#"{"ttl":"30m","reason":"r"}"#,

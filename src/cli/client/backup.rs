@@ -4,16 +4,11 @@
 //! checksum and synced first. Nothing that exists is overwritten unasked.
 
 use std::{
-    fs::{self, File},
-    io::{self, BufReader, BufWriter, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::File,
+    io::{self, BufReader, Write},
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{CWD, RenameFlags, renameat_with},
-    io::Errno,
-};
 use serde_json::json;
 
 use super::{
@@ -21,6 +16,7 @@ use super::{
     failure::Failure,
     http::Vault,
     output::{Mode, Report},
+    partial::Partial,
     render,
 };
 use crate::archive::{self, Summary};
@@ -129,68 +125,10 @@ fn checked(path: &Path) -> Result<Summary, Failure> {
     archive::verify(BufReader::new(file)).map_err(|error| told(error.to_string()))
 }
 
-/// A file that is not whole yet, beside the one it will be. Dropped before that, it is removed.
-struct Partial {
-    path: PathBuf,
-    out: BufWriter<File>,
-}
-
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-impl Partial {
-    fn create(target: &Path) -> io::Result<Self> {
-        let name = target
-            .file_name()
-            .ok_or_else(|| io::Error::other("it is no name of a file"))?;
-        let name = format!(".{}.{}.partial", name.to_string_lossy(), std::process::id());
-        let path = folder(target).join(name);
-        let file = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        Ok(Self {
-            path,
-            out: BufWriter::new(file),
-        })
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.out.flush()?;
-        self.out.get_ref().sync_all()
-    }
-
-    fn publish(&self, target: &Path, force: bool) -> io::Result<()> {
-        if force {
-            fs::rename(&self.path, target)?;
-        } else {
-            // Somebody else may have made the file meanwhile.
-            match renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE) {
-                // Not every file system can do that.
-                Err(Errno::INVAL | Errno::NOSYS) if target.symlink_metadata().is_err() => {
-                    fs::rename(&self.path, target)?;
-                }
-                outcome => outcome?,
-            }
-        }
-        File::open(folder(target))?.sync_all()
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // Published, there is nothing under this name any more.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::test_vault::{HANG_UP, PEOPLE, TempFile, TestVault};
     use super::*;
 
