@@ -27,6 +27,10 @@ const OWN_KEYS: [u8; 2] = [0x7d, chunks::CHUNK_SPACE];
 /// is written further on: with more than a segment between two syncs, a power cut may keep the one and lose the
 /// other, and sled cannot open the rest.
 const UNSYNCED_BYTES: usize = 384 << 10;
+/// sled splits a leaf at its 17th key: 9 stay in the left half. Keys in a row, which new leases, their index and
+/// history are, would so leave every leaf but the last half empty.
+const LEAF_KEYS: usize = 16;
+const LEFT_KEYS: usize = 9;
 /// Changes between two pauses.
 pub(super) const BATCH: usize = 64;
 
@@ -153,7 +157,7 @@ impl Tree {
     /// Before it is called again, [`Self::sync`] must be.
     pub(super) fn apply(&self, changes: &WriteSet, group: u64, pause: impl Fn()) -> Result<()> {
         let mut unsynced = 0;
-        for (at, (key, change)) in changes.iter().enumerate() {
+        for (at, (key, change)) in in_filling_order(changes).enumerate() {
             let bytes = log_bytes(key, change);
             unsynced += bytes;
             if unsynced > UNSYNCED_BYTES {
@@ -206,6 +210,17 @@ impl Drop for Tree {
             std::mem::forget(self.db.clone());
         }
     }
+}
+
+/// Of every leaf's worth of keys first those that make sled split its leaves where they shall end, and then those that
+/// fill them: a little over half of the splits, and three quarters of what sled writes.
+fn in_filling_order(changes: &WriteSet) -> impl Iterator<Item = (&Key, &Change)> {
+    let part = |first: bool| {
+        let numbered = changes.iter().enumerate();
+        let wanted = move |(at, _): &(usize, _)| (at % LEAF_KEYS < LEFT_KEYS) == first;
+        numbered.filter(wanted).map(|(_, change)| change)
+    };
+    part(true).chain(part(false))
 }
 
 /// What a change costs in sled's log, rather too much: measured, it is up to some three and a half times the change,
