@@ -100,10 +100,12 @@ fn lacking(missing: ScopeSet, why: &str) -> Result<()> {
 
 /// Whether `caller` may give this to a key of `identity`.
 fn check_grant(caller: &Principal, grant: KeyGrant, identity: &Identity) -> Result<()> {
-    let roles = [grant.role(), Some(identity.role)];
-    if !caller.organisation && roles.into_iter().flatten().any(Role::is_organisational) {
+    let others = (identity.id != caller.identity).then_some(identity.role);
+    let mut roles = [grant.role(), others].into_iter().flatten();
+    if !caller.organisation && roles.any(Role::is_organisational) {
         return Err(refused(
-            "a role of the organisation is given by callers that reach every workspace only",
+            "a role of the organisation, and keys of those who have one, are given by callers that reach every \
+             workspace only",
         ));
     }
     let scopes = grant.scopes();

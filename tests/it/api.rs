@@ -12,6 +12,7 @@ mod conventions;
 mod credentials;
 mod history;
 mod isolation;
+mod keys;
 mod known_failures;
 mod leases;
 mod lifecycle;

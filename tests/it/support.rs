@@ -193,6 +193,13 @@ impl Vault {
         (status.code(), rest)
     }
 
+    /// SIGTERM, and the end awaited; gives back the folder, which lives as long as its guard.
+    pub fn stop_and_keep(mut self) -> Option<TempDir> {
+        signal(self.child.id(), "TERM");
+        assert!(wait(&mut self.child).success());
+        self._folder.take()
+    }
+
     /// SIGTERM; gives back the exit code and all that was logged until the end.
     pub fn stop_logged(mut self) -> (Option<i32>, String) {
         signal(self.child.id(), "TERM");

@@ -180,7 +180,7 @@ async fn dots_and_encoded_slashes_lead_past_no_permission() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_parsed_for_a_caller_that_is_not_proven() {
     let vault = Vault::dev();
-    let deep = [vec![b'['; 200_000], vec![b']'; 200_000]].concat();
+    let deep = [vec![b'['; 3_000], vec![b']'; 3_000]].concat();
     let twice = br#"{"credential_name":"a","credential_name":"b"}"#.to_vec();
     for body in [deep, twice] {
         for path in ["/v1/leases", "/v1/credentials", "/v1/handles/redeem"] {

@@ -10,7 +10,7 @@ use crate::support::Vault;
 
 /// Every route of API.md that this stage serves: method, path, and what an agent gets on a lease of its own or a
 /// credential `a`. Routes that need no key have a zero.
-const ROUTES: [(&str, &str, u16); 28] = [
+const ROUTES: &[(&str, &str, u16)] = &[
     ("GET", "/v1/auth/whoami", 200),
     ("GET", "/v1/leases", 200),
     ("POST", "/v1/leases", 201),
@@ -33,6 +33,16 @@ const ROUTES: [(&str, &str, u16); 28] = [
         403,
     ),
     ("DELETE", "/v1/credentials/{name}", 403),
+    ("GET", "/v1/api-keys", 403),
+    ("POST", "/v1/api-keys", 403),
+    ("GET", "/v1/api-keys/{id}", 403),
+    ("PATCH", "/v1/api-keys/{id}", 403),
+    ("POST", "/v1/api-keys/{id}/pause", 403),
+    ("POST", "/v1/api-keys/{id}/resume", 403),
+    ("POST", "/v1/api-keys/{id}/rotate", 403),
+    ("POST", "/v1/api-keys/{id}/test", 403),
+    ("GET", "/v1/api-keys/{id}/usage", 403),
+    ("DELETE", "/v1/api-keys/{id}", 403),
     ("GET", "/v1/audit", 403),
     ("POST", "/v1/tokens", 403),
     ("GET", "/v1/tokens", 200),
@@ -88,8 +98,13 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
     assert!(answer.body["components"]["securitySchemes"].is_object());
 
     let lease = take(&vault, "a").await;
+    let new_key = json!({"name": "k", "role": "viewer"});
+    let key = vault
+        .admin(Method::POST, "/v1/api-keys", Some(new_key.clone()))
+        .await
+        .data(201);
     for who in ["nobody", "agent", "admin"] {
-        for (method, path, expected) in ROUTES {
+        for &(method, path, expected) in ROUTES {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let body = match (&method, path) {
                 (_, "/v1/handles/redeem") => Some(json!({"handle": lease["handle"]})),
@@ -99,12 +114,17 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
                 (&Method::POST, "/v1/credentials") => {
                     Some(json!({"name": "b", "type": "api-key", "value": "v"}))
                 }
+                (&Method::POST, "/v1/api-keys") => Some(new_key.clone()),
                 (_, "/v1/credentials/{name}/rotate") => Some(json!({"new_value": "w"})),
                 (&Method::PATCH, _) => Some(json!({})),
                 _ => None,
             };
+            let one = match path.starts_with("/v1/api-keys") {
+                true => &key,
+                false => &lease,
+            };
             let at = path
-                .replace("{id}", text(&lease, "id"))
+                .replace("{id}", text(one, "id"))
                 .replace("{name}", "a")
                 .replace("{number}", "2")
                 .replace("{jti}", "tok_00000000000000000000000000000000");
