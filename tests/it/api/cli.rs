@@ -150,6 +150,76 @@ async fn the_main_job_is_done_from_the_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn api_keys_are_kept_from_the_command_line() {
+    let vault = Vault::dev();
+    let admin = Shell {
+        vault: &vault,
+        key: &vault.admin_key,
+    };
+    let said = admin.said(
+        "api-key create ci --identity claude-code --role agent --expires-in 90d --rate-limit 250",
+        "",
+    );
+    let value = said
+        .split_whitespace()
+        .find(|word| word.starts_with("lhk_"))
+        .unwrap();
+    assert_eq!(said.matches("lhk_").count(), 1, "{said}");
+    let holder = Shell {
+        vault: &vault,
+        key: value,
+    };
+    holder.said("status", "");
+    let listed = admin.json("api-key list --name ci", "");
+    let id = text(&listed[0], "id");
+    let admin_said = |line: &str| admin.json(&format!("api-key {line}"), "");
+    assert_eq!(admin_said(&format!("show {id}"))["rate_limit"], 250);
+    assert_eq!(admin_said(&format!("disable {id}"))["state"], "paused");
+    let refused = holder.run("lease list", "");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("KEY_PAUSED"));
+    assert_eq!(admin_said(&format!("enable {id}"))["state"], "active");
+    let updated = admin_said(&format!("update {id} --name nightly --scope handle:redeem"));
+    assert_eq!(
+        (&updated["name"], &updated["scopes"]),
+        (&json!("nightly"), &json!(["handle:redeem"]))
+    );
+    let tested = admin_said(&format!("test {id} --action lease:create"));
+    assert_eq!(tested["permission"]["allowed"], false);
+    let table = admin.said(&format!("api-key usage {id}"), "");
+    assert!(
+        table.contains("/v1/leases") && table.contains("KEY_PAUSED"),
+        "{table}"
+    );
+    let folder = crate::support::TempDir::new();
+    let file = folder.path().join("key");
+    let line = format!("rotate {id} --grace 1h --output {}", file.display());
+    let rotated = admin_said(&line);
+    assert!(rotated.get("key").is_none() && rotated["previous_valid_until"].is_string());
+    let kept = std::fs::read_to_string(&file).unwrap();
+    let holder = Shell {
+        vault: &vault,
+        key: kept.trim_end(),
+    };
+    holder.said("status", "");
+    // Used just now; what was never used is stale as well.
+    let unused = admin_said("create unused --role viewer");
+    let stale = admin_said("list --unused-for 30d");
+    let names: Vec<_> = stale
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| &key["name"])
+        .collect();
+    assert!(
+        names.contains(&&unused["name"]) && !names.contains(&&json!("nightly")),
+        "{stale}"
+    );
+    assert_eq!(admin_said(&format!("delete {id}"))["deleted"], true);
+    let refused = holder.run("lease list", "");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("UNAUTHORIZED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn people_get_tables_and_failures_that_tell_no_secret() {
     let vault = Vault::dev();
     let (admin, agent) = (

@@ -377,3 +377,60 @@ async fn a_key_of_one_workspace_opens_no_other() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_another_workspace_looks_exactly_like_none() {
+    let two = Two::start();
+    let mine =
+        json!({"name": "k", "role": "agent", "identity": {"name": "b1"}, "expires_in": "1d"});
+    let made = two
+        .admin("b", POST, "/v1/api-keys", Some(mine.clone()))
+        .await
+        .data(201);
+    assert_eq!(made["workspace"], "b");
+    let (id, absent) = (text(&made, "id"), format!("key_{}", "0".repeat(32)));
+    for (method, rest, body) in [
+        (GET, "", None),
+        (PATCH, "", Some(json!({"name": "x"}))),
+        (DELETE, "", None),
+        (POST, "/pause", None),
+        (POST, "/resume", None),
+        (POST, "/rotate", Some(json!({"grace": "1h"}))),
+        (POST, "/test", Some(json!({"action": "lease:create"}))),
+        (GET, "/usage", None),
+    ] {
+        let there = format!("/v1/api-keys/{id}{rest}");
+        let nowhere = format!("/v1/api-keys/{absent}{rest}");
+        let there = two
+            .admin("default", method.clone(), &there, body.clone())
+            .await;
+        let nowhere = two.admin("default", method.clone(), &nowhere, body).await;
+        assert_eq!(blank(there), blank(nowhere), "{method} {rest}");
+    }
+    let of = async |workspace: &str| {
+        let list = two
+            .admin(workspace, GET, "/v1/api-keys?role=agent", None)
+            .await
+            .data(200);
+        list.as_array().unwrap().len()
+    };
+    assert_eq!((of("default").await, of("b").await), (1, 2));
+    // An identity is found in its own workspace only, the caller's own too.
+    for body in [mine, json!({"name": "k", "role": "viewer"})] {
+        let (workspace, field) = match body.get("identity") {
+            Some(_) => ("default", "identity.name"),
+            None => ("b", "identity"),
+        };
+        let refused = two
+            .admin(workspace, POST, "/v1/api-keys", Some(body))
+            .await
+            .fails(400, "INVALID_PARAMETER");
+        assert_eq!(refused["details"]["field"], field);
+    }
+    // The key works where it was made for, and nowhere else.
+    let key = text(&made, "key");
+    two.whoami(key, Some("default"))
+        .await
+        .fails(404, "NOT_FOUND");
+    assert_eq!(two.whoami(key, None).await.data(200)["workspace"], "b");
+}

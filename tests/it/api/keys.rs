@@ -8,6 +8,7 @@ use crate::support::{Answer, Vault};
 mod life;
 mod retries;
 mod rights;
+mod secrecy;
 mod usage;
 
 /// Makes a key with the administrator's.

@@ -3,6 +3,7 @@
 
 mod found;
 mod healthy;
+mod keys;
 mod mended;
 
 use std::{

@@ -488,10 +488,10 @@ async fn a_list_is_filtered_sorted_and_paged() {
         ids.push(text(&make(&vault, body).await, "id").to_owned());
     }
     let [b, a, c] = &ids[..] else { panic!() };
-    assert_eq!(listed(&vault, "name=b").await, [b.clone()]);
+    assert_eq!(listed(&vault, "name=b").await, [b.as_str()]);
     assert_eq!(
         listed(&vault, "identity=claude-code&sort=name&limit=1").await,
-        [a.clone()]
+        [a.as_str()]
     );
     let by_expiry = listed(&vault, "identity=claude-code&sort=expires_at").await;
     assert_eq!(by_expiry[..3], [a.clone(), b.clone(), by_expiry[2].clone()]);
@@ -499,7 +499,7 @@ async fn a_list_is_filtered_sorted_and_paged() {
     assert_eq!(listed(&vault, "role=owner").await.len(), 1);
     assert_eq!(
         listed(&vault, "sort=-created_at&limit=1").await,
-        [c.clone()]
+        [c.as_str()]
     );
     let mut cursor = String::new();
     let mut seen = Vec::new();
@@ -527,9 +527,9 @@ async fn a_list_is_filtered_sorted_and_paged() {
         stale.contains(b) && stale.contains(c) && !stale.contains(a),
         "{stale:?}"
     );
-    assert_eq!(listed(&vault, "unused_for=1ms&name=a").await, [a.clone()]);
+    assert_eq!(listed(&vault, "unused_for=1ms&name=a").await, [a.as_str()]);
     assert_eq!(
         listed(&vault, "sort=-last_used_at&name=a").await,
-        [a.clone()]
+        [a.as_str()]
     );
 }
