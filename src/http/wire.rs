@@ -4,10 +4,12 @@ mod answers;
 mod credential;
 mod history;
 mod key;
+mod key_requests;
 mod lease;
+mod rate;
 mod requests;
 mod token;
 
 pub(super) use self::{
-    answers::*, credential::*, history::*, key::*, lease::*, requests::*, token::*,
+    answers::*, credential::*, history::*, key::*, key_requests::*, lease::*, requests::*, token::*,
 };

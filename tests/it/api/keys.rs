@@ -9,6 +9,7 @@ mod life;
 mod retries;
 mod rights;
 mod secrecy;
+mod shown;
 mod usage;
 
 /// Makes a key with the administrator's.
