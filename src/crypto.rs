@@ -18,6 +18,7 @@
 //! Nonces are random 96 bits; a subkey per record keeps every key far below 2^32 messages (NIST SP 800-38D).
 
 pub mod aead;
+pub mod assertion;
 pub mod backup;
 pub mod bearer;
 pub mod entropy;

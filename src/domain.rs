@@ -8,6 +8,7 @@ pub mod event;
 #[cfg(test)]
 pub(crate) mod hostile;
 pub mod id;
+pub mod issuer;
 pub mod kind;
 pub mod lease;
 pub mod ledger;

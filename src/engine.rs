@@ -7,9 +7,12 @@ mod cascade;
 mod close;
 mod credential;
 mod directory;
+mod exchange;
 mod expire;
 mod idempotency;
 mod issue;
+mod issuer;
+mod issuer_keys;
 mod keys;
 mod lease;
 mod leases;
@@ -34,9 +37,12 @@ pub use self::{
     cascade::check_sweep,
     credential::{CreateCredential, CredentialFilter},
     directory::{NewIdentity, NewKey},
+    exchange::Exchange,
     expire::BATCH as REAPER_BATCH,
     idempotency::{Idempotency, check_first_answer},
     issue::{IssueLease, Issued, WantedHolder},
+    issuer::{CreateIssuer, UpdateIssuer},
+    issuer_keys::{FetchKeys, Fetched},
     keys::{
         CreateApiKey, KeyFilter, KeyGrant, KeyTest, KeyView, MadeKey, PermissionTest, RotateApiKey,
         UpdateApiKey, WantedIdentity,
@@ -54,7 +60,7 @@ pub use self::{
 };
 use tokio::sync::Semaphore;
 
-use self::{schedule::Schedule, terms::TermsCache, unit::Unit};
+use self::{issuer_keys::IssuerKeyCache, schedule::Schedule, terms::TermsCache, unit::Unit};
 use crate::{
     audit::{
         log,
@@ -88,6 +94,7 @@ pub struct Engine {
     generation: Generation,
     token_issuer: String,
     uses: usage::Uses,
+    issuer_keys: IssuerKeyCache,
     backups: Arc<Semaphore>,
 }
 
@@ -138,6 +145,7 @@ impl Engine {
             generation: Generation::default(),
             token_issuer: token::DEFAULT_ISSUER.to_owned(),
             uses: usage::Uses::default(),
+            issuer_keys: IssuerKeyCache::default(),
             backups: backup::turns(),
         }
     }

@@ -10,6 +10,7 @@ mod docs;
 mod error;
 #[cfg(test)]
 mod hostile;
+mod issuers;
 mod keys;
 mod leases;
 mod limits;
@@ -130,6 +131,9 @@ fn routes() -> OpenApiRouter<Surface> {
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::show, tokens::revoke))
         .routes(routes!(signing_keys::publish))
+        .routes(routes!(issuers::create, issuers::list))
+        .routes(routes!(issuers::show, issuers::update, issuers::delete))
+        .routes(routes!(issuers::exchange))
         .routes(routes!(signing_keys::rotate))
         .routes(routes!(auth::whoami))
         .routes(routes!(system::backup))

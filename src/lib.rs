@@ -2,7 +2,7 @@
 //!
 //! The layers, each of which imports only what stands before it:
 //! `domain` and `archive`, then `clock`, `crypto`, `authz` and `store`, then `tables`, then `authn`, `audit` and
-//! `backup`, then `engine`, then `doctor`, then the surfaces (`http`, `cli`) and `schedule`, then `app`, the
+//! `backup`, then `engine`, then `doctor`, then the surfaces (`http`, `cli`), `jwks` and `schedule`, then `app`, the
 //! composition root. `bench`, the load generator, knows none of them: it talks HTTP.
 #![cfg_attr(
     test,
@@ -29,6 +29,7 @@ pub mod doctor;
 pub mod domain;
 pub mod engine;
 pub mod http;
+pub mod jwks;
 pub mod schedule;
 pub mod store;
 pub mod tables;

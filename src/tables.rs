@@ -3,6 +3,7 @@
 
 mod credentials;
 mod directory;
+mod issuers;
 mod keys;
 mod leases;
 mod recent;

@@ -21,6 +21,7 @@ use crate::{
         DefaultLimits, Surface, SurfaceParts,
         serve::{PATIENCE, ServeOptions, serve},
     },
+    jwks::HttpKeys,
     schedule::{Schedule, Task},
     store::sled::{Sled, SledOptions},
 };
@@ -61,6 +62,7 @@ pub(super) async fn unseal(
     let engine = vault
         .serve(root, Arc::new(OsEntropy), Arc::new(SystemTime), policies)
         .await?;
+    let engine = engine.fetching_keys_with(Arc::new(HttpKeys::default()));
     Ok(Arc::new(match &config.server.public_url {
         Some(url) => engine.issuing_tokens_as(url),
         None => engine,
@@ -194,6 +196,10 @@ fn install_metrics() -> Result<PrometheusHandle, Failure> {
     Ok(builder.install_recorder()?)
 }
 
+async fn forget_ended(engine: &Engine) -> crate::domain::error::Result<usize> {
+    Ok(engine.forget_tokens().await? + engine.forget_assertions().await?)
+}
+
 fn tasks(engine: &Arc<Engine>, surface: &Surface, metrics: PrometheusHandle) -> Vec<Task> {
     let (engine, uses, surface) = (engine.clone(), engine.clone(), surface.clone());
     let ended = engine.clone();
@@ -209,9 +215,11 @@ fn tasks(engine: &Arc<Engine>, surface: &Surface, metrics: PrometheusHandle) -> 
         Task::new("0 5/10 * * * *", move || {
             let engine = ended.clone();
             async move {
-                match engine.forget_tokens().await {
+                match forget_ended(&engine).await {
                     Ok(0) => {}
-                    Ok(forgotten) => tracing::debug!(forgotten, "forgot tokens that ended"),
+                    Ok(forgotten) => {
+                        tracing::debug!(forgotten, "forgot tokens and assertions that ended")
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "tokens that ended could not be forgotten")
                     }

@@ -11,11 +11,13 @@ use crate::{
     domain::{
         error::{Code, Error, Result},
         id::TokenId,
+        issuer::Issuer,
         name::WorkspaceName,
-        principal::{Principal, ProofId, Reach, Workspace},
+        principal::{Identity, IdentityState, Principal, ProofId, RateLimit, Reach, Workspace},
         time::Timestamp,
         token::{MAX_GENERATIONS, Parent, Token, TokenStatus, expired},
     },
+    tables::Tables,
 };
 
 /// The most tokens that are remembered between requests; all are forgotten when there are more.
@@ -30,6 +32,8 @@ pub(super) struct KnownToken {
     ancestors: Vec<Token>,
     /// The workspace that is meant where nobody names one.
     workspace: Option<Workspace>,
+    /// For whom an assertion was exchanged, where one was; none where either is gone.
+    federated: Option<(Issuer, Identity)>,
 }
 
 /// The keys that verify, as read at a generation.
@@ -118,6 +122,14 @@ impl Authenticator {
             parent = ancestor.parent;
             ancestors.push(ancestor);
         }
+        let federated = match parent {
+            Parent::Issuer(id, level) => {
+                let issuer = Tables::of(&self.keyring, level)?.issuer(read, id).await?;
+                let home = Tables::of(&self.keyring, token.home)?;
+                issuer.zip(home.identity(read, token.identity).await?)
+            }
+            Parent::Key(_) | Parent::Token(_) => None,
+        };
         let workspace = match token.reach {
             Reach::Workspace(own) => Some(own),
             Reach::Organisation => {
@@ -135,6 +147,7 @@ impl Authenticator {
             token,
             ancestors,
             workspace,
+            federated,
         });
         let mut all = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MAX_KNOWN {
@@ -191,7 +204,7 @@ impl Authenticator {
                 let key = self.known(id).await?.ok_or_else(|| orphaned("API key"))?;
                 self.admit(&key, None, now).await?
             }
-            Parent::Token(_) | Parent::Issuer(..) => return Err(orphaned("issuer")),
+            Parent::Token(_) | Parent::Issuer(..) => federated(known)?,
         };
         let scopes = scopes.intersection(maker.scopes);
         let own = || {
@@ -216,6 +229,40 @@ impl Authenticator {
             ..maker
         })
     }
+}
+
+/// What the identity of an assertion may do now, as far as its issuer lets it.
+fn federated(known: &KnownToken) -> Result<Principal> {
+    let (issuer, identity) = known
+        .federated
+        .as_ref()
+        .ok_or_else(|| orphaned("issuer or identity"))?;
+    if identity.state == IdentityState::Suspended {
+        return Err(Error::new(
+            Code::IdentitySuspended,
+            "the access token's identity is suspended",
+        ));
+    }
+    let own = known
+        .workspace
+        .as_ref()
+        .ok_or_else(|| Error::not_found("workspace"))?;
+    let root = known.ancestors.last().unwrap_or(&known.token);
+    let ceiling = issuer.rules.identity.ceiling();
+    Ok(Principal {
+        workspace: own.id,
+        workspace_name: own.name.clone(),
+        identity: identity.id,
+        name: identity.name.clone(),
+        kind: identity.kind,
+        proof: ProofId::Token(root.id),
+        root: ProofId::Token(root.id),
+        proof_name: issuer.name.to_string(),
+        role: None,
+        scopes: ceiling.intersection(identity.role.scopes()),
+        organisation: false,
+        rate_limit: RateLimit::Default,
+    })
 }
 
 fn unknown() -> Error {

@@ -13,6 +13,7 @@ mod call;
 mod credential;
 mod failure;
 mod http;
+mod issuer;
 mod json_text;
 mod lease;
 mod metadata;
@@ -87,6 +88,9 @@ pub enum ClientCommand {
     /// Make, look at and end access tokens
     #[command(subcommand)]
     Token(Box<token::TokenCommand>),
+    /// Keep the issuers whose assertions are exchanged for access tokens
+    #[command(subcommand)]
+    Issuer(issuer::IssuerCommand),
     /// Keep the keys that sign access tokens
     #[command(subcommand)]
     SigningKey(token::SigningKeyCommand),
@@ -117,6 +121,7 @@ pub async fn run(options: ClientOptions, command: ClientCommand) -> ExitCode {
 async fn execute(vault: &Vault, command: ClientCommand, mode: Mode) -> Result<Report, Failure> {
     let needs_key = match &command {
         ClientCommand::Status => false,
+        ClientCommand::Token(command) => command.needs_key(),
         ClientCommand::Backup(arguments) => arguments.calls(),
         _ => true,
     };
@@ -128,6 +133,7 @@ async fn execute(vault: &Vault, command: ClientCommand, mode: Mode) -> Result<Re
         ClientCommand::Lease(command) => lease::run(vault, *command, mode).await,
         ClientCommand::Redeem(arguments) => redeem::run(vault, arguments, mode).await,
         ClientCommand::Token(command) => token::run(vault, *command, mode).await,
+        ClientCommand::Issuer(command) => issuer::run(vault, command, mode).await,
         ClientCommand::SigningKey(command) => token::run_signing_key(vault, command, mode).await,
         ClientCommand::ApiKey(command) => api_key::run(vault, *command, mode).await,
         ClientCommand::Audit(arguments) => audit::run(vault, *arguments, mode).await,
@@ -247,6 +253,12 @@ mod tests {
             "token list --identity ci-bot --state active --limit 5 --sort -expires_at",
             "token show tok_1",
             "token revoke tok_1",
+            "token exchange --issuer github --assertion-file a.jwt",
+            "issuer create --file github.json",
+            "issuer list --limit 5",
+            "issuer show github",
+            "issuer update github --file more.json",
+            "issuer delete github",
             "signing-key rotate",
             "status",
         ] {

@@ -35,6 +35,7 @@ pub enum IndexOf {
     Identity = 2,
     Credential = 3,
     IdempotencyKey = 4,
+    Assertion = 17,
 }
 
 /// Every key of an unsealed vault. Lives as long as the process serves.

@@ -188,6 +188,8 @@ impl<'a> Exam<'a> {
             Table::ApiKey => self.api_key(at).await,
             Table::Token => self.token(at).await,
             Table::ListedToken => self.listed_token(at).await,
+            Table::Issuer => self.issuer(at).await,
+            Table::Seen => self.seen_assertion(at).await,
             Table::SigningKeys => self.signing_keys().await,
             Table::ApiKeyHome => self.api_key_home(at).await,
             Table::LastUse => self.last_use(at).await,

@@ -1,4 +1,4 @@
-//! Access tokens, the list that leads to them, and the ring of signing keys.
+//! Access tokens, the list that leads to them, the ring of signing keys, issuers and the assertions taken of them.
 
 use super::{
     Kind, Mend,
@@ -54,6 +54,30 @@ impl Exam<'_> {
             let what = "leads to no token of the workspace";
             self.find_mendable(Kind::Index, SYSTEM, object, what, Some(mend));
         }
+    }
+
+    pub(super) async fn issuer(&mut self, at: &[u8]) {
+        let Some((workspace, id)) = key::parse_issuer(at) else {
+            return self.malformed(Table::Issuer, at);
+        };
+        let object = named(id.to_string());
+        let Some(tables) = self.home(workspace, &object) else {
+            return;
+        };
+        let record = tables.issuer(&mut self.read, id).await;
+        self.seen(workspace, object, record);
+    }
+
+    pub(super) async fn seen_assertion(&mut self, at: &[u8]) {
+        let Some((workspace, hash)) = key::parse_seen(at) else {
+            return self.malformed(Table::Seen, at);
+        };
+        let object = key_object(Table::Seen, at);
+        let Some(tables) = self.home(workspace, &object) else {
+            return;
+        };
+        let record = tables.seen_until(&mut self.read, &hash).await;
+        self.seen(workspace, object, record);
     }
 
     pub(super) async fn signing_keys(&mut self) {

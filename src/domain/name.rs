@@ -77,6 +77,10 @@ name!(
     IdentityName
 );
 name!(
+    /// The name of a registered issuer, unique in its workspace.
+    IssuerName
+);
+name!(
     /// The name of a workspace, unique in the vault.
     WorkspaceName
 );

@@ -93,7 +93,8 @@ impl<'de> Deserialize<'de> for Timestamp {
 }
 
 /// A length of time, possibly zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Span(u64);
 
 impl Span {

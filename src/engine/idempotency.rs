@@ -9,6 +9,7 @@ use crate::{
     domain::{
         error::{Code, Error, Result},
         id::WorkspaceId,
+        issuer::Issuer,
         lease::Lease,
         name::Metadata,
         time::{Span, Timestamp},
@@ -75,6 +76,7 @@ pub(super) enum Answer {
         view: Box<KeyView>,
         seed: [u8; 16],
     },
+    Issuer(Box<Issuer>),
 }
 
 #[derive(Serialize, Deserialize)]

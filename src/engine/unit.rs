@@ -54,6 +54,11 @@ impl<'a> Unit<'a> {
         self.decided_by = Some(decided_by.to_owned());
     }
 
+    /// Names who acts, once it is known.
+    pub(super) fn set_actor(&mut self, actor: Actor) {
+        self.actor = actor;
+    }
+
     /// Adds a record to this unit's commit.
     pub(super) fn record(&mut self, note: Note) -> Result<()> {
         metrics::counter!("leasehold_events_total", "event" => note.event.as_str()).increment(1);

@@ -62,6 +62,16 @@ fn text(parts: &Parts, name: impl header::AsHeaderName) -> Option<&str> {
         .and_then(|value| value.to_str().ok())
 }
 
+/// Where a request came from.
+pub(super) fn origin(parts: &Parts) -> Origin {
+    Origin {
+        request_id: context::request_id(),
+        source_ip: context::source(),
+        user_agent: text(parts, header::USER_AGENT)
+            .map(|agent| agent.chars().take(context::MAX_USER_AGENT_BYTES).collect()),
+    }
+}
+
 /// Scheme and authority of the request; the authority is taken only where it is a plain host and port.
 fn address(parts: &Parts, surface: &Surface) -> String {
     let scheme = if surface.0.tls { "https" } else { "http" };
@@ -78,12 +88,7 @@ impl FromRequestParts<Surface> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, surface: &Surface) -> Result<Self, ApiError> {
-        let origin = Origin {
-            request_id: context::request_id(),
-            source_ip: context::source(),
-            user_agent: text(parts, header::USER_AGENT)
-                .map(|agent| agent.chars().take(context::MAX_USER_AGENT_BYTES).collect()),
-        };
+        let origin = origin(parts);
         let authorization = text(parts, header::AUTHORIZATION);
         let workspace = match parts.headers.get("x-workspace") {
             None => None,

@@ -28,6 +28,7 @@ use super::Surface;
         (name = "leases", description = "The right of one identity to use one version until it expires"),
         (name = "tokens", description = "Short-lived access tokens, and the keys that verify them"),
         (name = "api-keys", description = "What callers prove themselves with"),
+        (name = "issuers", description = "Whose assertions are exchanged for access tokens"),
         (name = "audit", description = "History"),
         (name = "auth", description = "Who the caller is"),
         (name = "system", description = "The vault as a whole"),
@@ -64,7 +65,8 @@ const REFUSALS: [(&str, &str); 6] = [
     ),
     (
         "401",
-        "`UNAUTHORIZED`, `KEY_EXPIRED`, `KEY_PAUSED` or `TOKEN_EXPIRED`",
+        "`UNAUTHORIZED`, `KEY_EXPIRED`, `KEY_PAUSED` or `TOKEN_EXPIRED`; for an exchange `ISSUER_UNKNOWN`, `SIGNATURE_INVALID`, \
+         `ASSERTION_EXPIRED`, `AUDIENCE_MISMATCH`, `CLAIM_MISMATCH` or `ASSERTION_REPLAYED`",
     ),
     ("403", "`INSUFFICIENT_PERMISSIONS` or `IDENTITY_SUSPENDED`"),
     ("404", "`NOT_FOUND`"),

@@ -3,6 +3,7 @@
 mod answers;
 mod credential;
 mod history;
+mod issuer;
 mod key;
 mod key_requests;
 mod lease;
@@ -11,5 +12,6 @@ mod requests;
 mod token;
 
 pub(super) use self::{
-    answers::*, credential::*, history::*, key::*, key_requests::*, lease::*, requests::*, token::*,
+    answers::*, credential::*, history::*, issuer::*, key::*, key_requests::*, lease::*,
+    requests::*, token::*,
 };

@@ -17,6 +17,8 @@
 //! 0d ‖ token                                    access token
 //! 0e ‖ workspace ‖ token                        access token by workspace, empty value
 //! 0f ‖ workspace ‖ key                          API key of that home, empty value
+//! 10 ‖ workspace ‖ issuer                       issuer of federated identities
+//! 11 ‖ workspace ‖ hash(issuer, jti)            assertion that was taken
 //! 12                                            the numbers of the token signing keys
 //! 13 ‖ key or token                             when it was used last
 //! 80 ‖ workspace ‖ credential                   credential
@@ -36,7 +38,7 @@ mod tables;
 pub use self::tables::{Table, strays};
 use super::port::{Key, LockKey, Scan};
 use crate::domain::{
-    id::{CredentialId, IdentityId, KeyId, LeaseId, TokenId, WorkspaceId},
+    id::{CredentialId, IdentityId, IssuerId, KeyId, LeaseId, TokenId, WorkspaceId},
     time::Timestamp,
 };
 
@@ -55,6 +57,8 @@ const CLOCK: u8 = 0x0c;
 const TOKEN: u8 = 0x0d;
 const LISTED_TOKEN: u8 = 0x0e;
 const API_KEY_HOME: u8 = 0x0f;
+const ISSUER: u8 = 0x10;
+const SEEN: u8 = 0x11;
 const SIGNING_KEYS: u8 = 0x12;
 const LAST_USE: u8 = 0x13;
 const CREDENTIAL: u8 = 0x80;
@@ -146,6 +150,39 @@ pub fn parse_listed_token(key: &[u8]) -> Option<(WorkspaceId, TokenId)> {
         WorkspaceId::from_bytes(*workspace),
         TokenId::from_bytes(id.try_into().ok()?),
     ))
+}
+
+pub fn issuer(workspace: WorkspaceId, id: IssuerId) -> Key {
+    key(ISSUER, &[workspace.as_bytes(), id.as_bytes()])
+}
+
+/// The issuers of a workspace, or of the organisation, in the order of their registration.
+pub fn issuers(workspace: WorkspaceId) -> Scan {
+    Scan::prefix(&key(ISSUER, &[workspace.as_bytes()]), usize::MAX)
+}
+
+/// The workspace and the issuer that an issuer's key names.
+pub fn parse_issuer(key: &[u8]) -> Option<(WorkspaceId, IssuerId)> {
+    let (workspace, id) = key.strip_prefix(&[ISSUER])?.split_first_chunk::<16>()?;
+    Some((
+        WorkspaceId::from_bytes(*workspace),
+        IssuerId::from_bytes(id.try_into().ok()?),
+    ))
+}
+
+pub fn seen(workspace: WorkspaceId, hash: &[u8; 32]) -> Key {
+    key(SEEN, &[workspace.as_bytes(), hash])
+}
+
+/// Every assertion that was taken and may only be taken once, by the workspace of its issuer.
+pub fn all_seen() -> Scan {
+    Scan::prefix(&[SEEN], usize::MAX)
+}
+
+/// The workspace and the hash that the key of a taken assertion names.
+pub fn parse_seen(key: &[u8]) -> Option<(WorkspaceId, [u8; 32])> {
+    let (workspace, hash) = key.strip_prefix(&[SEEN])?.split_first_chunk::<16>()?;
+    Some((WorkspaceId::from_bytes(*workspace), hash.try_into().ok()?))
 }
 
 pub fn signing_keys() -> Key {
@@ -426,6 +463,22 @@ pub fn api_key_lock(id: KeyId) -> LockKey {
     LockKey {
         space: API_KEY,
         id: *id.as_bytes(),
+    }
+}
+
+/// The exclusive right to the issuers of a workspace.
+pub fn issuers_lock(workspace: WorkspaceId) -> LockKey {
+    LockKey {
+        space: 0x10,
+        id: *workspace.as_bytes(),
+    }
+}
+
+/// The exclusive right to take an assertion.
+pub fn seen_lock(hash: &[u8; 32]) -> LockKey {
+    LockKey {
+        space: 0x11,
+        id: half(hash),
     }
 }
 

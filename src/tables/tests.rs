@@ -19,6 +19,7 @@ use crate::{
         error::Code,
         event::EventName,
         id::{CredentialId, LeaseId},
+        issuer::SignatureAlgorithm,
         kind::CredentialType,
         ledger::CredentialState,
         policy::{Delivery, OnRotate},
@@ -105,6 +106,9 @@ fn stored_numbers_are_as_frozen() {
     });
     let modes = [OnRotate::Drain, OnRotate::Follow, OnRotate::Cut];
     numbered("on_rotate", &modes, |mode| mode.as_str());
+    numbered("signature_algorithm", &SignatureAlgorithm::ALL, |one| {
+        one.as_str()
+    });
     let states = [
         CredentialState::Active,
         CredentialState::Disabled,

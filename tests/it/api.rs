@@ -10,6 +10,7 @@ mod canary;
 mod cli;
 mod conventions;
 mod credentials;
+mod federation;
 mod history;
 mod isolation;
 mod keys;

@@ -37,6 +37,7 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("http", &["domain", "authn", "audit", "engine"]),
+    ("jwks", &["domain", "engine"]),
     ("bench", &[]),
     ("cli", &["archive", "config", "bench"]),
     ("schedule", &[]),
@@ -44,7 +45,7 @@ const RULES: &[(&str, &[&str])] = &[
         "app",
         &[
             "domain", "archive", "clock", "crypto", "store", "tables", "authn", "audit", "backup",
-            "config", "engine", "doctor", "http", "bench", "cli", "schedule",
+            "config", "engine", "doctor", "http", "jwks", "bench", "cli", "schedule",
         ],
     ),
 ];

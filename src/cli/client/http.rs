@@ -91,6 +91,11 @@ impl Vault {
         self.headers.contains_key(AUTHORIZATION)
     }
 
+    /// The workspace that was asked for.
+    pub(super) fn workspace(&self) -> Option<&str> {
+        self.headers.get("x-workspace")?.to_str().ok()
+    }
+
     /// The vault's address.
     pub(super) fn address(&self) -> &str {
         self.base.as_str().trim_end_matches('/')

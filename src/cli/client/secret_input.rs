@@ -19,6 +19,8 @@ use super::failure::Failure;
 const MAX_VALUE_BYTES: usize = 64 * 1024;
 /// The longest handle, in bytes; far over any there is, so that a wrong file is told from a handle.
 const MAX_HANDLE_BYTES: usize = 4 * 1024;
+/// The longest assertion of another issuer, in bytes, as the API has it.
+const MAX_ASSERTION_BYTES: usize = 16 * 1024;
 /// The environment variable that may hold a handle.
 const HANDLE_VARIABLE: &str = "LEASEHOLD_HANDLE";
 
@@ -46,6 +48,24 @@ pub(super) struct HandleArgs {
     /// Read the handle from stdin, even where LEASEHOLD_HANDLE is set
     #[arg(long)]
     pub(super) handle_stdin: bool,
+}
+
+/// Where an assertion comes from.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct AssertionArgs {
+    /// Read the assertion from a file; stdin otherwise
+    #[arg(long, value_name = "FILE")]
+    pub(super) assertion_file: Option<PathBuf>,
+}
+
+impl AssertionArgs {
+    /// The assertion. Space around it is no part of it.
+    pub(super) fn read(&self) -> Result<Zeroizing<String>, Failure> {
+        let source = Source::choose(self.assertion_file.as_deref(), false);
+        let text = source.read("Assertion: ", "assertion", MAX_ASSERTION_BYTES)?;
+        let text = Zeroizing::new(text.trim().to_owned());
+        bounded(text, "assertion", MAX_ASSERTION_BYTES)
+    }
 }
 
 impl ValueArgs {

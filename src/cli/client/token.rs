@@ -7,6 +7,7 @@ use super::{
     call::Call,
     failure::Failure,
     http::Vault,
+    issuer,
     output::{Mode, Report},
     paging::Paging,
     render::{self, Column},
@@ -44,6 +45,8 @@ pub enum TokenCommand {
     Create(Create),
     /// List access tokens: your own, or with token:read all of the workspace
     List(List),
+    /// Exchange an assertion of a registered issuer for an access token, and print it; needs no key
+    Exchange(issuer::Exchange),
     /// Show one access token, never its text
     Show {
         /// The token's id, `tok_…`
@@ -54,6 +57,13 @@ pub enum TokenCommand {
         /// The token's id, `tok_…`
         jti: String,
     },
+}
+
+impl TokenCommand {
+    /// Whether it asks for something that only who has a key may ask for.
+    pub(super) fn needs_key(&self) -> bool {
+        !matches!(self, Self::Exchange(_))
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -135,6 +145,9 @@ pub(super) async fn run(
                 .call(Call::get(&["v1", "tokens"]).query(query))
                 .await?;
             return Ok(render::list(&answer, mode, COLUMNS, "tokens"));
+        }
+        TokenCommand::Exchange(arguments) => {
+            return issuer::exchange(vault, arguments, mode).await;
         }
         TokenCommand::Show { jti } => Call::get(&["v1", "tokens", &jti]),
         TokenCommand::Revoke { jti } => Call::delete(&["v1", "tokens", &jti]),

@@ -43,7 +43,11 @@ impl CreateTokenBody {
                 .as_deref()
                 .map(|ttl| Ttl::parse(ttl, "expires_in"))
                 .transpose()?,
-            scopes: self.scopes.as_deref().map(scopes).transpose()?,
+            scopes: self
+                .scopes
+                .as_deref()
+                .map(|names| scopes(names, "scopes"))
+                .transpose()?,
             workspace: workspace
                 .map(|name| TokenWorkspace::parse(name, "workspace"))
                 .transpose()?,
@@ -51,11 +55,11 @@ impl CreateTokenBody {
     }
 }
 
-/// Scopes and families of scopes, together.
-fn scopes(names: &[String]) -> Result<ScopeSet> {
+/// Scopes and families of scopes, together; `field` names the list in errors.
+pub(super) fn scopes(names: &[String], field: &str) -> Result<ScopeSet> {
     let mut all = ScopeSet::EMPTY;
     for (at, name) in names.iter().enumerate() {
-        let field = format!("scopes[{at}]");
+        let field = format!("{field}[{at}]");
         let set = ScopeSet::parse(name).ok_or_else(|| {
             Error::invalid(
                 &field,

@@ -22,6 +22,8 @@ pub enum Table {
     Token = TOKEN,
     ListedToken = LISTED_TOKEN,
     ApiKeyHome = API_KEY_HOME,
+    Issuer = ISSUER,
+    Seen = SEEN,
     SigningKeys = SIGNING_KEYS,
     LastUse = LAST_USE,
     Credential = CREDENTIAL,
@@ -35,7 +37,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the keys.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Header,
         Self::Kek,
         Self::Workspace,
@@ -51,6 +53,8 @@ impl Table {
         Self::Token,
         Self::ListedToken,
         Self::ApiKeyHome,
+        Self::Issuer,
+        Self::Seen,
         Self::SigningKeys,
         Self::LastUse,
         Self::Credential,

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     domain::{
         hostile::{cases, damaged},
-        id::{CredentialId, KeyId, LeaseId, TokenId, WorkspaceId},
+        id::{CredentialId, IssuerId, KeyId, LeaseId, TokenId, WorkspaceId},
         time::Timestamp,
     },
     store::{codec, key},
@@ -55,6 +55,8 @@ fn keys() -> Vec<Vec<u8>> {
         key::api_key_home(workspace, KeyId::from_bytes([6; 16])),
         key::last_use(&[6; 16]),
         key::key_usage(KeyId::from_bytes([6; 16]), 3),
+        key::issuer(workspace, IssuerId::from_bytes([5; 16])),
+        key::seen(workspace, &[6; 32]),
     ]
 }
 
@@ -71,6 +73,12 @@ proptest! {
             // An expiry beyond the year 9999 is read as its end.
             prop_assert_eq!(key::parse_open_lease(&same), Some(open));
             prop_assert_eq!(same.len(), bytes.len());
+        }
+        if let Some((workspace, id)) = key::parse_issuer(&bytes) {
+            prop_assert_eq!(key::issuer(workspace, id), &bytes[..]);
+        }
+        if let Some((workspace, hash)) = key::parse_seen(&bytes) {
+            prop_assert_eq!(key::seen(workspace, &hash), &bytes[..]);
         }
         if let Some((workspace, id)) = key::parse_listed_token(&bytes) {
             prop_assert_eq!(key::listed_token(workspace, id), &bytes[..]);

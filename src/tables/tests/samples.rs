@@ -10,10 +10,11 @@ use crate::{
         egress::Egress,
         event::{Actor, AuditRecord, Change, EventName, Object, Origin, Outcome},
         id::{CredentialId, EventId, IdentityId, IssuerId, KeyId, LeaseId, TokenId, WorkspaceId},
+        issuer::{Issuer, IssuerKeys, IssuerRules, Mapping, Oidc, SignatureAlgorithm},
         kind::CredentialType,
         lease::{Ending, Holder, Lease, LeaseState, Requester},
         ledger::{CredentialState, Ledger, OpenVersion, Stage},
-        name::{CredentialName, IdentityName, Metadata, PolicyName, WorkspaceName},
+        name::{CredentialName, IdentityName, IssuerName, Metadata, PolicyName, WorkspaceName},
         policy::{Delivery, LeasePolicy, OnRotate},
         principal::{
             ApiKey, Identity, IdentityState, IdentityType, KeyState, PreviousValue, ProofId,
@@ -90,6 +91,10 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
             parent: Parent::Issuer(IssuerId::from_bytes([5; 16]), WorkspaceId::SYSTEM),
             ..token()
         },
+        "issuer_full": issuer(),
+        "issuer_small": small_issuer(IssuerKeys::Jwks("{}".to_owned())),
+        "issuer_pem": small_issuer(IssuerKeys::Pem(vec!["a".to_owned(), "b".to_owned()])),
+        "seen": at(7),
         "signing_keys_first": SigningKeys::first(at(0)),
         "signing_keys_rotated": {
             let mut keys = SigningKeys::first(at(0));
@@ -408,6 +413,60 @@ fn token() -> Token {
         signed_by: 300,
         created_at: at(0),
         expires_at: at(60_000),
+    }
+}
+
+fn issuer() -> Issuer {
+    Issuer {
+        id: IssuerId::from_bytes([5; 16]),
+        workspace: WorkspaceId::from_bytes([8; 16]),
+        name: IssuerName::parse("ci", "").unwrap(),
+        rules: IssuerRules {
+            oidc: Oidc {
+                iss: "https://ci".to_owned(),
+                keys: IssuerKeys::Url("https://ci/k".to_owned()),
+                audiences: vec!["v".to_owned()],
+                algorithms: SignatureAlgorithm::ALL.to_vec(),
+                require_jti: true,
+                leeway: Span::from_millis(30_000),
+            },
+            conditions: [("sub".to_owned(), vec!["a".to_owned(), "b*".to_owned()])].into(),
+            identity: Mapping {
+                name: "ci-{id}".to_owned(),
+                kind: IdentityType::Service,
+                role: Role::Agent,
+                scopes: Some(ScopeSet::of(&[Scope::LeaseCreate])),
+                auto_create: true,
+            },
+            token_ttl: ttl(900_000),
+        },
+        created_at: at(0),
+        updated_at: at(3),
+    }
+}
+
+fn small_issuer(keys: IssuerKeys) -> Issuer {
+    let full = issuer();
+    Issuer {
+        workspace: WorkspaceId::SYSTEM,
+        rules: IssuerRules {
+            oidc: Oidc {
+                keys,
+                audiences: vec![],
+                algorithms: vec![],
+                require_jti: false,
+                leeway: Span::from_millis(0),
+                ..full.rules.oidc
+            },
+            conditions: BTreeMap::new(),
+            identity: Mapping {
+                scopes: None,
+                auto_create: false,
+                ..full.rules.identity
+            },
+            ..full.rules
+        },
+        ..full
     }
 }
 

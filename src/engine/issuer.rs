@@ -1,0 +1,317 @@
+//! Registering issuers of federated identities. Nobody registers one that gives out more than they hold.
+
+use super::{
+    Call, Engine, Note,
+    idempotency::{Answer, Slot},
+    page::{Page, PageRequest},
+};
+use crate::{
+    authz::{Action, Denial, Permit, Resource},
+    crypto::assertion::KeySet,
+    domain::{
+        error::{Code, Error, Result},
+        event::{Change, EventName, Object},
+        id::{IssuerId, WorkspaceId},
+        issuer::{Issuer, IssuerKeys, IssuerRules, MAX_ISSUERS, Mapping, SignatureAlgorithm},
+        name::IssuerName,
+        scope::Scope,
+        time::{Span, Ttl},
+    },
+    store::{codec, key},
+};
+
+/// The longest record of an issuer, in bytes: one page of the store, sealed.
+const MAX_RECORD_BYTES: usize = 3900;
+const SORTS: [(&str, ()); 1] = [("created_at", ())];
+const DEFAULT_SORT: &str = "-created_at";
+
+/// An issuer to register.
+pub struct CreateIssuer {
+    pub name: IssuerName,
+    /// Whether it serves every workspace, and not the caller's alone.
+    pub organisation: bool,
+    pub rules: IssuerRules,
+}
+
+/// What to change of an issuer; what is absent stays.
+#[derive(Default)]
+pub struct UpdateIssuer {
+    pub iss: Option<String>,
+    pub keys: Option<IssuerKeys>,
+    pub audiences: Option<Vec<String>>,
+    pub algorithms: Option<Vec<SignatureAlgorithm>>,
+    pub conditions: Option<std::collections::BTreeMap<String, Vec<String>>>,
+    pub identity: Option<Mapping>,
+    pub token_ttl: Option<Ttl>,
+    pub require_jti: Option<bool>,
+    pub leeway: Option<Span>,
+}
+
+impl UpdateIssuer {
+    fn over(self, rules: IssuerRules) -> IssuerRules {
+        let mut new = rules;
+        new.oidc.iss = self.iss.unwrap_or(new.oidc.iss);
+        new.oidc.keys = self.keys.unwrap_or(new.oidc.keys);
+        new.oidc.audiences = self.audiences.unwrap_or(new.oidc.audiences);
+        new.oidc.algorithms = self.algorithms.unwrap_or(new.oidc.algorithms);
+        new.oidc.require_jti = self.require_jti.unwrap_or(new.oidc.require_jti);
+        new.oidc.leeway = self.leeway.unwrap_or(new.oidc.leeway);
+        new.conditions = self.conditions.unwrap_or(new.conditions);
+        new.identity = self.identity.unwrap_or(new.identity);
+        new.token_ttl = self.token_ttl.unwrap_or(new.token_ttl);
+        new
+    }
+}
+
+fn no_issuer() -> Error {
+    Error::not_found("issuer")
+}
+
+fn object(issuer: &Issuer) -> Object {
+    Object {
+        name: Some(issuer.id.to_string()),
+        ..Object::default()
+    }
+}
+
+/// What history tells of an issuer's rules.
+fn facts(before: Option<&Issuer>, after: &Issuer) -> Vec<Change> {
+    let of = |issuer: &Issuer| {
+        let rules = &issuer.rules;
+        let scopes: Vec<_> = rules.identity.ceiling().iter().map(Scope::as_str).collect();
+        let conditions = rules.conditions.iter();
+        let conditions = conditions.map(|(claim, any)| format!("{claim}={}", any.join("|")));
+        [
+            ("name", issuer.name.to_string()),
+            ("iss", rules.oidc.iss.clone()),
+            ("audiences", rules.oidc.audiences.join(" ")),
+            ("conditions", conditions.collect::<Vec<_>>().join(" ")),
+            ("identity", rules.identity.name.clone()),
+            ("scopes", scopes.join(" ")),
+        ]
+    };
+    let known = before.map(of);
+    let known = |at: usize| known.as_ref().and_then(|all| all.get(at)).cloned();
+    let changes = of(after)
+        .into_iter()
+        .enumerate()
+        .filter_map(|(at, (field, now))| {
+            let before = known(at).map(|(_, text)| text);
+            (before.as_ref() != Some(&now)).then(|| Change {
+                field: field.to_owned(),
+                before,
+                after: Some(now),
+            })
+        });
+    changes.collect()
+}
+
+/// Static keys that can be read.
+fn check_keys(keys: &IssuerKeys) -> Result<()> {
+    let (field, read) = match keys {
+        IssuerKeys::Url(_) => return Ok(()),
+        IssuerKeys::Jwks(text) => ("jwks", KeySet::of_jwks(text.as_bytes())),
+        IssuerKeys::Pem(all) => ("public_keys", KeySet::of_pem(all)),
+    };
+    match read {
+        Some(keys) if !keys.is_empty() => Ok(()),
+        _ => Err(Error::invalid(
+            field,
+            format!("`{field}` holds no public key that can be used"),
+        )),
+    }
+}
+
+impl Engine {
+    /// Registers an issuer.
+    pub async fn create_issuer(&self, call: &Call, command: CreateIssuer) -> Result<Issuer> {
+        let permit = self.may_write_issuers(call).await?;
+        let level = match command.organisation {
+            true => WorkspaceId::SYSTEM,
+            false => call.principal.workspace,
+        };
+        self.check_rules(call, &permit, level, &command.rules)
+            .await?;
+        let slot = Slot::of(self, call, "issuer:create")?;
+        let tables = self.tables(level)?;
+        let mut locks = vec![key::issuers_lock(level)];
+        locks.extend(slot.lock());
+        let mut unit = self.begin(call, &permit, &locks).await?;
+        match slot.first(&mut unit).await? {
+            Some(Answer::Issuer(issuer)) => {
+                drop(unit);
+                slot.durable(self, call.principal.workspace).await?;
+                return Ok(*issuer);
+            }
+            Some(_) => return Err(Error::internal("a first answer of another operation")),
+            None => {}
+        }
+        let known = tables.issuers(&mut unit.txn).await?;
+        if known.iter().any(|issuer| issuer.name == command.name) {
+            return Err(
+                Error::new(Code::AlreadyExists, "an issuer of that name exists")
+                    .with("field", "name"),
+            );
+        }
+        if known.len() >= MAX_ISSUERS {
+            return Err(Error::new(
+                Code::QuotaExceeded,
+                format!("there are {MAX_ISSUERS} issuers already"),
+            ));
+        }
+        let issuer = Issuer {
+            id: IssuerId::new(unit.now, &self.keyring.entropy().bytes()?),
+            workspace: level,
+            name: command.name,
+            rules: command.rules,
+            created_at: unit.now,
+            updated_at: unit.now,
+        };
+        tables.put_issuer(&mut *unit.txn, &issuer)?;
+        unit.record(Note {
+            changes: facts(None, &issuer),
+            ..Note::new(EventName::IssuerCreated, object(&issuer))
+        })?;
+        slot.keep(&mut unit, || Answer::Issuer(Box::new(issuer.clone())))?;
+        unit.commit().await?;
+        Ok(issuer)
+    }
+
+    async fn may_write_issuers(&self, call: &Call) -> Result<Permit> {
+        self.authorize(call, Action::IssuerWrite, Resource::Workspace)
+            .await
+    }
+
+    /// Holds rules to their bounds, and to what the caller may give out.
+    async fn check_rules(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        level: WorkspaceId,
+        rules: &IssuerRules,
+    ) -> Result<()> {
+        rules.check()?;
+        check_keys(&rules.oidc.keys)?;
+        if codec::encode(rules)?.len() > MAX_RECORD_BYTES {
+            let message = "the issuer is described in too many words; give its keys by `jwks_url`";
+            return Err(Error::new(Code::InvalidRequest, message));
+        }
+        let organisation = level == WorkspaceId::SYSTEM;
+        if organisation && rules.identity.auto_create {
+            let message = "`identity.auto_create` is for the issuers of one workspace";
+            return Err(Error::invalid("identity.auto_create", message));
+        }
+        let principal = &call.principal;
+        let role = rules.identity.role;
+        let given = match rules.identity.auto_create {
+            true => role.scopes(),
+            false => rules.identity.ceiling(),
+        };
+        let beyond = (organisation || role.is_organisational()) && !principal.organisation;
+        let lacking = given.difference(principal.scopes).iter().next();
+        let (missing, why) = match (beyond, lacking) {
+            (true, _) => (
+                Scope::IdentityFederate,
+                "what concerns the organisation is registered by callers that reach all of it",
+            ),
+            (false, Some(missing)) => (
+                missing,
+                "an issuer never gives out a scope that whoever registers it lacks",
+            ),
+            (false, None) => return Ok(()),
+        };
+        let denial = Denial {
+            action: Action::IssuerWrite,
+            resource: Resource::Workspace,
+            decided_by: permit.decided_by().to_owned(),
+            missing,
+            why,
+        };
+        Err(self.deny(call, denial).await?)
+    }
+
+    /// The issuers that the caller may see: its workspace's, and the organisation's for who reaches all of it.
+    async fn visible_issuers(&self, call: &Call) -> Result<Vec<Issuer>> {
+        let read = &mut self.read();
+        let mut all = self.tables(call.principal.workspace)?.issuers(read).await?;
+        if call.principal.organisation {
+            all.extend(self.tables(WorkspaceId::SYSTEM)?.issuers(read).await?);
+        }
+        Ok(all)
+    }
+
+    /// The issuer of that id or name.
+    async fn visible_issuer(&self, call: &Call, named: &str) -> Result<Issuer> {
+        let id = IssuerId::parse(named);
+        let all = self.visible_issuers(call).await?;
+        all.into_iter()
+            .find(|issuer| id.map_or(issuer.name.as_str() == named, |id| issuer.id == id))
+            .ok_or_else(no_issuer)
+    }
+
+    /// One issuer.
+    pub async fn issuer(&self, call: &Call, named: &str) -> Result<Issuer> {
+        self.authorize(call, Action::IssuerRead, Resource::Workspace)
+            .await?;
+        self.visible_issuer(call, named).await
+    }
+
+    /// A page of the issuers.
+    pub async fn issuers(&self, call: &Call, request: &PageRequest) -> Result<Page<Issuer>> {
+        self.authorize(call, Action::IssuerRead, Resource::Workspace)
+            .await?;
+        let window = request.window(&SORTS, DEFAULT_SORT)?;
+        let all = self.visible_issuers(call).await?;
+        let placed = all.into_iter().map(|issuer| {
+            let created = issuer.created_at.as_millis().to_be_bytes();
+            ([&created[..], issuer.id.as_bytes()].concat(), issuer)
+        });
+        Ok(request.cut(&window, DEFAULT_SORT, placed.collect()))
+    }
+
+    /// Changes an issuer's rules. Tokens that were given out hold from now on what the new ones allow.
+    pub async fn update_issuer(
+        &self,
+        call: &Call,
+        named: &str,
+        update: UpdateIssuer,
+    ) -> Result<Issuer> {
+        let permit = self.may_write_issuers(call).await?;
+        let seen = self.visible_issuer(call, named).await?;
+        let tables = self.tables(seen.workspace)?;
+        let locks = [key::issuers_lock(seen.workspace)];
+        let mut unit = self.begin(call, &permit, &locks).await?;
+        let before = tables.issuer(&mut unit.txn, seen.id).await?;
+        let before = before.ok_or_else(no_issuer)?;
+        let mut after = before.clone();
+        after.rules = update.over(after.rules);
+        after.updated_at = unit.now;
+        self.check_rules(call, &permit, after.workspace, &after.rules)
+            .await?;
+        let changes = facts(Some(&before), &after);
+        tables.put_issuer(&mut *unit.txn, &after)?;
+        unit.record(Note {
+            changes,
+            ..Note::new(EventName::IssuerUpdated, object(&after))
+        })?;
+        unit.commit().await?;
+        self.generation.advance();
+        Ok(after)
+    }
+
+    /// Forgets an issuer. Every token that its assertions were exchanged for ends at once.
+    pub async fn delete_issuer(&self, call: &Call, named: &str) -> Result<Issuer> {
+        let permit = self.may_write_issuers(call).await?;
+        let issuer = self.visible_issuer(call, named).await?;
+        let tables = self.tables(issuer.workspace)?;
+        let locks = [key::issuers_lock(issuer.workspace)];
+        let mut unit = self.begin(call, &permit, &locks).await?;
+        let found = tables.issuer(&mut unit.txn, issuer.id).await?;
+        let issuer = found.ok_or_else(no_issuer)?;
+        tables.delete_issuer(&mut *unit.txn, issuer.id);
+        unit.record(Note::new(EventName::IssuerDeleted, object(&issuer)))?;
+        unit.commit().await?;
+        self.generation.advance();
+        Ok(issuer)
+    }
+}
