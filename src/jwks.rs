@@ -38,18 +38,18 @@ impl HttpKeys {
             true => builder.tls_certs_only([]),
             false => builder.https_only(true),
         };
-        let client = builder.build().map_err(failed)?;
+        let client = builder.build().map_err(unsent)?;
         Ok(place.get_or_init(|| client))
     }
 
     async fn get(&self, url: &str) -> Result<Vec<u8>> {
         let request = self.client(url)?.get(url).send();
-        let mut response = request.await.map_err(failed)?;
+        let mut response = request.await.map_err(unsent)?;
         if !response.status().is_success() {
             return Err(failed(format!("the answer was {}", response.status())));
         }
         let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(failed)? {
+        while let Some(piece) = response.chunk().await.map_err(unsent)? {
             if body.len() + piece.len() > MAX_BYTES {
                 return Err(failed(format!(
                     "the answer is longer than {MAX_BYTES} bytes"
@@ -64,6 +64,11 @@ impl HttpKeys {
 fn failed(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     let message = "the issuer's keys could not be fetched";
     Error::new(Code::UpstreamFailed, message).caused_by(why)
+}
+
+/// Without its address: that of an issuer is nobody's business in a log.
+fn unsent(error: reqwest::Error) -> Error {
+    failed(error.without_url())
 }
 
 impl FetchKeys for HttpKeys {

@@ -349,6 +349,12 @@ pub fn mismatch(claim: &str) -> Error {
     Error::new(Code::ClaimMismatch, message).with("claim", claim)
 }
 
+/// The refusal of a proven assertion whose time is over.
+pub fn assertion_expired(at: Timestamp) -> Error {
+    Error::new(Code::AssertionExpired, "the assertion has expired")
+        .with("expired_at", at.to_string())
+}
+
 impl Issuer {
     /// Judges a proven assertion at `now`.
     pub fn accept(&self, claims: &Claims, now: Timestamp) -> Result<Accepted> {
@@ -359,10 +365,7 @@ impl Issuer {
         let expires = instant(claims, "exp")?.ok_or_else(|| mismatch("exp"))?;
         let end = expires.plus(oidc.leeway);
         if now >= end {
-            return Err(
-                Error::new(Code::AssertionExpired, "the assertion has expired")
-                    .with("expired_at", expires.to_string()),
-            );
+            return Err(assertion_expired(expires));
         }
         for begin in ["nbf", "iat"] {
             let early = instant(claims, begin)?.is_some_and(|begin| begin > now.plus(oidc.leeway));

@@ -13,7 +13,7 @@ use crate::{
         error::{Code, Error, Result},
         event::{Actor, Change, EventName, Object, Origin, Outcome},
         id::{IdentityId, IssuerId, TokenId, WorkspaceId},
-        issuer::{Accepted, Issuer, IssuerKeys},
+        issuer::{Accepted, Issuer, IssuerKeys, assertion_expired},
         name::WorkspaceName,
         principal::{Identity, IdentityState, ProofId, Reach},
         secret::SecretText,
@@ -192,8 +192,11 @@ impl Engine {
         )
         .await?;
         if let Some((hash, until)) = &once {
-            let seen = own.seen_until(&mut unit.txn, hash).await?;
-            if seen.is_some_and(|until| unit.now < until) {
+            // Its end may have come since it was judged, and with it the end of what is remembered.
+            if unit.now >= *until {
+                return Err(assertion_expired(*until));
+            }
+            if own.seen_until(&mut unit.txn, hash).await?.is_some() {
                 return Err(Error::new(
                     Code::AssertionReplayed,
                     "the assertion was exchanged before",

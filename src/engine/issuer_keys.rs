@@ -75,6 +75,7 @@ impl IssuerKeyCache {
     pub(super) async fn keys(&self, url: &str, kid: Option<&str>) -> Result<Arc<KeySet>> {
         let place = self.place(url);
         let mut published = place.lock().await;
+        let mut again = false;
         if let Some((keys, at)) = &published.keys
             && at.elapsed() < KEPT_FOR
         {
@@ -82,7 +83,7 @@ impl IssuerKeyCache {
             if known || within(published.again, AGAIN_AFTER) {
                 return Ok(keys.clone());
             }
-            published.again = Some(Instant::now());
+            again = true;
         }
         if within(published.failed, FAILED_FOR) {
             return Err(unavailable());
@@ -95,6 +96,10 @@ impl IssuerKeyCache {
             let keys = KeySet::of_jwks(&body).filter(|keys| !keys.is_empty());
             keys.map(Arc::new).ok_or_else(unavailable)
         });
+        // Noted once it is done: whoever breaks off a fetch keeps nobody else from one.
+        if again {
+            published.again = Some(Instant::now());
+        }
         match &keys {
             Ok(keys) => published.keys = Some((keys.clone(), Instant::now())),
             Err(_) => published.failed = Some(Instant::now()),

@@ -16,7 +16,11 @@ use crate::{
 const CANARY: &str = "canary-7f3a";
 
 /// One body for each request, with every field.
-const BODIES: [&str; 11] = [
+const BODIES: [&str; 15] = [
+    r#"{"name":"a","expires_in":"15m","scopes":["lease:create","handle:*"],"workspace":"*"}"#,
+    r#"{"name":"ci","kind":"oidc","organisation":true,"iss":"https://ci","jwks":{"keys":[]},"audiences":["v"],"algorithms":["RS256"],"conditions":{"sub":"a*","ref":["b","c"]},"identity":{"name":"ci-{id}","type":"service","role":"agent","scopes":["lease:*"],"auto_create":true},"token_ttl":"15m","require_jti":true,"leeway":"30s"}"#,
+    r#"{"iss":"https://ci","public_keys":["-----BEGIN PUBLIC KEY-----"],"audiences":["v"],"algorithms":["ES256"],"conditions":{"sub":["a"]},"identity":{"name":"ci"},"token_ttl":"1h","require_jti":false,"leeway":"0s"}"#,
+    r#"{"issuer":"ci","token":"a.b.c","workspace":"default"}"#,
     r#"{"name":"a","type":"api-key","value":"v","description":"d","metadata":{"k":"v"},"policy":{"extends":"production","default_lease_ttl":"30m","max_lease_ttl":"4h","max_leases":5,"delivery":["reveal"],"renewable":true,"require_purpose":false,"max_uses":null,"on_rotate":"drain","egress":{"hosts":["a.com"],"methods":["GET"],"paths":["/v1/*"]}}}"#,
     r#"{"description":null,"metadata":{"k":null},"policy":{"max_leases":1},"state":"disabled"}"#,
     r#"{"new_value":"v","metadata":{"k":"v"},"on_open_leases":"cut","expected_version":3}"#,
@@ -53,6 +57,10 @@ fn refusals(body: &[u8]) -> Vec<Error> {
         outcome(body, |read: UpdateKeyBody| read.command().map(drop)),
         outcome(body, |read: RotateKeyBody| read.command().map(drop)),
         outcome(body, |read: TestKeyBody| read.wanted().map(drop)),
+        outcome(body, |read: CreateTokenBody| read.command().map(drop)),
+        outcome(body, |read: CreateIssuerBody| read.command().map(drop)),
+        outcome(body, |read: UpdateIssuerBody| read.command().map(drop)),
+        outcome(body, |read: ExchangeBody| read.command().map(drop)),
     ];
     outcomes.into_iter().filter_map(Result::err).collect()
 }

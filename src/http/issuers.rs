@@ -107,14 +107,18 @@ pub(super) async fn delete(
     Ok(Success::of(issuer.into()))
 }
 
-/// Where a request came from that nobody proved.
+/// Where a request came from that nobody proved, within the limit of its source.
 pub(super) struct Stranger(Origin);
 
 impl FromRequestParts<Surface> for Stranger {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Surface) -> Result<Self, ApiError> {
-        Ok(Self(origin(parts)))
+    async fn from_request_parts(parts: &mut Parts, surface: &Surface) -> Result<Self, ApiError> {
+        let origin = origin(parts);
+        if let Some(source) = origin.source_ip {
+            surface.0.limits.check_exchange(source)?;
+        }
+        Ok(Self(origin))
     }
 }
 

@@ -22,6 +22,9 @@ use crate::domain::{
     principal::{ProofId, RateLimit},
 };
 
+/// Exchanges of assertions a minute from one source: each may be written into history and ask an issuer for its keys.
+const EXCHANGES_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(599);
+
 type Bucket<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
 /// What is left of a limit after a request.
@@ -116,6 +119,7 @@ pub(super) struct Limits {
     proofs: Buckets<ProofId>,
     sources: Buckets<IpAddr>,
     failures: Buckets<IpAddr>,
+    exchanges: Buckets<IpAddr>,
     clock: DefaultClock,
 }
 
@@ -126,6 +130,7 @@ impl Limits {
             proofs: Buckets::new(),
             sources: Buckets::new(),
             failures: Buckets::new(),
+            exchanges: Buckets::new(),
             clock: DefaultClock::default(),
         }
     }
@@ -170,8 +175,16 @@ impl Limits {
         }
     }
 
+    /// Counts an exchange from `source`; refuses it over the limit.
+    pub(super) fn check_exchange(&self, source: IpAddr) -> Result<(), Error> {
+        let limit = EXCHANGES_PER_MINUTE;
+        let taken = self.exchanges.take(&network(source), limit, &self.clock);
+        told(taken, limit, "too many exchanges came from this address")
+    }
+
     /// Forgets the buckets that are full again; bounds memory.
     pub(super) fn forget_idle(&self) {
+        self.exchanges.forget_idle();
         self.proofs.forget_idle();
         self.sources.forget_idle();
         self.failures.forget_idle();

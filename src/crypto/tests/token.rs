@@ -4,8 +4,19 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
+use proptest::{collection::vec, prelude::*};
+
 use super::*;
-use crate::crypto::token::{MAX_TOKEN_BYTES, TokenClaims, TokenKey, ed25519, verify};
+use crate::{
+    crypto::{
+        assertion::{self, KeySet},
+        token::{MAX_TOKEN_BYTES, TokenClaims, TokenKey, ed25519, verify},
+    },
+    domain::{
+        hostile::{cases, damaged, damaged_text},
+        issuer::SignatureAlgorithm,
+    },
+};
 
 fn claims() -> TokenClaims {
     serde_json::from_str(KEYS.text("token.claims")).unwrap()
@@ -174,4 +185,39 @@ fn a_digest_knows_its_token_only() {
     let digest = |text: &str| keyring.token_digest(text);
     assert!(digest("a.b.c").proves(&digest("a.b.c")));
     assert!(!digest("a.b.c").proves(&digest("a.b.d")));
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn a_damaged_token_is_refused(text in damaged_text(&[KEYS.text("token.text")])) {
+        let (_, keys) = ring();
+        let taken = verify(&text, &keys, "leasehold").is_some();
+        prop_assert_eq!(taken, text == KEYS.text("token.text"));
+    }
+
+    #[test]
+    fn a_damaged_assertion_is_refused(text in damaged_text(&[KEYS.text("token.text")])) {
+        let (_, keys) = ring();
+        let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": keys[1].x, "kid": keys[1].kid}]});
+        let set = KeySet::of_jwks(set.to_string().as_bytes()).unwrap();
+        let read = assertion::read(&text);
+        let proven = set.prove(&text, SignatureAlgorithm::EdDSA).is_some();
+        prop_assert_eq!(proven, text == KEYS.text("token.text"));
+        prop_assert!(read.is_some() || !proven);
+    }
+
+    #[test]
+    fn random_keys_are_none_or_prove_nothing(bytes in damaged(vec![
+        br#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}"#.to_vec(),
+        br#"{"keys":[{"kty":"oct","k":"AAAA","alg":"HS256"},{"kty":"OKP","crv":"Ed25519","x":"AA"}]}"#.to_vec(),
+    ]), pem in vec("[A-Za-z0-9+/=\\n-]{0,80}", 0..3)) {
+        let text = KEYS.text("token.text");
+        for set in [KeySet::of_jwks(&bytes), KeySet::of_pem(&pem)].into_iter().flatten() {
+            for algorithm in SignatureAlgorithm::ALL {
+                prop_assert!(set.prove(text, algorithm).is_none());
+            }
+        }
+    }
 }

@@ -10,7 +10,7 @@ use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der},
     rand::SystemRandom,
     rsa::KeySize,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair},
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair},
 };
 use axum::{Router, http::StatusCode, response::IntoResponse, routing::get};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -24,39 +24,51 @@ struct SigningKey {
     kid: &'static str,
     algorithm: Algorithm,
     secret: EncodingKey,
+    public: Value,
 }
 
 impl SigningKey {
     fn new(kid: &'static str, algorithm: Algorithm) -> Self {
         let random = SystemRandom::new();
-        let secret = match algorithm {
+        let published = |secret: &EncodingKey| {
+            let jwk = Jwk::from_encoding_key(secret, algorithm).unwrap();
+            serde_json::to_value(jwk).unwrap()
+        };
+        let (secret, mut public) = match algorithm {
             Algorithm::EdDSA => {
-                let pair = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
-                EncodingKey::from_ed_der(pair.as_ref())
+                let der = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+                let pair = Ed25519KeyPair::from_pkcs8(der.as_ref()).unwrap();
+                let x = URL_SAFE_NO_PAD.encode(pair.public_key());
+                let public = json!({"kty": "OKP", "crv": "Ed25519", "x": x});
+                (EncodingKey::from_ed_der(der.as_ref()), public)
             }
             Algorithm::ES256 => {
                 let kind = &ECDSA_P256_SHA256_FIXED_SIGNING;
                 let pair = EcdsaKeyPair::generate_pkcs8(kind, &random).unwrap();
-                EncodingKey::from_ec_der(pair.as_ref())
+                let secret = EncodingKey::from_ec_der(pair.as_ref());
+                let public = published(&secret);
+                (secret, public)
             }
             _ => {
                 let pair = aws_lc_rs::rsa::KeyPair::generate(KeySize::Rsa2048).unwrap();
                 let wrapped = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
                 // The PKCS #1 key lies behind a header of 26 bytes.
-                EncodingKey::from_rsa_der(&wrapped.as_ref()[26..])
+                let secret = EncodingKey::from_rsa_der(&wrapped.as_ref()[26..]);
+                let public = published(&secret);
+                (secret, public)
             }
         };
+        public["kid"] = json!(kid);
         Self {
             kid,
             algorithm,
             secret,
+            public,
         }
     }
 
     fn public(&self) -> Value {
-        let mut jwk = Jwk::from_encoding_key(&self.secret, self.algorithm).unwrap();
-        jwk.common.key_id = Some(self.kid.to_owned());
-        serde_json::to_value(jwk).unwrap()
+        self.public.clone()
     }
 
     fn sign(&self, claims: &Value) -> String {
@@ -615,6 +627,31 @@ async fn nobody_registers_an_issuer_that_gives_out_more_than_they_hold() {
         let refused = refused.fails(400, "INVALID_PARAMETER");
         assert_eq!(refused["details"]["field"], field, "{refused}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_source_may_exchange_so_much_and_no_more() {
+    let vault = Vault::dev();
+    let ask = || {
+        vault.request(
+            POST,
+            "/v1/auth/exchange",
+            "",
+            Some(json!({"token": "x"})),
+            &[],
+        )
+    };
+    for _ in 0..600 {
+        ask().await.fails(400, "INVALID_PARAMETER");
+    }
+    // The bucket has refilled by a few since the first.
+    let mut refused = ask().await;
+    while refused.status == 400 {
+        refused = ask().await;
+    }
+    assert!(refused.headers.contains_key("retry-after"));
+    refused.fails(429, "RATE_LIMITED");
+    vault.admin(GET, "/v1/auth/whoami", None).await.data(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
