@@ -1,6 +1,7 @@
 //! What the vault is about, as plain values: ids, time, policies, credentials, versions, leases, events, and
 //! the pure transitions between their states. No I/O, no async, no clock, no randomness.
 
+mod claims;
 pub mod credential;
 pub mod egress;
 pub mod error;

@@ -24,6 +24,7 @@ mod signing_key;
 mod start;
 mod terms;
 mod token;
+mod tokens;
 mod unit;
 mod update;
 mod usage;
@@ -54,7 +55,8 @@ pub use self::{
     schedule::Place,
     signing_key::RotatedSigningKey,
     start::{Closed, NewVault, Opened, Unlocked, Unsealed},
-    token::{CreateToken, IssuedToken, TokenFilter, TokenView, TokenWorkspace},
+    token::{CreateToken, IssuedToken, TokenView, TokenWorkspace},
+    tokens::TokenFilter,
     update::{StateChange, UpdateCredential},
     views::{CredentialView, LeaseView, VersionView},
 };

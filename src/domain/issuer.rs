@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+pub use super::claims::Claims;
 use super::{
+    claims::{claim, instant, matches, text},
     error::{Code, Error, Result},
     id::{IssuerId, WorkspaceId},
     name::{IdentityName, IssuerName},
@@ -14,9 +16,6 @@ use super::{
     scope::{Role, ScopeSet},
     time::{Span, Timestamp, Ttl},
 };
-
-/// What an assertion says.
-pub type Claims = Map<String, Value>;
 
 /// The default and the longest lifetime of a token that an assertion is exchanged for.
 pub const DEFAULT_TOKEN_TTL: Ttl = Ttl::from_secs(15 * 60);
@@ -274,72 +273,6 @@ fn template(text: &str) -> Result<(&str, Option<&str>, &str)> {
     let sample = format!("{head}{}{tail}", claim.map_or("", |_| "x"));
     IdentityName::parse(&sample, "identity.name").map_err(|_| refuse())?;
     Ok((head, claim, tail))
-}
-
-fn claim<'a>(claims: &'a Claims, name: &str) -> Option<&'a Value> {
-    let Some(pointer) = name.strip_prefix('/') else {
-        return claims.get(name);
-    };
-    let mut steps = pointer
-        .split('/')
-        .map(|step| step.replace("~1", "/").replace("~0", "~"));
-    let first = claims.get(&steps.next()?)?;
-    steps.try_fold(first, |value, step| match value {
-        Value::Object(fields) => fields.get(&step),
-        Value::Array(items) => items.get(step.parse::<usize>().ok()?),
-        _ => None,
-    })
-}
-
-/// A scalar claim as text.
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
-/// Whether a claim, or one of a list, matches one of the patterns.
-fn matches(value: &Value, patterns: &[String]) -> bool {
-    match value {
-        Value::Array(items) => items
-            .iter()
-            .filter_map(text)
-            .any(|text| patterns.iter().any(|pattern| glob(pattern, &text))),
-        value => {
-            text(value).is_some_and(|text| patterns.iter().any(|pattern| glob(pattern, &text)))
-        }
-    }
-}
-
-/// `*` stands for any text, the empty one and one with separators included; everything else for itself.
-pub fn glob(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
-        return false;
-    };
-    let Some(last) = parts.next_back() else {
-        return rest.is_empty();
-    };
-    for part in parts {
-        let Some(at) = rest.find(part) else {
-            return false;
-        };
-        rest = rest.get(at + part.len()..).unwrap_or_default();
-    }
-    rest.ends_with(last)
-}
-
-/// An instant of a claim: seconds since the Unix epoch, maybe with a fraction.
-fn instant(claims: &Claims, name: &str) -> Result<Option<Timestamp>> {
-    let seconds = match claims.get(name) {
-        None | Some(Value::Null) => return Ok(None),
-        Some(value) => value.as_f64().filter(|seconds| *seconds >= 0.0),
-    };
-    let seconds = seconds.ok_or_else(|| mismatch(name))?;
-    // A float saturates as it becomes an integer, and an instant in the year 9999.
-    Ok(Some(Timestamp::from_millis((seconds * 1000.0) as u64)))
 }
 
 /// The refusal of a proven assertion for what it says.

@@ -1,155 +1,18 @@
 //! Assertions of other issuers, exchanged for access tokens: a provider of the test's own publishes real keys on
 //! loopback, and signs.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
-};
+mod provider;
+mod registered;
 
-use aws_lc_rs::{
-    encoding::{AsDer, Pkcs8V1Der},
-    rand::SystemRandom,
-    rsa::KeySize,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair},
-};
-use axum::{Router, http::StatusCode, response::IntoResponse, routing::get};
+use std::sync::atomic::Ordering;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use super::{DELETE, GET, PATCH, POST, isolation::Two, text};
-use crate::support::{Answer, Vault};
-
-struct SigningKey {
-    kid: &'static str,
-    algorithm: Algorithm,
-    secret: EncodingKey,
-    public: Value,
-}
-
-impl SigningKey {
-    fn new(kid: &'static str, algorithm: Algorithm) -> Self {
-        let random = SystemRandom::new();
-        let published = |secret: &EncodingKey| {
-            let jwk = Jwk::from_encoding_key(secret, algorithm).unwrap();
-            serde_json::to_value(jwk).unwrap()
-        };
-        let (secret, mut public) = match algorithm {
-            Algorithm::EdDSA => {
-                let der = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
-                let pair = Ed25519KeyPair::from_pkcs8(der.as_ref()).unwrap();
-                let x = URL_SAFE_NO_PAD.encode(pair.public_key());
-                let public = json!({"kty": "OKP", "crv": "Ed25519", "x": x});
-                (EncodingKey::from_ed_der(der.as_ref()), public)
-            }
-            Algorithm::ES256 => {
-                let kind = &ECDSA_P256_SHA256_FIXED_SIGNING;
-                let pair = EcdsaKeyPair::generate_pkcs8(kind, &random).unwrap();
-                let secret = EncodingKey::from_ec_der(pair.as_ref());
-                let public = published(&secret);
-                (secret, public)
-            }
-            _ => {
-                let pair = aws_lc_rs::rsa::KeyPair::generate(KeySize::Rsa2048).unwrap();
-                let wrapped = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
-                // The PKCS #1 key lies behind a header of 26 bytes.
-                let secret = EncodingKey::from_rsa_der(&wrapped.as_ref()[26..]);
-                let public = published(&secret);
-                (secret, public)
-            }
-        };
-        public["kid"] = json!(kid);
-        Self {
-            kid,
-            algorithm,
-            secret,
-            public,
-        }
-    }
-
-    fn public(&self) -> Value {
-        self.public.clone()
-    }
-
-    fn sign(&self, claims: &Value) -> String {
-        let header = Header {
-            kid: Some(self.kid.to_owned()),
-            ..Header::new(self.algorithm)
-        };
-        encode(&header, claims, &self.secret).unwrap()
-    }
-}
-
-/// An issuer with a JWKS endpoint.
-struct Provider {
-    iss: String,
-    answer: Arc<Mutex<(u16, String)>>,
-    asked: Arc<AtomicUsize>,
-}
-
-impl Provider {
-    async fn publishing(keys: &[&SigningKey]) -> Self {
-        let answer = Arc::new(Mutex::new((200, String::new())));
-        let asked = Arc::new(AtomicUsize::new(0));
-        let (told, count) = (answer.clone(), asked.clone());
-        let jwks = move || {
-            count.fetch_add(1, Ordering::SeqCst);
-            let (status, body) = told.lock().unwrap().clone();
-            let status = StatusCode::from_u16(status).unwrap();
-            async move { (status, [("location", "/elsewhere")], body).into_response() }
-        };
-        let elsewhere = || async { json!({"keys": []}).to_string() };
-        let router = Router::new()
-            .route("/jwks", get(jwks))
-            .route("/elsewhere", get(elsewhere));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let iss = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let provider = Self { iss, answer, asked };
-        provider.publish(keys);
-        provider
-    }
-
-    fn publish(&self, keys: &[&SigningKey]) {
-        let mut keys: Vec<_> = keys.iter().map(|key| key.public()).collect();
-        keys.push(json!({"kty": "of the future", "kid": "x"}));
-        self.answers(200, &json!({"keys": keys}).to_string());
-    }
-
-    fn answers(&self, status: u16, body: &str) {
-        *self.answer.lock().unwrap() = (status, body.to_owned());
-    }
-
-    /// What is registered at the vault, some of it replaced.
-    fn issuer(&self, changes: Value) -> Value {
-        let mut issuer = json!({
-            "name": "ci", "iss": self.iss, "jwks_url": format!("{}/jwks", self.iss), "audiences": ["vault"],
-            "conditions": {"repository": "acme/*"},
-            "identity": {"name": "ci-{repository_id}", "auto_create": true},
-        });
-        for (name, value) in changes.as_object().unwrap() {
-            issuer[name] = value.clone();
-        }
-        issuer
-    }
-
-    /// Claims that are accepted, some of them replaced; null takes away.
-    fn claims(&self, changes: Value) -> Value {
-        let now = std::time::SystemTime::now();
-        let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        let mut claims = json!({
-            "iss": self.iss, "sub": "repo:acme/app", "aud": "vault", "iat": now, "exp": now + 300,
-            "repository": "acme/app", "repository_id": "42",
-        });
-        for (name, value) in changes.as_object().unwrap() {
-            match value {
-                Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
-                value => claims[name] = value.clone(),
-            }
-        }
-        claims
-    }
-}
+use self::provider::{Provider, SigningKey};
+use super::{GET, PATCH, POST, text};
+use crate::support::{Answer, Vault, leasehold};
 
 async fn register(vault: &Vault, issuer: Value) -> Answer {
     vault.admin(POST, "/v1/issuers", Some(issuer)).await
@@ -439,6 +302,7 @@ async fn keys_that_cannot_be_had_are_upstream_failed() {
         .fails(502, "UPSTREAM_FAILED");
 }
 
+// INVARIANT (once)
 #[tokio::test(flavor = "multi_thread")]
 async fn an_assertion_that_may_be_taken_once_is_taken_once() {
     let vault = Vault::dev();
@@ -497,139 +361,6 @@ async fn a_key_that_the_issuer_publishes_later_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn static_keys_need_nobody_and_tokens_end_with_their_issuer() {
-    let vault = Vault::dev();
-    let key = SigningKey::new("k", Algorithm::ES256);
-    let iss = "https://issuer.example.com";
-    let rules = json!({
-        "name": "static", "iss": iss, "jwks": {"keys": [key.public()]}, "audiences": ["vault"],
-        "conditions": {"sub": "spiffe://acme.example/billing"}, "token_ttl": "1h",
-        "identity": {"name": "billing", "type": "service", "role": "operator", "auto_create": true},
-    });
-    let issuer = register(&vault, rules.clone()).await.data(201);
-    assert_eq!(issuer["jwks"]["keys"][0]["kid"], "k");
-    register(&vault, rules).await.fails(409, "ALREADY_EXISTS");
-    let claims = json!({
-        "iss": iss, "sub": "spiffe://acme.example/billing", "aud": ["vault"], "exp": 9_999_999_999u64,
-    });
-    let token = exchange(&vault, &key.sign(&claims)).await.data(201);
-    let jwt = text(&token, "token");
-    let scopes = whoami(&vault, jwt).await.data(200)["scopes"].clone();
-    assert!(scopes.as_array().unwrap().len() > 3);
-    // What the issuer may give out shrinks, and so does what it gave out.
-    let path = "/v1/issuers/static";
-    let less = json!({"identity": {
-        "name": "billing", "type": "service", "role": "operator", "scopes": ["lease:read"], "auto_create": true,
-    }});
-    vault.admin(PATCH, path, Some(less)).await.data(200);
-    assert_eq!(
-        whoami(&vault, jwt).await.data(200)["scopes"],
-        json!(["lease:read"])
-    );
-    assert_eq!(vault.admin(GET, path, None).await.data(200)["iss"], iss);
-    let listed = vault.admin(GET, "/v1/issuers", None).await;
-    assert_eq!(listed.body["page"]["total"], 1);
-    let by_id = format!("/v1/issuers/{}", text(&issuer, "id"));
-    vault.admin(DELETE, &by_id, None).await.data(200);
-    whoami(&vault, jwt).await.fails(401, "UNAUTHORIZED");
-    vault.admin(GET, path, None).await.fails(404, "NOT_FOUND");
-    exchange(&vault, &key.sign(&claims))
-        .await
-        .fails(401, "ISSUER_UNKNOWN");
-    let events = vault
-        .admin(GET, "/v1/audit?sort=time&limit=200", None)
-        .await
-        .data(200);
-    let events = events
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|event| text(event, "event"));
-    let events: Vec<_> = events.filter(|name| name.starts_with("issuer.")).collect();
-    assert_eq!(
-        events,
-        ["issuer.created", "issuer.updated", "issuer.deleted"]
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nobody_registers_an_issuer_that_gives_out_more_than_they_hold() {
-    let vault = Vault::dev();
-    let wanted = json!({"scopes": ["identity:*", "lease:*", "handle:redeem"]});
-    let token = vault
-        .admin(POST, "/v1/tokens", Some(wanted))
-        .await
-        .data(201);
-    let jwt = text(&token, "token");
-    let rules = |changes: Value| {
-        let mut rules = json!({
-            "name": "ci", "iss": "https://ci", "jwks_url": "https://ci/jwks", "audiences": ["vault"],
-            "conditions": {"sub": "me"}, "identity": {"name": "ci"},
-        });
-        for (name, value) in changes.as_object().unwrap() {
-            rules[name] = value.clone();
-        }
-        rules
-    };
-    let ask = async |key: &str, changes: Value| {
-        let body = Some(rules(changes));
-        vault.request(POST, "/v1/issuers", key, body, &[]).await
-    };
-    ask(&vault.agent_key, json!({}))
-        .await
-        .fails(403, "INSUFFICIENT_PERMISSIONS");
-    for beyond in [
-        json!({"identity": {"name": "ci", "role": "operator"}}),
-        json!({"identity": {"name": "ci", "role": "owner", "scopes": ["lease:read"]}}),
-        json!({"identity": {"name": "ci", "role": "operator", "scopes": ["lease:read"], "auto_create": true}}),
-        json!({"organisation": true}),
-    ] {
-        let refused = ask(jwt, beyond)
-            .await
-            .fails(403, "INSUFFICIENT_PERMISSIONS");
-        assert!(refused["details"]["missing_scope"].is_string());
-    }
-    ask(jwt, json!({})).await.data(201);
-    let more = json!({"identity": {"name": "ci", "role": "operator"}});
-    vault
-        .request(PATCH, "/v1/issuers/ci", jwt, Some(more), &[])
-        .await
-        .fails(403, "INSUFFICIENT_PERMISSIONS");
-    for (changes, field) in [
-        (json!({"conditions": {}}), "conditions"),
-        (json!({"conditions": {"sub": "*"}}), "conditions"),
-        (json!({"conditions": {"sub": 5}}), "conditions.sub"),
-        (json!({"audiences": []}), "audiences"),
-        (json!({"algorithms": ["HS256"]}), "algorithms"),
-        (json!({"algorithms": ["none"]}), "algorithms"),
-        (json!({"jwks_url": "http://ci/jwks"}), "jwks_url"),
-        (json!({"jwks": {"keys": []}}), "jwks_url"),
-        (json!({"jwks_url": null, "jwks": {"keys": []}}), "jwks"),
-        (
-            json!({"jwks_url": null, "jwks": {"keys": [{"kty": "oct", "k": "AAAA"}]}}),
-            "jwks",
-        ),
-        (
-            json!({"jwks_url": null, "public_keys": ["-----BEGIN"]}),
-            "public_keys",
-        ),
-        (json!({"token_ttl": "61m"}), "token_ttl"),
-        (json!({"leeway": "3m"}), "leeway"),
-        (json!({"identity": {"name": "{a}-{b}"}}), "identity.name"),
-        (
-            json!({"organisation": true, "identity": {"name": "ci", "auto_create": true}}),
-            "identity.auto_create",
-        ),
-        (json!({"kind": "saml"}), "kind"),
-        (json!({"url": "x"}), "url"),
-    ] {
-        let refused = ask(&vault.admin_key, changes).await;
-        let refused = refused.fails(400, "INVALID_PARAMETER");
-        assert_eq!(refused["details"]["field"], field, "{refused}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn one_source_may_exchange_so_much_and_no_more() {
     let vault = Vault::dev();
     let ask = || {
@@ -655,40 +386,37 @@ async fn one_source_may_exchange_so_much_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_issuer_of_the_organisation_serves_every_workspace_and_others_their_own() {
-    let two = Two::start();
-    let key = SigningKey::new("k", Algorithm::EdDSA);
+async fn an_assertion_is_exchanged_from_the_command_line_without_a_key() {
+    let vault = Vault::dev();
+    let key = SigningKey::new("k", Algorithm::ES256);
     let provider = Provider::publishing(&[&key]).await;
-    let everywhere = provider.issuer(json!({
-        "name": "all", "organisation": true,
-        "identity": {"name": "{who}", "type": "agent"},
-    }));
-    let answer = two
-        .request(&two.admin, None, POST, "/v1/issuers", Some(everywhere))
-        .await;
-    assert_eq!(answer.data(201)["organisation"], true);
-    let assertion = key.sign(&provider.claims(json!({"who": "b1"})));
-    let ask = async |issuer: &str, workspace: &str| {
-        let body = json!({"token": assertion, "issuer": issuer, "workspace": workspace});
-        two.request("", None, POST, "/v1/auth/exchange", Some(body))
-            .await
+    let folder = crate::support::TempDir::new();
+    let (rules, assertion) = (folder.path().join("ci.json"), folder.path().join("a.jwt"));
+    std::fs::write(&rules, provider.issuer(json!({})).to_string()).unwrap();
+    let run = |key: &str, line: &[&str]| {
+        let mut command = leasehold();
+        command.env_remove("RUST_LOG").args(line);
+        command.env("LEASEHOLD_ADDR", &vault.address);
+        command.env("LEASEHOLD_KEY", key).output().unwrap()
     };
-    let token = ask("all", "b").await.data(201);
-    let jwt = text(&token, "token");
-    assert_eq!(two.whoami(jwt, None).await.data(200)["workspace"], "b");
-    two.whoami(jwt, Some("default"))
-        .await
-        .fails(404, "NOT_FOUND");
-    // The agent of that name lives in the other workspace alone.
-    ask("all", "default").await.fails(401, "CLAIM_MISMATCH");
-    let own = provider.issuer(json!({"name": "own"}));
-    two.request(&two.admin, Some("b"), POST, "/v1/issuers", Some(own))
-        .await
-        .data(201);
-    ask("own", "b").await.data(201);
-    ask("own", "default").await.fails(401, "ISSUER_UNKNOWN");
-    let elsewhere = two
-        .request(&two.admin, Some("default"), GET, "/v1/issuers/own", None)
-        .await;
-    elsewhere.fails(404, "NOT_FOUND");
+    let (rules, file) = (rules.to_str().unwrap(), assertion.to_str().unwrap());
+    let made = run(&vault.admin_key, &["issuer", "create", "--file", rules]);
+    assert!(made.status.success(), "{made:?}");
+    std::fs::write(&assertion, key.sign(&provider.claims(json!({})))).unwrap();
+    let line = [
+        "token",
+        "exchange",
+        "--issuer",
+        "ci",
+        "--assertion-file",
+        file,
+    ];
+    let exchanged = run("", &line);
+    let token = String::from_utf8(exchanged.stdout).unwrap();
+    let listed = run(token.trim(), &["lease", "list", "--json"]);
+    assert!(listed.status.success(), "{listed:?}");
+    let gone = run(&vault.admin_key, &["issuer", "delete", "ci"]);
+    assert!(gone.status.success(), "{gone:?}");
+    assert_eq!(run(token.trim(), &["lease", "list"]).status.code(), Some(1));
+    assert_eq!(run("", &line).status.code(), Some(1));
 }

@@ -1,0 +1,192 @@
+//! Showing access tokens, ending them, and forgetting those that ended.
+
+use super::{
+    Call, Engine, Note,
+    page::{Page, PageRequest},
+    token::{TokenView, object},
+};
+use crate::{
+    authz::{self, Action, Resource},
+    domain::{
+        error::{Error, Result},
+        event::EventName,
+        id::{TokenId, WorkspaceId},
+        principal::Reach,
+        time::Timestamp,
+        token::{Token, TokenStatus},
+    },
+    store::key,
+};
+
+/// Tokens removed in one run of the housekeeping.
+const FORGET_AT_ONCE: usize = 1_000;
+
+/// Which tokens to list. Every given filter must match.
+#[derive(Debug, Clone, Default)]
+pub struct TokenFilter {
+    pub identity: Option<String>,
+    pub status: Option<TokenStatus>,
+}
+
+#[derive(Clone, Copy)]
+enum SortBy {
+    CreatedAt,
+    ExpiresAt,
+}
+
+const SORTS: [(&str, SortBy); 2] = [
+    ("created_at", SortBy::CreatedAt),
+    ("expires_at", SortBy::ExpiresAt),
+];
+const DEFAULT_SORT: &str = "-created_at";
+
+fn resource(token: &Token) -> Resource {
+    Resource::Token {
+        id: token.id,
+        identity: token.identity,
+    }
+}
+
+fn no_token() -> Error {
+    Error::not_found("token")
+}
+
+impl Engine {
+    /// A token of the caller's workspace. INVARIANT (isolation): one of another workspace looks like none, and so
+    /// does one of the whole organisation to whoever reaches one workspace only.
+    async fn visible_token(&self, call: &Call, id: TokenId) -> Result<Token> {
+        let system = self.tables(WorkspaceId::SYSTEM)?;
+        let token = system.token(&mut self.read(), id).await?;
+        token
+            .filter(|token| visible(call, token))
+            .ok_or_else(no_token)
+    }
+
+    /// One token.
+    pub async fn token(&self, call: &Call, id: TokenId) -> Result<TokenView> {
+        let token = self.visible_token(call, id).await?;
+        self.authorize(call, Action::TokenRead, resource(&token))
+            .await?;
+        Ok(self.token_view(call, token))
+    }
+
+    /// Ends a token at once, with every token that it made. Ending one that has ended changes nothing.
+    pub async fn revoke_token(&self, call: &Call, id: TokenId) -> Result<TokenView> {
+        let token = self.visible_token(call, id).await?;
+        let permit = self
+            .authorize(call, Action::TokenRevoke, resource(&token))
+            .await?;
+        let system = self.tables(WorkspaceId::SYSTEM)?;
+        let mut unit = self.begin(call, &permit, &[key::token_lock(id)]).await?;
+        let mut token = system
+            .token(&mut unit.txn, id)
+            .await?
+            .ok_or_else(no_token)?;
+        if token.revoke(unit.now) {
+            system.put_token(&mut *unit.txn, &token)?;
+            unit.record(Note::new(EventName::TokenRevoked, object(&token)))?;
+            unit.commit().await?;
+            self.generation.advance();
+        }
+        Ok(self.token_view(call, token))
+    }
+
+    /// A page of the workspace's tokens; of the caller's own where it may not see others'.
+    pub async fn tokens(
+        &self,
+        call: &Call,
+        filter: &TokenFilter,
+        request: &PageRequest,
+    ) -> Result<Page<TokenView>> {
+        let own_only =
+            authz::decide(&call.principal, Action::TokenRead, Resource::Workspace).is_err();
+        let window = request.window(&SORTS, DEFAULT_SORT)?;
+        let system = self.tables(WorkspaceId::SYSTEM)?;
+        let now = self.now();
+        let read = &mut self.read();
+        let mut found = Vec::new();
+        let mut scan = key::listed_tokens(call.principal.workspace);
+        loop {
+            let page = self.read().scan(&scan).await?;
+            let Some((last, _)) = page.last() else { break };
+            scan = scan.after(last);
+            for (at, _) in &page {
+                let (_, id) = key::parse_listed_token(at)
+                    .ok_or_else(|| Error::internal("malformed key of a listed token"))?;
+                // Forgotten since the scan.
+                let Some(token) = system.token(read, id).await? else {
+                    continue;
+                };
+                let seen = visible(call, &token)
+                    && (!own_only || token.identity == call.principal.identity);
+                if !seen || !filter.matches(&token, now) {
+                    continue;
+                }
+                let sorted_by = match window.sort {
+                    SortBy::CreatedAt => token.created_at,
+                    SortBy::ExpiresAt => token.expires_at,
+                };
+                let position = [&sorted_by.as_millis().to_be_bytes()[..], id.as_bytes()].concat();
+                found.push((position, token));
+            }
+            tokio::task::yield_now().await;
+        }
+        let page = request.cut(&window, DEFAULT_SORT, found);
+        Ok(page.map(|token| self.token_view(call, token)))
+    }
+
+    /// Removes the tokens whose time is over; gives back how many. Bounded in memory by a page, and in changes by
+    /// [`FORGET_AT_ONCE`]: the next run goes on.
+    pub async fn forget_tokens(&self) -> Result<usize> {
+        let system = self.tables(WorkspaceId::SYSTEM)?;
+        let mut forgotten = 0;
+        for workspace in system.workspaces(&mut self.read()).await? {
+            let mut scan = key::listed_tokens(workspace.id);
+            loop {
+                let page = self.read().scan(&scan).await?;
+                let Some((last, _)) = page.last() else { break };
+                scan = scan.after(last);
+                for (at, _) in &page {
+                    let Some((_, id)) = key::parse_listed_token(at) else {
+                        continue;
+                    };
+                    let token = system.token(&mut self.read(), id).await?;
+                    if token.is_some_and(|token| self.now() >= token.expires_at) {
+                        self.forget_token(id).await?;
+                        forgotten += 1;
+                    }
+                    if forgotten >= FORGET_AT_ONCE {
+                        return Ok(forgotten);
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(forgotten)
+    }
+
+    async fn forget_token(&self, id: TokenId) -> Result<()> {
+        let locks = [key::token_lock(id)];
+        let mut unit = self
+            .begin_own("housekeeping", WorkspaceId::SYSTEM, &locks)
+            .await?;
+        if let Some(token) = unit.tables.token(&mut unit.txn, id).await? {
+            unit.tables.delete_token(&mut *unit.txn, &token);
+        }
+        unit.commit_housekeeping().await
+    }
+}
+
+fn visible(call: &Call, token: &Token) -> bool {
+    token.listed_in() == call.principal.workspace
+        && (token.reach != Reach::Organisation || call.principal.organisation)
+}
+
+impl TokenFilter {
+    fn matches(&self, token: &Token, now: Timestamp) -> bool {
+        self.identity
+            .as_deref()
+            .is_none_or(|name| name == token.identity_name.as_str())
+            && self.status.is_none_or(|status| status == token.status(now))
+    }
+}
