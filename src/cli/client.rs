@@ -17,6 +17,7 @@ mod issuer;
 mod json_text;
 mod lease;
 mod metadata;
+mod new_key;
 mod output;
 mod paging;
 mod partial;

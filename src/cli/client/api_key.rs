@@ -1,23 +1,16 @@
-//! `leasehold api-key …`: arguments, request bodies and how the answers are shown. A key's value goes to stdout or
-//! into a file that its owner alone may read, once.
-
-use std::{
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+//! `leasehold api-key …`: arguments, request bodies and how the answers are shown.
 
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 use super::{
-    answer::Answer,
     call::Call,
     failure::Failure,
     http::Vault,
     lease::IdentityType,
+    new_key::Destination,
     output::{Mode, Report},
     paging::{Paging, Query},
-    partial::Partial,
     render::{self, Column},
 };
 
@@ -114,17 +107,6 @@ pub enum ApiKeyCommand {
         #[command(flatten)]
         paging: Paging,
     },
-}
-
-/// Where the value of a new key goes.
-#[derive(Debug, clap::Args)]
-pub struct Destination {
-    /// Write the key into this file, mode 0600, instead of to stdout
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Replace the file if it exists
-    #[arg(long, requires = "output")]
-    force: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -248,11 +230,17 @@ pub(super) async fn run(
     let call = match command {
         ApiKeyCommand::Create(arguments) => {
             let call = Call::create(&path(&[]), &arguments.body())?;
-            return arguments.destination.deliver(vault, call, mode).await;
+            return arguments
+                .destination
+                .deliver(vault, call, mode, FIELDS)
+                .await;
         }
         ApiKeyCommand::Rotate(arguments) => {
             let call = Call::create(&path(&[&arguments.id, "rotate"]), &arguments.body())?;
-            return arguments.destination.deliver(vault, call, mode).await;
+            return arguments
+                .destination
+                .deliver(vault, call, mode, FIELDS)
+                .await;
         }
         ApiKeyCommand::List(arguments) => {
             let call = Call::get(&path(&[])).query(arguments.query());
@@ -303,64 +291,6 @@ fn limit(text: &str) -> Value {
         Ok(number) => json!(number),
         Err(_) => json!(text),
     }
-}
-
-impl Destination {
-    /// Sends a call that answers a new value, and puts that where it belongs. A file is made before: a key that
-    /// nobody can keep is not asked for.
-    async fn deliver(&self, vault: &Vault, call: Call, mode: Mode) -> Result<Report, Failure> {
-        let Some(target) = &self.output else {
-            let report = render::object(&vault.call(call).await?, mode, FIELDS);
-            return Ok(match mode.json {
-                true => report,
-                false => report.with_note("the key is shown this once; keep it safe"),
-            });
-        };
-        let failed = |error: io::Error| cannot_write(target, &error);
-        if !self.force && target.symlink_metadata().is_ok() {
-            return Err(failed(io::ErrorKind::AlreadyExists.into()));
-        }
-        let mut partial = Partial::create(target).map_err(failed)?;
-        let answer = vault.call(call).await?;
-        let Some(key) = answer.data().get("key").and_then(Value::as_str) else {
-            return Err(Failure::Foreign("the vault answered no key".to_owned()));
-        };
-        // Past the buffer, which is not wiped.
-        let file = partial.out.get_mut();
-        let written = file.write_all(key.as_bytes());
-        written
-            .and_then(|()| file.write_all(b"\n"))
-            .and_then(|()| partial.sync())
-            .and_then(|()| partial.publish(target, self.force))
-            .map_err(failed)?;
-        Ok(without_key(&answer, mode))
-    }
-}
-
-fn cannot_write(target: &Path, error: &io::Error) -> Failure {
-    let target = target.display();
-    Failure::Local(match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            format!("`{target}` exists; choose another name, or replace it with --force")
-        }
-        _ => format!("cannot write `{target}`: {error}"),
-    })
-}
-
-/// The answer as it is shown when its key went elsewhere.
-fn without_key(answer: &Answer, mode: Mode) -> Report {
-    let fields = answer.data().as_object();
-    let data: Map<String, Value> = fields
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| *name != "key")
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    let data = Value::Object(data);
-    Report::new(match mode.json {
-        true => mode.layout(&json!({"status": "success", "data": data}).to_string()),
-        false => render::aligned(render::facts(&data, FIELDS)),
-    })
 }
 
 impl Create {

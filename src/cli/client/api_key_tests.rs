@@ -1,4 +1,4 @@
-use std::os::unix::fs::PermissionsExt;
+use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use super::super::test_vault::{JSON, PEOPLE, TempFile, TestVault};
 use super::*;
