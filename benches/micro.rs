@@ -193,6 +193,7 @@ fn principal(workspace: WorkspaceId, role: Role) -> Principal {
         proof_name: "claude-code".to_owned(),
         role: Some(role),
         scopes: role.scopes(),
+        labels: Default::default(),
         organisation: false,
         rate_limit: RateLimit::Unlimited,
     }
@@ -320,6 +321,7 @@ impl Vault {
             principal: principal(workspace, Role::Owner),
             origin: Default::default(),
             idempotency: None,
+            entered: engine.enter(),
         };
         let command = CreateCredential {
             name: Self::name(),

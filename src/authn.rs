@@ -26,8 +26,10 @@ use crate::{
         error::{Code, Error, Result},
         id::{KeyId, WorkspaceId},
         name::WorkspaceName,
-        principal::{Principal, ProofId, Reach, Workspace},
+        principal::{Principal, ProofId, Reach},
+        scope::Role,
         time::Timestamp,
+        workspace::Workspace,
     },
     store::port::Store,
     tables::Tables,
@@ -133,6 +135,16 @@ impl Authenticator {
             Reach::Workspace(own) if own != id => Err(unknown()),
             _ => self.system.workspace(read, id).await?.ok_or_else(unknown),
         }
+    }
+}
+
+/// Where a key may be used: only a role of the organisation reaches every workspace.
+fn effective_reach(reach: Reach, home: WorkspaceId, role: Option<Role>) -> Reach {
+    match reach {
+        Reach::Organisation if role.is_some_and(|role| !role.is_organisational()) => {
+            Reach::Workspace(home)
+        }
+        reach => reach,
     }
 }
 

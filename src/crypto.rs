@@ -9,6 +9,7 @@
 //!        │    └─ wrapping key  = Expand(KEK, "leasehold/v1/dek-wrap" ‖ version ‖ id) ── AES-256-GCM ── DEK per version
 //!        │                                                                              └─ AES-256-GCM ── value
 //!        ├─ index, digest-pepper, fingerprint, idempotency ── HMAC-SHA256
+//!        ├─ audit-sign ── Ed25519 seed ── receipts
 //!        ├─ backup ── backup subkey = Expand(backup, "leasehold/v1/backup-file" ‖ salt) ── AES-256-GCM ── chunk of a backup
 //!        ├─ token-sign ── seed = Expand(token-sign, "leasehold/v1/token-key" ‖ number(4, BE)) ── Ed25519 ── access token
 //!        └─ check ── AES-256-GCM ── proves at the start that this is the right root key
@@ -26,6 +27,7 @@ pub mod envelope;
 pub mod kdf;
 pub mod keyring;
 pub mod root;
+pub mod sign;
 pub mod token;
 
 #[cfg(test)]

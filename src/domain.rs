@@ -24,3 +24,4 @@ pub mod strict;
 pub mod time;
 pub mod token;
 pub mod usage;
+pub mod workspace;

@@ -7,9 +7,11 @@ mod cascade;
 mod close;
 mod credential;
 mod directory;
+mod epoch;
 mod exchange;
 mod expire;
 mod idempotency;
+mod identities;
 mod issue;
 mod issuer;
 mod issuer_keys;
@@ -22,6 +24,7 @@ mod rotate;
 mod schedule;
 mod signing_key;
 mod start;
+mod stop;
 mod terms;
 mod token;
 mod tokens;
@@ -29,6 +32,7 @@ mod unit;
 mod update;
 mod usage;
 mod views;
+mod workspaces;
 
 use std::sync::Arc;
 
@@ -38,9 +42,11 @@ pub use self::{
     cascade::check_sweep,
     credential::{CreateCredential, CredentialFilter},
     directory::{NewIdentity, NewKey},
+    epoch::{Entered, Turn},
     exchange::Exchange,
     expire::BATCH as REAPER_BATCH,
     idempotency::{Idempotency, check_first_answer},
+    identities::{CreateIdentity, IdentityFilter, UpdateIdentity},
     issue::{IssueLease, Issued, WantedHolder},
     issuer::{CreateIssuer, UpdateIssuer},
     issuer_keys::{FetchKeys, Fetched},
@@ -55,14 +61,18 @@ pub use self::{
     schedule::Place,
     signing_key::RotatedSigningKey,
     start::{Closed, NewVault, Opened, Unlocked, Unsealed},
+    stop::{PublicKey, Receipt, Stopped},
     token::{CreateToken, IssuedToken, TokenView, TokenWorkspace},
     tokens::TokenFilter,
     update::{StateChange, UpdateCredential},
     views::{CredentialView, LeaseView, VersionView},
+    workspaces::{CreateWorkspace, UpdateWorkspace},
 };
 use tokio::sync::Semaphore;
 
-use self::{issuer_keys::IssuerKeyCache, schedule::Schedule, terms::TermsCache, unit::Unit};
+use self::{
+    epoch::Epochs, issuer_keys::IssuerKeyCache, schedule::Schedule, terms::TermsCache, unit::Unit,
+};
 use crate::{
     audit::{
         log,
@@ -97,6 +107,7 @@ pub struct Engine {
     token_issuer: String,
     uses: usage::Uses,
     issuer_keys: IssuerKeyCache,
+    epochs: Epochs,
     backups: Arc<Semaphore>,
 }
 
@@ -105,6 +116,8 @@ pub struct Call {
     pub principal: Principal,
     pub origin: Origin,
     pub idempotency: Option<Idempotency>,
+    /// Since before the principal was proven.
+    pub entered: Entered,
 }
 
 /// What an audit record says beyond who, when and from where.
@@ -148,6 +161,7 @@ impl Engine {
             token_issuer: token::DEFAULT_ISSUER.to_owned(),
             uses: usage::Uses::default(),
             issuer_keys: IssuerKeyCache::default(),
+            epochs: Epochs::default(),
             backups: backup::turns(),
         }
     }
@@ -157,6 +171,11 @@ impl Engine {
     pub fn issuing_tokens_as(mut self, issuer: impl Into<String>) -> Self {
         self.token_issuer = issuer.into();
         self
+    }
+
+    /// Where a request begins, before its caller is proven: an emergency stop waits for those that began before it.
+    pub fn enter(&self) -> Entered {
+        self.epochs.enter()
     }
 
     /// The vault's time.

@@ -10,6 +10,7 @@ mod docs;
 mod error;
 #[cfg(test)]
 mod hostile;
+mod identities;
 mod issuers;
 mod keys;
 mod leases;
@@ -23,6 +24,7 @@ mod system;
 mod tokens;
 mod trace;
 mod wire;
+mod workspaces;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +35,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use self::limits::DefaultLimits;
 use self::limits::Limits;
-use crate::{authn::Authenticator, engine::Engine};
+use crate::{
+    authn::Authenticator,
+    domain::error::{Error, Result},
+    engine::Engine,
+};
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -101,6 +107,15 @@ impl Surface {
     }
 }
 
+/// Runs to its end, whether or not the client waits for it: what was begun in an emergency is not given up.
+async fn to_the_end<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
+    surface: &Surface,
+    work: impl FnOnce(Arc<Engine>) -> F,
+) -> Result<T> {
+    let work = tokio::spawn(work(surface.0.engine.clone()));
+    work.await.map_err(Error::internal)?
+}
+
 fn routes() -> OpenApiRouter<Surface> {
     OpenApiRouter::with_openapi(docs::document())
         .routes(routes!(credentials::create, credentials::list))
@@ -136,6 +151,18 @@ fn routes() -> OpenApiRouter<Surface> {
         .routes(routes!(issuers::exchange))
         .routes(routes!(signing_keys::rotate))
         .routes(routes!(auth::whoami))
+        .routes(routes!(identities::create, identities::list))
+        .routes(routes!(
+            identities::show,
+            identities::update,
+            identities::delete
+        ))
+        .routes(routes!(identities::suspend))
+        .routes(routes!(identities::resume))
+        .routes(routes!(workspaces::create, workspaces::list))
+        .routes(routes!(workspaces::show, workspaces::update))
+        .routes(routes!(workspaces::revoke_all))
+        .routes(routes!(workspaces::public_keys))
         .routes(routes!(system::backup))
         .routes(routes!(operations::health))
         .routes(routes!(operations::ready))

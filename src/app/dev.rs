@@ -182,6 +182,7 @@ async fn make_agent(
 }
 
 async fn store_sample(engine: &Engine, admin: &SecretText) -> Result<(), Failure> {
+    let entered = engine.enter();
     let header = SecretText::new(format!("Bearer {}", admin.expose()));
     let principal = engine
         .authenticator()?
@@ -211,6 +212,7 @@ async fn store_sample(engine: &Engine, admin: &SecretText) -> Result<(), Failure
         principal,
         origin: Default::default(),
         idempotency: None,
+        entered,
     };
     engine.create_credential(&call, command).await?;
     Ok(())

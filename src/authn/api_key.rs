@@ -3,17 +3,16 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::{Authenticator, DEFAULT_WORKSPACE, Refusal, unauthorized};
+use super::{Authenticator, DEFAULT_WORKSPACE, Refusal, effective_reach, unauthorized};
 use crate::{
     crypto::bearer::{Bearer, Digest, Presented},
     domain::{
         error::{Code, Error, Result},
         id::KeyId,
-        name::WorkspaceName,
-        principal::{
-            ApiKey, Identity, IdentityState, KeyStatus, Principal, ProofId, Reach, Workspace,
-        },
+        name::{Metadata, WorkspaceName},
+        principal::{ApiKey, Identity, KeyStatus, Principal, ProofId, Reach},
         time::Timestamp,
+        workspace::{Stop, Workspace},
     },
     tables::Tables,
 };
@@ -26,6 +25,11 @@ pub(super) struct Known {
     generation: u64,
     key: ApiKey,
     identity: Option<Identity>,
+    labels: Arc<Metadata>,
+    /// Where the key may be used as long as its identity has its role.
+    reach: Reach,
+    /// The stops of the workspace that the key belongs to, and of the one that it reaches.
+    stops: Vec<Stop>,
     /// The workspace that is meant where nobody names one.
     workspace: Option<Workspace>,
 }
@@ -92,7 +96,10 @@ impl Authenticator {
         let identity = Tables::of(&self.keyring, key.home)?
             .identity(read, key.identity)
             .await?;
-        let workspace = match key.reach {
+        let role = identity.as_ref().map(|identity| identity.role);
+        let reach = effective_reach(key.reach, key.home, role);
+        let home = self.system.workspace(read, key.home).await?;
+        let workspace = match reach {
             Reach::Workspace(own) => Some(own),
             Reach::Organisation => {
                 let name = WorkspaceName::parse(DEFAULT_WORKSPACE, "workspace")?;
@@ -103,8 +110,18 @@ impl Authenticator {
             Some(workspace) => self.system.workspace(read, workspace).await?,
             None => None,
         };
+        let reached = workspace
+            .as_ref()
+            .filter(|workspace| reach == Reach::Workspace(workspace.id));
+        let stops = home.iter().chain(reached).filter_map(|of| of.stop);
         let known = Arc::new(Known {
             generation,
+            reach,
+            stops: stops.collect(),
+            labels: identity
+                .as_ref()
+                .map(|identity| Arc::new(identity.labels.clone()))
+                .unwrap_or_default(),
             key,
             identity,
             workspace,
@@ -125,6 +142,16 @@ impl Authenticator {
         now: Timestamp,
     ) -> Result<Principal> {
         let key = &known.key;
+        let proof = ProofId::Key(key.id);
+        if known
+            .stops
+            .iter()
+            .any(|stop| stop.covers(proof, key.created_at))
+        {
+            return Err(unauthorized(
+                "the API key was revoked with all others of its workspace",
+            ));
+        }
         match key.status(now) {
             KeyStatus::Active => {}
             KeyStatus::Paused => return Err(Error::new(Code::KeyPaused, "the API key is paused")),
@@ -136,7 +163,7 @@ impl Authenticator {
         }
         let gone = || unauthorized("the API key's identity no longer exists");
         let identity = known.identity.as_ref().ok_or_else(gone)?;
-        if identity.state == IdentityState::Suspended {
+        if !identity.is_active() {
             return Err(Error::new(
                 Code::IdentitySuspended,
                 "the API key's identity is suspended",
@@ -150,20 +177,24 @@ impl Authenticator {
         };
         let chosen = match workspace {
             None => own()?,
-            Some(name) => self.named_workspace(key.reach, name).await?,
+            Some(name) => self.named_workspace(known.reach, name).await?,
         };
+        // A lower role counts at once, whatever the key was given.
+        let scopes = key.scopes.intersection(identity.role.scopes());
+        let mut roles = [Some(identity.role), key.role].into_iter().flatten();
         Ok(Principal {
             workspace: chosen.id,
             workspace_name: chosen.name,
             identity: identity.id,
             name: identity.name.clone(),
             kind: identity.kind,
-            proof: ProofId::Key(key.id),
-            root: ProofId::Key(key.id),
+            proof,
+            root: proof,
             proof_name: key.name.clone(),
-            role: key.role,
-            scopes: key.scopes,
-            organisation: key.reach == Reach::Organisation,
+            role: roles.find(|role| role.scopes() == scopes),
+            scopes,
+            labels: known.labels.clone(),
+            organisation: known.reach == Reach::Organisation,
             rate_limit: key.rate_limit,
         })
     }

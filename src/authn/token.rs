@@ -13,9 +13,10 @@ use crate::{
         id::TokenId,
         issuer::Issuer,
         name::WorkspaceName,
-        principal::{Identity, IdentityState, Principal, ProofId, RateLimit, Reach, Workspace},
+        principal::{Identity, Principal, ProofId, RateLimit, Reach},
         time::Timestamp,
         token::{MAX_GENERATIONS, Parent, Token, TokenStatus, expired},
+        workspace::Workspace,
     },
     tables::Tables,
 };
@@ -237,7 +238,7 @@ fn federated(known: &KnownToken) -> Result<Principal> {
         .federated
         .as_ref()
         .ok_or_else(|| orphaned("issuer or identity"))?;
-    if identity.state == IdentityState::Suspended {
+    if !identity.is_active() {
         return Err(Error::new(
             Code::IdentitySuspended,
             "the access token's identity is suspended",
@@ -259,6 +260,7 @@ fn federated(known: &KnownToken) -> Result<Principal> {
         root: ProofId::Token(root.id),
         proof_name: issuer.name.to_string(),
         role: None,
+        labels: Arc::new(identity.labels.clone()),
         scopes: ceiling.intersection(identity.role.scopes()),
         organisation: false,
         rate_limit: RateLimit::Default,

@@ -18,6 +18,7 @@ fn principal(identity: u8, role: Option<Role>, scopes: ScopeSet) -> Principal {
         proof_name: "key".to_owned(),
         role,
         scopes,
+        labels: Default::default(),
         organisation: false,
         rate_limit: RateLimit::Unlimited,
     }

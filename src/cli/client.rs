@@ -13,6 +13,7 @@ mod call;
 mod credential;
 mod failure;
 mod http;
+mod identity;
 mod issuer;
 mod json_text;
 mod lease;
@@ -29,6 +30,7 @@ mod status;
 #[cfg(test)]
 mod test_vault;
 mod token;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -95,6 +97,12 @@ pub enum ClientCommand {
     /// Keep the keys that sign access tokens
     #[command(subcommand)]
     SigningKey(token::SigningKeyCommand),
+    /// Keep identities: create, change, look at, and stop them
+    #[command(subcommand)]
+    Identity(Box<identity::IdentityCommand>),
+    /// Keep workspaces, and stop all that is in one
+    #[command(subcommand)]
+    Workspace(Box<workspace::WorkspaceCommand>),
     /// Search the audit log
     Audit(Box<audit::AuditArgs>),
     /// Fetch a backup of the whole vault, or check one that was fetched
@@ -132,6 +140,8 @@ async fn execute(vault: &Vault, command: ClientCommand, mode: Mode) -> Result<Re
     match command {
         ClientCommand::Credential(command) => credential::run(vault, *command, mode).await,
         ClientCommand::Lease(command) => lease::run(vault, *command, mode).await,
+        ClientCommand::Identity(command) => identity::run(vault, *command, mode).await,
+        ClientCommand::Workspace(command) => workspace::run(vault, *command, mode).await,
         ClientCommand::Redeem(arguments) => redeem::run(vault, arguments, mode).await,
         ClientCommand::Token(command) => token::run(vault, *command, mode).await,
         ClientCommand::Issuer(command) => issuer::run(vault, command, mode).await,
@@ -247,6 +257,18 @@ mod tests {
             "api-key usage key_1 --limit 5 --sort time",
             "redeem --handle-file h.txt",
             "redeem",
+            "identity create agent/ci --role agent --description d --label team=ml",
+            "identity list --type agent --role agent --state suspended --label team=ml --sort name",
+            "identity show agent/ci",
+            "identity update agent/ci --role viewer --label a=b --remove-label c --description d",
+            "identity suspend agent/ci --reason leaked",
+            "identity resume agent/ci",
+            "identity delete agent/ci",
+            "workspace create payments --description d --default-lease-ttl 1h --max-lease-ttl 4h --max-api-keys 50",
+            "workspace list --limit 5",
+            "workspace show payments",
+            "workspace update payments --max-lease-ttl default",
+            "workspace revoke-all payments --reason leaked",
             "audit --event lease.issued --actor a --credential c --lease lse_1 --outcome success \
              --since 2026-06-13T10:30:00Z --until 2026-06-14T10:30:00Z --limit 10 --sort -time",
             "token create --name ci --expires-in 15m --scope lease:create --scope handle:redeem,lease:renew",

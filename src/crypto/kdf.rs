@@ -31,6 +31,8 @@ pub(super) enum Label {
     Backup,
     /// Derives the keys that sign access tokens.
     TokenSign,
+    /// Signs what others are to believe about history.
+    AuditSign,
 }
 
 impl Label {
@@ -44,6 +46,7 @@ impl Label {
             Self::Check => b"leasehold/v1/check",
             Self::Backup => b"leasehold/v1/backup",
             Self::TokenSign => b"leasehold/v1/token-sign",
+            Self::AuditSign => b"leasehold/v1/audit-sign",
         }
     }
 }

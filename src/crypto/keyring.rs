@@ -14,6 +14,7 @@ use super::{
     envelope::{FORMAT, HEADER_BYTES, OpenError, RecordType, Slot, WRAPPED_BYTES, header},
     kdf::{Branch, Expander, Label, MacKey, from_root},
     root::RootKey,
+    sign::SigningKey,
 };
 use crate::domain::{
     credential::Fingerprint,
@@ -48,6 +49,7 @@ pub struct Keyring {
     pub(super) idempotency: MacKey,
     backup: Expander,
     pub(super) tokens: Expander,
+    audit_sign: SigningKey,
     workspaces: RwLock<HashMap<WorkspaceId, Arc<WorkspaceKeys>>>,
     entropy: Arc<dyn Entropy>,
 }
@@ -65,6 +67,7 @@ impl Keyring {
             idempotency: MacKey::new(&key(Label::Idempotency)?)?,
             backup: Expander::new(&key(Label::Backup)?)?,
             tokens: Expander::new(&key(Label::TokenSign)?)?,
+            audit_sign: SigningKey::new(&key(Label::AuditSign)?)?,
             workspaces: RwLock::default(),
             entropy,
         })
@@ -202,6 +205,11 @@ impl Keyring {
     /// The key of the backup with this salt, and with no other.
     pub fn backup(&self, salt: &[u8; SALT_BYTES]) -> Result<BackupKey> {
         BackupKey::new(&self.backup, salt, self.entropy.clone())
+    }
+
+    /// The key that signs what others are to believe about history.
+    pub fn audit_key(&self) -> &SigningKey {
+        &self.audit_sign
     }
 
     /// The source of randomness that the keyring was made with.

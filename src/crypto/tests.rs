@@ -19,6 +19,7 @@ mod bearer;
 mod refused;
 mod root;
 mod sealed;
+mod sign;
 mod token;
 pub(crate) mod vectors;
 

@@ -18,6 +18,10 @@ pub const MAX_METADATA_KEYS: usize = 64;
 pub const MAX_METADATA_KEY_BYTES: usize = 128;
 /// The longest metadata value, in bytes.
 pub const MAX_METADATA_VALUE_BYTES: usize = 1024;
+/// The most bytes in all labels of one identity, keys and values: its record is read by every authentication.
+pub const MAX_LABELS_BYTES: usize = 2048;
+/// The longest description, or reason for a suspension, of what is in the directory, in bytes.
+pub const MAX_DIRECTORY_TEXT_BYTES: usize = 512;
 
 fn is_name(text: &str) -> bool {
     let head = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
@@ -117,26 +121,47 @@ pub struct Metadata(BTreeMap<String, String>);
 impl Metadata {
     /// Holds the pairs to their bounds, and `rotate_every` to a duration.
     pub fn new(pairs: BTreeMap<String, String>) -> Result<Self> {
+        let metadata = Self::bounded(pairs, "metadata")?;
+        metadata.rotate_every()?;
+        Ok(metadata)
+    }
+
+    /// The labels of an identity, held to their bounds.
+    pub fn labels(pairs: BTreeMap<String, String>) -> Result<Self> {
+        let labels = Self::bounded(pairs, "labels")?;
+        let bytes: usize = labels
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        if bytes > MAX_LABELS_BYTES {
+            return Err(Error::invalid(
+                "labels",
+                format!("`labels` are longer than {MAX_LABELS_BYTES} bytes in all"),
+            )
+            .with("limit", MAX_LABELS_BYTES as u64));
+        }
+        Ok(labels)
+    }
+
+    fn bounded(pairs: BTreeMap<String, String>, field: &str) -> Result<Self> {
         if pairs.len() > MAX_METADATA_KEYS {
             return Err(Error::invalid(
-                "metadata",
-                format!("`metadata` has more than {MAX_METADATA_KEYS} keys"),
+                field,
+                format!("`{field}` has more than {MAX_METADATA_KEYS} keys"),
             )
             .with("limit", MAX_METADATA_KEYS as u64));
         }
         for (key, value) in &pairs {
             if key.is_empty() || key.len() > MAX_METADATA_KEY_BYTES {
                 return Err(Error::invalid(
-                    "metadata",
-                    format!("a metadata key must be 1 to {MAX_METADATA_KEY_BYTES} bytes long"),
+                    field,
+                    format!("a key of `{field}` must be 1 to {MAX_METADATA_KEY_BYTES} bytes long"),
                 ));
             }
-            check_text(key, "metadata", MAX_METADATA_KEY_BYTES)?;
-            check_text(value, &format!("metadata.{key}"), MAX_METADATA_VALUE_BYTES)?;
+            check_text(key, field, MAX_METADATA_KEY_BYTES)?;
+            check_text(value, &format!("{field}.{key}"), MAX_METADATA_VALUE_BYTES)?;
         }
-        let metadata = Self(pairs);
-        metadata.rotate_every()?;
-        Ok(metadata)
+        Ok(Self(pairs))
     }
 
     /// The value under `key`.
@@ -160,6 +185,15 @@ impl Metadata {
 
     /// The pairs after a merge patch (RFC 7396): a given key is set, a `None` removes it.
     pub fn patched(&self, patch: BTreeMap<String, Option<String>>) -> Result<Self> {
+        Self::new(self.merged(patch))
+    }
+
+    /// The same for labels.
+    pub fn patched_labels(&self, patch: BTreeMap<String, Option<String>>) -> Result<Self> {
+        Self::labels(self.merged(patch))
+    }
+
+    fn merged(&self, patch: BTreeMap<String, Option<String>>) -> BTreeMap<String, String> {
         let mut pairs = self.0.clone();
         for (key, value) in patch {
             match value {
@@ -167,7 +201,7 @@ impl Metadata {
                 None => pairs.remove(&key),
             };
         }
-        Self::new(pairs)
+        pairs
     }
 }
 

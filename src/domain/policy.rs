@@ -11,14 +11,17 @@ use super::{
     name::PolicyName,
     strict::optional_object,
     time::Ttl,
+    workspace::Settings,
 };
 
 /// The most leases of one credential that may be active at once.
 pub const MAX_LEASES: u32 = 1_000_000;
-/// The workspace's default lease TTL.
+/// The lease TTL of a workspace that sets none.
 pub const WORKSPACE_DEFAULT_TTL: Ttl = Ttl::from_secs(60 * 60);
-/// The workspace's ceiling on every lease's lifetime, renewals included: 32 days.
+/// The ceiling on every lease's lifetime, renewals included, of a workspace that sets none: 32 days.
 pub const WORKSPACE_MAX_TTL: Ttl = Ttl::from_secs(32 * 24 * 60 * 60);
+/// The highest ceiling that a workspace may set.
+pub const LONGEST_LEASE: Ttl = Ttl::from_secs(366 * 24 * 60 * 60);
 /// Active leases allowed where no policy says otherwise.
 pub const DEFAULT_MAX_LEASES: u32 = 100;
 
@@ -126,7 +129,7 @@ pub struct Terms {
 }
 
 impl Default for Terms {
-    /// The workspace's own defaults, on which every policy builds.
+    /// The defaults of a workspace that sets none.
     fn default() -> Self {
         Self {
             default_lease_ttl: WORKSPACE_DEFAULT_TTL,
@@ -257,13 +260,13 @@ impl LeasePolicy {
         ]
     }
 
-    /// The terms that result from laying this policy over `base`. The ceiling of the workspace always holds,
-    /// and a default TTL over the maximum is cut to it.
-    pub fn over(&self, base: &Terms) -> Terms {
+    /// The terms that result from laying this policy over `base`. The workspace's `ceiling` always holds, and a
+    /// default TTL over the maximum is cut to it.
+    pub fn over(&self, base: &Terms, ceiling: Ttl) -> Terms {
         let max_lease_ttl = self
             .max_lease_ttl
             .unwrap_or(base.max_lease_ttl)
-            .min(WORKSPACE_MAX_TTL);
+            .min(ceiling);
         Terms {
             default_lease_ttl: self
                 .default_lease_ttl
@@ -305,12 +308,13 @@ impl NamedPolicies {
         self.0.keys()
     }
 
-    /// The terms of a credential's policy, resolved now: what the named policy says today holds for every new
-    /// lease. Fails where the named policy is gone, since granting without its limits would be a hole.
-    pub fn resolve(&self, policy: &LeasePolicy) -> Result<Terms> {
-        let defaults = Terms::default();
+    /// The terms of a credential's policy, resolved now: what the named policy and the workspace say today holds
+    /// for every new lease. Fails where the named policy is gone, since granting without its limits would be a
+    /// hole.
+    pub fn resolve(&self, policy: &LeasePolicy, workspace: &Settings) -> Result<Terms> {
+        let (base, ceiling) = (workspace.terms(), workspace.max_lease_ttl);
         let Some(name) = &policy.extends else {
-            return Ok(policy.over(&defaults));
+            return Ok(policy.over(&base, ceiling));
         };
         let named = self.get(name).ok_or_else(|| {
             Error::state(format!(
@@ -318,7 +322,7 @@ impl NamedPolicies {
             ))
             .with("policy", name.as_str())
         })?;
-        Ok(policy.over(&named.over(&defaults)))
+        Ok(policy.over(&named.over(&base, ceiling), ceiling))
     }
 }
 
@@ -366,7 +370,8 @@ mod tests {
             max_lease_ttl: Some(Ttl::from_secs(600)),
             ..LeasePolicy::default()
         };
-        let terms = own.over(&named.over(&Terms::default()));
+        let over = |policy: &LeasePolicy, base: &Terms| policy.over(base, WORKSPACE_MAX_TTL);
+        let terms = over(&own, &over(&named, &Terms::default()));
         assert_eq!((terms.max_leases, terms.max_uses), (5, Some(3)));
         // The own maximum cuts the named default.
         assert_eq!(
@@ -378,9 +383,26 @@ mod tests {
             ..LeasePolicy::default()
         };
         assert_eq!(
-            greedy.over(&Terms::default()).max_lease_ttl,
+            over(&greedy, &Terms::default()).max_lease_ttl,
             WORKSPACE_MAX_TTL
         );
+        let strict = Settings {
+            default_lease_ttl: Ttl::from_secs(60),
+            max_lease_ttl: Ttl::from_secs(300),
+            ..Settings::default()
+        };
+        for (policy, default, max) in [
+            (LeasePolicy::default(), 60, 300),
+            (greedy, 60, 300),
+            (own, 60, 300),
+        ] {
+            let terms = NamedPolicies::default().resolve(&policy, &strict).unwrap();
+            assert_eq!(
+                (terms.default_lease_ttl, terms.max_lease_ttl),
+                (Ttl::from_secs(default), Ttl::from_secs(max)),
+                "the workspace's ceiling holds over every policy"
+            );
+        }
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Who acts: identities, the API keys that prove them, and the principal that authentication makes of both.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     credential::Author,
+    error::{Code, Error, Result},
     id::{IdentityId, KeyId, TokenId, WorkspaceId},
-    name::{IdentityName, WorkspaceName},
-    scope::{Role, ScopeSet},
+    name::{IdentityName, Metadata, WorkspaceName},
+    scope::{Role, Scope, ScopeSet},
     time::{Span, Timestamp},
 };
 
@@ -40,11 +41,39 @@ impl IdentityType {
 }
 
 /// Whether an identity may act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IdentityState {
     Active,
-    Suspended,
+    Suspended(Suspension),
+}
+
+impl IdentityState {
+    /// The state's spelling.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended(_) => "suspended",
+        }
+    }
+}
+
+/// Who stopped an identity, when and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspension {
+    pub since: Timestamp,
+    pub by: Author,
+    pub reason: Option<String>,
+    /// What is still to be done, after a crash by the next start. The identity stays suspended until then.
+    pub unfinished: Option<Unfinished>,
+}
+
+/// What a suspension has not done yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unfinished {
+    /// Revoke its open leases.
+    Sweep,
+    /// The same, and remove it.
+    Removal,
 }
 
 /// A named agent, human or service of a workspace.
@@ -55,7 +84,19 @@ pub struct Identity {
     pub kind: IdentityType,
     pub role: Role,
     pub state: IdentityState,
+    pub description: Option<String>,
+    pub labels: Metadata,
     pub created_at: Timestamp,
+    /// None where the vault itself made it.
+    pub created_by: Option<Author>,
+    pub updated_at: Timestamp,
+}
+
+impl Identity {
+    /// Whether it may act.
+    pub const fn is_active(&self) -> bool {
+        matches!(self.state, IdentityState::Active)
+    }
 }
 
 /// Where a key may be used.
@@ -248,17 +289,39 @@ pub struct Principal {
     pub root: ProofId,
     /// The name of the key or token that proved it.
     pub proof_name: String,
+    /// The role whose scopes these are, where there is one.
     pub role: Option<Role>,
+    /// What both the proof and the identity's role allow.
     pub scopes: ScopeSet,
+    /// The identity's labels.
+    pub labels: Arc<Metadata>,
     /// Whether the proof reaches every workspace.
     pub organisation: bool,
     pub rate_limit: RateLimit,
 }
 
-/// A tenant of the vault: the unit of isolation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Workspace {
-    pub id: WorkspaceId,
-    pub name: WorkspaceName,
-    pub created_at: Timestamp,
+impl Principal {
+    /// INVARIANT (no-escalation): nobody hands out a scope that it does not hold itself.
+    pub fn check_hands_out(&self, scopes: ScopeSet) -> Result<()> {
+        match scopes.difference(self.scopes).iter().next() {
+            None => Ok(()),
+            Some(missing) => Err(Error::new(
+                Code::InsufficientPermissions,
+                "nobody hands out more than it holds itself",
+            )
+            .with("missing_scope", Scope::as_str(missing))),
+        }
+    }
+
+    /// The same for a role; those of the organisation are given by callers that reach all of it.
+    pub fn check_gives(&self, role: Role) -> Result<()> {
+        if role.is_organisational() && !self.organisation {
+            return Err(Error::new(
+                Code::InsufficientPermissions,
+                "a role of the organisation is for callers that reach every workspace to give and to take",
+            )
+            .with("role", role.as_str()));
+        }
+        self.check_hands_out(role.scopes())
+    }
 }

@@ -67,6 +67,8 @@ impl Engine {
                 "another backup is being made or fetched; try again when it is done",
             ));
         };
+        // It takes long, and changes nothing that an emergency stop would have to wait for.
+        call.entered.leave();
         let created_at = self.now();
         let (file, summary) = self.spool_backup(created_at).await?;
         let mut unit = self.begin(call, &permit, &[]).await?;

@@ -1,22 +1,25 @@
 //! Revoking every lease that matches a filter, credential by credential, before the answer.
 
 use super::{
-    Call, Engine, Note, cascade::open_lease_at, credential::author, leases::LeaseFilter,
+    Call, Engine, Note, Unit, cascade::open_lease_at, credential::author, leases::LeaseFilter,
     update::check_reason,
 };
 use crate::{
-    authz::{Action, Resource},
+    authz::{Action, Permit, Resource},
     domain::{
+        credential::Author,
         error::{Code, Error, Result},
-        event::{Change, EventName, Object},
+        event::{Actor, Change, EventName, Object, Origin},
         id::{CredentialId, WorkspaceId},
-        lease::Ending,
+        lease::{Ending, Lease},
         name::CredentialName,
+        time::Timestamp,
     },
     store::{
         key,
-        port::{Scan, after_prefix},
+        port::{LockKey, Scan, after_prefix},
     },
+    tables::Tables,
 };
 
 /// Open leases looked at in one transaction.
@@ -37,6 +40,48 @@ pub struct BulkFilter {
 #[derive(Debug)]
 pub struct BulkRevocation {
     pub revoked: u64,
+}
+
+/// Whether a lease, which uses that version, is to be revoked.
+pub(super) type Wanted<'a> = dyn Fn(&Lease, u32, Timestamp) -> bool + Sync + 'a;
+
+/// Who revokes and why, for the leases' records and for history.
+pub(super) struct Revoker {
+    pub(super) actor: Actor,
+    pub(super) origin: Option<Origin>,
+    pub(super) decided_by: Option<String>,
+    pub(super) by: Option<Author>,
+    pub(super) reason: Option<String>,
+}
+
+impl Revoker {
+    pub(super) fn of(call: &Call, permit: &Permit, reason: Option<String>) -> Self {
+        Self {
+            actor: Actor::of(&call.principal),
+            origin: Some(call.origin.clone()),
+            decided_by: Some(permit.decided_by().to_owned()),
+            by: Some(author(&call.principal)),
+            reason,
+        }
+    }
+
+    pub(super) async fn begin<'a>(
+        &self,
+        engine: &'a Engine,
+        workspace: WorkspaceId,
+        locks: &[LockKey],
+    ) -> Result<Unit<'a>> {
+        let (origin, decided_by) = (self.origin.clone(), self.decided_by.clone());
+        Unit::begin(
+            engine,
+            workspace,
+            self.actor.clone(),
+            origin,
+            decided_by,
+            locks,
+        )
+        .await
+    }
 }
 
 impl BulkFilter {
@@ -93,31 +138,24 @@ impl Engine {
         let permit = self
             .authorize(call, Action::LeaseRevoke, Resource::Workspace)
             .await?;
-        let workspace = call.principal.workspace;
-        let tables = self.tables(workspace)?;
-        let mut revoked = 0;
-        match &filter.credential_name {
-            Some(name) => {
+        let tables = self.tables(call.principal.workspace)?;
+        let revoker = Revoker::of(call, &permit, reason.clone());
+        let wanted = LeaseFilter {
+            identity: filter.identity.clone(),
+            session: filter.session.clone(),
+            ..LeaseFilter::default()
+        };
+        let matches = |lease: &Lease, version: u32, now: Timestamp| {
+            wanted.matches(lease, now) && filter.version.is_none_or(|wanted| wanted == version)
+        };
+        let revoked = match &filter.credential_name {
+            None => self.revoke_open(&tables, &revoker, &matches).await?,
+            Some(name) => match tables.credential_id(&mut self.read(), name).await? {
+                Some(id) => self.revoke_open_of(&tables, id, &revoker, &matches).await?,
                 // A name that does not exist has no leases, and the count says so.
-                if let Some(id) = tables.credential_id(&mut self.read(), name).await? {
-                    revoked += self
-                        .revoke_of(call, &permit, workspace, id, filter, &reason)
-                        .await?;
-                }
-            }
-            None => {
-                let mut scan = key::open_leases_of(workspace);
-                scan.limit = 1;
-                while let Some((at, _)) = self.read().scan(&scan).await?.pop() {
-                    let open = key::parse_open_lease(&at)
-                        .ok_or_else(|| Error::internal("malformed open-lease key"))?;
-                    revoked += self
-                        .revoke_of(call, &permit, workspace, open.credential, filter, &reason)
-                        .await?;
-                    scan.start = after_prefix(&key::open_leases(workspace, open.credential).start);
-                }
-            }
-        }
+                None => 0,
+            },
+        };
         let mut unit = self.begin(call, &permit, &[]).await?;
         let mut changes = filter.describe();
         changes.push(super::credential::change(
@@ -134,29 +172,42 @@ impl Engine {
         Ok(BulkRevocation { revoked })
     }
 
-    async fn revoke_of(
+    /// Revokes every open lease of a workspace that is wanted, credential by credential.
+    pub(super) async fn revoke_open(
         &self,
-        call: &Call,
-        permit: &crate::authz::Permit,
-        workspace: WorkspaceId,
-        id: CredentialId,
-        filter: &BulkFilter,
-        reason: &Option<String>,
+        tables: &Tables,
+        revoker: &Revoker,
+        wanted: &Wanted<'_>,
     ) -> Result<u64> {
-        let wanted = LeaseFilter {
-            identity: filter.identity.clone(),
-            session: filter.session.clone(),
-            ..LeaseFilter::default()
-        };
+        let mut revoked = 0;
+        let mut scan = key::open_leases_of(tables.workspace);
+        scan.limit = 1;
+        while let Some((at, _)) = self.read().scan(&scan).await?.pop() {
+            let open = key::parse_open_lease(&at)
+                .ok_or_else(|| Error::internal("malformed open-lease key"))?;
+            revoked += self
+                .revoke_open_of(tables, open.credential, revoker, wanted)
+                .await?;
+            scan.start = after_prefix(&key::open_leases(tables.workspace, open.credential).start);
+        }
+        Ok(revoked)
+    }
+
+    async fn revoke_open_of(
+        &self,
+        tables: &Tables,
+        id: CredentialId,
+        revoker: &Revoker,
+        wanted: &Wanted<'_>,
+    ) -> Result<u64> {
         let mut revoked = 0;
         let mut scan = Scan {
             limit: BATCH,
-            ..key::open_leases(workspace, id)
+            ..key::open_leases(tables.workspace, id)
         };
         loop {
-            let mut unit = self
-                .begin(call, permit, &[key::credential_lock(id)])
-                .await?;
+            let locks = [key::credential_lock(id)];
+            let mut unit = revoker.begin(self, tables.workspace, &locks).await?;
             let open = unit.txn.scan(&scan).await?;
             let Some((last, _)) = open.last() else {
                 return Ok(revoked);
@@ -172,14 +223,11 @@ impl Engine {
                     .await?
                     .ok_or_else(missing)?;
                 let version = ledger.pinned(lease.version, lease.delivery);
-                let matches = wanted.matches(&lease, unit.now)
-                    && filter.version.is_none_or(|wanted| wanted == version)
-                    // One that has expired is the reaper's to close, as expired.
-                    && lease.check_open(unit.now).is_ok();
-                if matches {
+                // One that has expired is the reaper's to close, as expired.
+                if wanted(&lease, version, unit.now) && lease.check_open(unit.now).is_ok() {
                     let ending = Ending::Revoked {
-                        by: Some(author(&call.principal)),
-                        reason: reason.clone(),
+                        by: revoker.by.clone(),
+                        reason: revoker.reason.clone(),
                     };
                     unit.close_lease(&mut ledger, lease, ending).await?;
                     revoked += 1;

@@ -219,11 +219,12 @@ impl Engine {
 
     /// Carries on what an earlier run left unfinished.
     pub async fn finish_sweeps(&self) -> Result<u32> {
-        let mut closed = 0;
+        let stopped = self.finish_stops().await?;
+        let mut closed = u32::try_from(stopped).unwrap_or(u32::MAX);
         for (at, _) in range_all(&mut self.read(), key::sweeps()).await? {
             let (workspace, id) =
                 key::parse_credential(&at).ok_or_else(|| Error::internal("malformed sweep key"))?;
-            closed += self.finish_sweep(workspace, id, None).await?;
+            closed = closed.saturating_add(self.finish_sweep(workspace, id, None).await?);
         }
         Ok(closed)
     }

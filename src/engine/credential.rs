@@ -144,7 +144,8 @@ impl Engine {
             changes,
             ..Note::new(EventName::CredentialCreated, at)
         })?;
-        let view = self.credential_view(credential, &ledger, 0);
+        let settings = self.settings(tables.workspace).await?;
+        let view = self.credential_view(credential, &settings, &ledger, 0);
         slot.keep(&mut unit, || Answer::Created(Box::new(view.clone())))?;
         unit.commit().await?;
         Ok(view)
@@ -195,7 +196,8 @@ impl Engine {
             .await?
             .ok_or_else(no_credential)?;
         let due = self.due(&tables, read, id, &ledger).await?;
-        Ok(self.credential_view(credential, &ledger, due))
+        let settings = self.settings(tables.workspace).await?;
+        Ok(self.credential_view(credential, &settings, &ledger, due))
     }
 
     /// A page of the workspace's credentials.
@@ -240,10 +242,11 @@ impl Engine {
             found.push((position, (credential, ledger)));
         }
         let page = request.cut(&window, DEFAULT_SORT, found);
+        let settings = self.settings(tables.workspace).await?;
         let mut views = Vec::with_capacity(page.items.len());
         for (credential, ledger) in page.items {
             let due = self.due(&tables, read, credential.id, &ledger).await?;
-            views.push(self.credential_view(credential, &ledger, due));
+            views.push(self.credential_view(credential, &settings, &ledger, due));
         }
         Ok(Page {
             items: views,
@@ -344,15 +347,20 @@ pub(super) fn fingerprint_change(before: Option<&Credential>, after: &Credential
 }
 
 pub(super) fn metadata_changes(before: &Metadata, after: &Metadata) -> Vec<Change> {
+    pair_changes("metadata", before, after)
+}
+
+/// What differs between pairs, each key as `field.key`.
+pub(super) fn pair_changes(field: &str, before: &Metadata, after: &Metadata) -> Vec<Change> {
     let removed = before.iter().filter(|(key, _)| after.get(key).is_none());
-    let removed = removed
-        .map(|(key, value)| change(&format!("metadata.{key}"), Some(value.to_owned()), None));
+    let removed =
+        removed.map(|(key, value)| change(&format!("{field}.{key}"), Some(value.to_owned()), None));
     let set = after
         .iter()
         .filter(|(key, value)| before.get(key) != Some(value));
     let set = set.map(|(key, value)| {
         change(
-            &format!("metadata.{key}"),
+            &format!("{field}.{key}"),
             before.get(key).map(str::to_owned),
             Some(value.to_owned()),
         )

@@ -1,21 +1,19 @@
 //! Making workspaces, identities and API keys: what a new vault needs before anyone can ask it for more.
 
-use super::{Engine, Note};
+use super::{Engine, Note, identities::CreateIdentity};
 use crate::{
     crypto::bearer::Bearer,
     domain::{
-        error::{Code, Error, Result},
+        error::Result,
         event::{EventName, Object},
         id::{IdentityId, KeyId, WorkspaceId},
-        name::{IdentityName, WorkspaceName},
-        principal::{
-            ApiKey, Identity, IdentityState, IdentityType, KeyState, RateLimit, Reach, Workspace,
-        },
+        name::{IdentityName, Metadata, WorkspaceName},
+        principal::{ApiKey, IdentityType, KeyState, RateLimit, Reach},
         scope::Role,
         secret::SecretText,
+        workspace::Settings,
     },
     store::key,
-    tables,
 };
 
 /// An identity to make.
@@ -38,13 +36,6 @@ pub struct NewKey {
     pub expires_in: Option<crate::domain::time::Ttl>,
 }
 
-fn named(name: &str) -> Object {
-    Object {
-        name: Some(name.to_owned()),
-        ..Object::default()
-    }
-}
-
 impl Engine {
     /// The workspace of that name, if there is one.
     pub async fn find_workspace(&self, name: &WorkspaceName) -> Result<Option<WorkspaceId>> {
@@ -55,32 +46,16 @@ impl Engine {
 
     /// Makes a workspace with a key-encryption key of its own.
     pub async fn create_workspace(&self, name: &WorkspaceName) -> Result<WorkspaceId> {
-        let system = self.tables(WorkspaceId::SYSTEM)?;
-        let id = WorkspaceId::new(self.now(), &self.keyring.entropy().bytes()?);
-        let lock = key::name_lock(&system.workspace_hash(name));
+        let lock = self.workspace_lock(name)?;
         let mut unit = self
             .begin_own("setup", WorkspaceId::SYSTEM, &[lock])
             .await?;
-        if system.workspace_id(&mut unit.txn, name).await?.is_some() {
-            return Err(Error::new(
-                Code::AlreadyExists,
-                format!("a workspace named `{name}` exists"),
-            ));
-        }
-        let ((at, wrapped), _) = tables::unlock_new(&self.keyring, id)?;
-        unit.txn.put(at, wrapped)?;
-        system.put_workspace(
-            &mut *unit.txn,
-            &Workspace {
-                id,
-                name: name.clone(),
-                created_at: unit.now,
-            },
-        )?;
-        unit.record(Note::new(EventName::WorkspaceCreated, named(name.as_str())))?;
+        let workspace = unit
+            .put_new_workspace(name.clone(), None, Settings::default(), None)
+            .await?;
         unit.commit().await?;
         self.generation.advance();
-        Ok(id)
+        Ok(workspace.id)
     }
 
     /// The identity of that kind and name, if there is one.
@@ -102,35 +77,19 @@ impl Engine {
         new: NewIdentity,
     ) -> Result<IdentityId> {
         let tables = self.tables(workspace)?;
-        let id = IdentityId::new(self.now(), &self.keyring.entropy().bytes()?);
         let lock = key::name_lock(&tables.identity_hash(new.kind, &new.name));
         let mut unit = self.begin_own("setup", workspace, &[lock]).await?;
-        if tables
-            .identity_id(&mut unit.txn, new.kind, &new.name)
-            .await?
-            .is_some()
-        {
-            let message = format!(
-                "an identity of type `{}` named `{}` exists",
-                new.kind.as_str(),
-                new.name
-            );
-            return Err(Error::new(Code::AlreadyExists, message));
-        }
-        let object = named(new.name.as_str());
-        let identity = Identity {
-            id,
+        let new = CreateIdentity {
             name: new.name,
             kind: new.kind,
             role: new.role,
-            state: IdentityState::Active,
-            created_at: unit.now,
+            description: None,
+            labels: Metadata::default(),
         };
-        tables.put_identity(&mut *unit.txn, &identity)?;
-        unit.record(Note::new(EventName::IdentityCreated, object))?;
+        let identity = unit.put_new_identity(new, None).await?;
         unit.commit().await?;
         self.generation.advance();
-        Ok(id)
+        Ok(identity.id)
     }
 
     /// Makes an API key of a vault that is set up; the answer is the only time it is seen.

@@ -14,7 +14,7 @@ use crate::{
         event::{Actor, Change, EventName, Object, Origin, Outcome},
         id::{IdentityId, IssuerId, TokenId, WorkspaceId},
         issuer::{Accepted, Issuer, IssuerKeys, assertion_expired},
-        name::WorkspaceName,
+        name::{Metadata, WorkspaceName},
         principal::{Identity, IdentityState, ProofId, Reach},
         secret::SecretText,
         token::{Parent, Token, TokenState, expiry},
@@ -311,7 +311,7 @@ impl Unit<'_> {
             let identity = identity.ok_or_else(|| Error::internal("an identity is missing"))?;
             return match identity.state {
                 IdentityState::Active => Ok(identity),
-                IdentityState::Suspended => Err(Error::new(
+                IdentityState::Suspended(_) => Err(Error::new(
                     Code::IdentitySuspended,
                     "the identity is suspended",
                 )),
@@ -327,7 +327,11 @@ impl Unit<'_> {
             kind: mapping.kind,
             role: mapping.role,
             state: IdentityState::Active,
+            description: None,
+            labels: Metadata::default(),
             created_at: self.now,
+            created_by: None,
+            updated_at: self.now,
         };
         tables.put_identity(&mut *self.txn, &identity)?;
         let object = Object {

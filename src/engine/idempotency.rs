@@ -12,8 +12,10 @@ use crate::{
         issuer::Issuer,
         lease::Lease,
         name::Metadata,
+        principal::Identity,
         time::{Span, Timestamp},
         token::Token,
+        workspace::Workspace,
     },
     store::{
         key,
@@ -77,6 +79,8 @@ pub(super) enum Answer {
         seed: [u8; 16],
     },
     Issuer(Box<Issuer>),
+    Workspace(Box<Workspace>),
+    Identity(Box<Identity>),
 }
 
 #[derive(Serialize, Deserialize)]

@@ -19,7 +19,7 @@ use crate::{
             CredentialName, IdentityName, MAX_SESSION_BYTES, MAX_TEXT_BYTES, Metadata, check_text,
         },
         policy::{Delivery, Terms},
-        principal::{IdentityState, IdentityType},
+        principal::IdentityType,
         secret::SecretText,
         time::Ttl,
     },
@@ -196,7 +196,7 @@ impl Engine {
             .await?
             .ok_or_else(unknown)?;
         let identity = tables.identity(read, id).await?.ok_or_else(unknown)?;
-        if identity.state == IdentityState::Suspended {
+        if !identity.is_active() {
             return Err(Error::new(
                 Code::IdentitySuspended,
                 "the identity is suspended",

@@ -106,7 +106,9 @@ impl Engine {
             if let Some(ledger) = tables.find_ledger(&mut self.read(), id).await? {
                 let due = self.due(&tables, &mut self.read(), id, &ledger).await?;
                 rotated.previous_retired = ledger.version(rotated.previous_version).is_none();
-                rotated.view = self.credential_view(rotated.view.credential, &ledger, due);
+                let settings = self.settings(tables.workspace).await?;
+                let credential = rotated.view.credential;
+                rotated.view = self.credential_view(credential, &settings, &ledger, due);
             }
         }
         Ok(rotated)
@@ -157,9 +159,13 @@ impl Unit<'_> {
         }
         credential.last_rotated_at = Some(self.now);
         credential.updated_at = self.now;
+        let settings = self.settings().await?;
         let mode = match command.on_open_leases {
             Some(mode) => mode,
-            None => self.engine.policies.resolve(&before.policy)?.on_rotate,
+            None => {
+                let terms = self.engine.policies.resolve(&before.policy, &settings)?;
+                terms.on_rotate
+            }
         };
         let rotation = ledger.rotate(mode)?;
         let sealed = tables.seal_value(id, rotation.new, &command.new_value)?;
@@ -210,7 +216,9 @@ impl Unit<'_> {
         };
         let due = self.engine.due(&tables, &mut self.txn, id, &ledger).await?;
         let rotated = Rotated {
-            view: self.engine.credential_view(credential, &ledger, due),
+            view: self
+                .engine
+                .credential_view(credential, &settings, &ledger, due),
             previous_version: rotation.old,
             previous_retired: ledger.version(rotation.old).is_none(),
             on_open_leases: mode,

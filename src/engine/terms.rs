@@ -2,30 +2,36 @@
 //!
 //! An entry is made and used only under the credential's lock, by units that do not write the credential; a
 //! unit that writes it drops the entry first, under the same lock. So an entry is never older than the store.
-//! Named policies do not change while the vault runs.
+//! Named policies do not change while the vault runs. Settings of a workspace do, under another lock: an entry
+//! counts only for the generation of settings that it was read at, which moves when new ones are durable.
 //!
 //! Which id a name stands for is remembered as a hint: whoever follows it checks the name under the lock.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{Engine, Unit, credential::no_credential};
 use crate::domain::{
     credential::Credential,
-    error::{Code, Result},
+    error::{Code, Error, Result},
     id::{CredentialId, WorkspaceId},
     name::CredentialName,
     policy::Terms,
+    workspace::Settings,
 };
-use crate::tables::Tables;
+use crate::tables::{Read, Tables};
 
 /// The most entries; all are dropped when there are more. At some 2 KiB each: 20 MiB.
 const MAX_ENTRIES: usize = 10_000;
 
 /// A credential and what its policy resolves to.
 pub(super) struct Resolved {
+    generation: u64,
     pub(super) credential: Credential,
     pub(super) terms: Terms,
 }
@@ -34,6 +40,8 @@ type Names = HashMap<CredentialName, CredentialId>;
 
 #[derive(Default)]
 pub(super) struct TermsCache {
+    /// Counts the changes to settings of workspaces.
+    generation: AtomicU64,
     resolved: Mutex<HashMap<CredentialId, Arc<Resolved>>>,
     names: Mutex<HashMap<WorkspaceId, Names>>,
 }
@@ -47,8 +55,14 @@ impl TermsCache {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, id: CredentialId) -> Option<Arc<Resolved>> {
-        self.lock().get(&id).cloned()
+    fn get(&self, id: CredentialId, generation: u64) -> Option<Arc<Resolved>> {
+        let found = self.lock().get(&id).cloned();
+        found.filter(|resolved| resolved.generation == generation)
+    }
+
+    /// Settings of a workspace have changed, and are durable.
+    pub(super) fn settings_changed(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
     fn insert(&self, id: CredentialId, resolved: Arc<Resolved>) {
@@ -95,7 +109,28 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// What a workspace sets.
+    pub(super) async fn settings(&self, workspace: WorkspaceId) -> Result<Settings> {
+        self.settings_in(&mut self.read(), workspace).await
+    }
+
+    async fn settings_in(&self, read: &mut impl Read, workspace: WorkspaceId) -> Result<Settings> {
+        let system = self.tables(WorkspaceId::SYSTEM)?;
+        let found = system.workspace(read, workspace).await?;
+        found
+            .map(|workspace| workspace.settings)
+            .ok_or_else(|| Error::internal("a workspace has no record"))
+    }
+}
+
 impl Unit<'_> {
+    /// What the unit's workspace sets.
+    pub(super) async fn settings(&mut self) -> Result<Settings> {
+        let workspace = self.tables.workspace;
+        self.engine.settings_in(&mut self.txn, workspace).await
+    }
+
     /// Whether a credential is there and has this name. The unit holds its lock and does not write it.
     pub(super) async fn is_named(
         &mut self,
@@ -111,13 +146,23 @@ impl Unit<'_> {
 
     /// The credential and its terms. The unit holds the credential's lock and does not write it.
     pub(super) async fn resolved(&mut self, id: CredentialId) -> Result<Arc<Resolved>> {
-        if let Some(resolved) = self.engine.terms.get(id) {
+        // Read first: what changes after this makes the entry stale, whenever it is inserted.
+        let generation = self.engine.terms.generation.load(Ordering::Acquire);
+        if let Some(resolved) = self.engine.terms.get(id, generation) {
             return Ok(resolved);
         }
         let found = self.tables.credential(&mut self.txn, id).await?;
         let credential = found.ok_or_else(no_credential)?;
-        let terms = self.engine.policies.resolve(&credential.policy)?;
-        let resolved = Arc::new(Resolved { credential, terms });
+        let settings = self.settings().await?;
+        let terms = self
+            .engine
+            .policies
+            .resolve(&credential.policy, &settings)?;
+        let resolved = Arc::new(Resolved {
+            generation,
+            credential,
+            terms,
+        });
         self.engine.terms.insert(id, resolved.clone());
         Ok(resolved)
     }

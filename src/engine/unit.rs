@@ -7,7 +7,7 @@ use crate::{
     domain::{
         error::{Error, Result},
         event::{Actor, Origin},
-        id::WorkspaceId,
+        id::{EventId, WorkspaceId},
         time::Timestamp,
     },
     store::port::{AuditEntry, LockKey, Txn},
@@ -61,6 +61,11 @@ impl<'a> Unit<'a> {
 
     /// Adds a record to this unit's commit.
     pub(super) fn record(&mut self, note: Note) -> Result<()> {
+        self.record_as(note).map(drop)
+    }
+
+    /// The same; gives back the record's id, for an answer to name.
+    pub(super) fn record_as(&mut self, note: Note) -> Result<EventId> {
         metrics::counter!("leasehold_events_total", "event" => note.event.as_str()).increment(1);
         let record = self.engine.record(
             self.tables.workspace,
@@ -71,7 +76,7 @@ impl<'a> Unit<'a> {
             note,
         )?;
         self.audit.push(log::entry(&record)?);
-        Ok(())
+        Ok(record.id)
     }
 
     /// Commits the changes with their records; resolves when both are durable.

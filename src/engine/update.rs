@@ -118,7 +118,8 @@ impl Engine {
         let due = self
             .due(&tables, &mut self.read(), credential.id, &ledger)
             .await?;
-        Ok(self.credential_view(credential, &ledger, due))
+        let settings = self.settings(tables.workspace).await?;
+        Ok(self.credential_view(credential, &settings, &ledger, due))
     }
 
     /// Stops a version in an emergency: its leases are revoked and its value is erased. Gives back how many

@@ -15,6 +15,7 @@ use crate::{
         name::Metadata,
         policy::Terms,
         time::Timestamp,
+        workspace::Settings,
     },
     store::key,
     tables::{Read, Tables},
@@ -55,6 +56,7 @@ impl Engine {
     pub(super) fn credential_view(
         &self,
         credential: Credential,
+        workspace: &Settings,
         ledger: &Ledger,
         due: u32,
     ) -> CredentialView {
@@ -63,7 +65,7 @@ impl Engine {
             current_version: ledger.newest,
             active_leases: ledger.active.saturating_sub(due),
             last_leased_at: ledger.last_leased_at,
-            terms: self.policies.resolve(&credential.policy).ok(),
+            terms: self.policies.resolve(&credential.policy, workspace).ok(),
             credential,
         }
     }

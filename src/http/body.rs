@@ -4,14 +4,17 @@
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{FromRequest, Request},
-    http::{HeaderMap, header},
+    http::{HeaderMap, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
 
 use super::{context, error::ApiError};
-use crate::domain::{
-    error::{Code, Error},
-    strict::Object,
+use crate::{
+    domain::{
+        error::{Code, Error},
+        strict::Object,
+    },
+    engine::Turn,
 };
 
 /// The longest body: 1 MiB.
@@ -32,7 +35,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Payload<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = read(body).await?;
+        let bytes = read(&parts, body).await?;
         check_type(&parts.headers, &bytes)?;
         Ok(Self {
             value: parse(&bytes)?,
@@ -61,7 +64,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for SparsePay
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = read(body).await?;
+        let bytes = read(&parts, body).await?;
         if bytes.is_empty() {
             let value = T::default();
             return Ok(Self(Payload { value, bytes }));
@@ -72,9 +75,23 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for SparsePay
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, Error> {
+async fn read(parts: &Parts, body: Body) -> Result<Bytes, Error> {
     let whole = to_bytes(body, MAX_BODY_BYTES);
-    let read = tokio::time::timeout_at(context::body_deadline(), whole).await;
+    let turn = parts.extensions.get::<Turn>().cloned();
+    let stopped = async {
+        match turn {
+            Some(turn) => turn.over().await,
+            None => std::future::pending().await,
+        }
+    };
+    let read = tokio::select! {
+        biased;
+        read = tokio::time::timeout_at(context::body_deadline(), whole) => read,
+        // Whoever sends slowly was let in before the stop, and it would have to wait.
+        () = stopped => return Err(Error::storage(
+            "somebody was stopped while the body was on its way; send the request again",
+        )),
+    };
     let read = read.map_err(|_| {
         Error::new(
             Code::InvalidRequest,

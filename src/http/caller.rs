@@ -13,7 +13,7 @@ use crate::{
         event::Origin,
         principal::Principal,
     },
-    engine::Call,
+    engine::{Call, Entered},
 };
 
 /// A proven caller and where its request came from.
@@ -22,6 +22,7 @@ pub(super) struct Caller {
     origin: Origin,
     idempotency_key: Option<String>,
     address: String,
+    entered: Entered,
 }
 
 impl Caller {
@@ -36,6 +37,7 @@ impl Caller {
             principal: self.principal,
             origin: self.origin,
             idempotency: None,
+            entered: self.entered,
         }
     }
 
@@ -51,6 +53,7 @@ impl Caller {
             principal: self.principal,
             origin: self.origin,
             idempotency,
+            entered: self.entered,
         })
     }
 }
@@ -88,6 +91,10 @@ impl FromRequestParts<Surface> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, surface: &Surface) -> Result<Self, ApiError> {
+        // Before anything is read that decides whether it may act.
+        let entered = surface.engine().enter();
+        // A body that is not there yet does not hold up a stop: see `body`.
+        parts.extensions.insert(entered.turn());
         let origin = origin(parts);
         let authorization = text(parts, header::AUTHORIZATION);
         let workspace = match parts.headers.get("x-workspace") {
@@ -136,6 +143,7 @@ impl FromRequestParts<Surface> for Caller {
             origin,
             idempotency_key,
             address: address(parts, surface),
+            entered,
         })
     }
 }

@@ -21,10 +21,12 @@ use metrics::{Counter, Histogram};
 use super::{
     Surface,
     error::ApiError,
+    identities::{IDENTITY_ROUTE, SUSPEND_ROUTE},
     limits::{STANDING, Standing},
     source,
     system::{BACKUP_ROUTE, BACKUP_TIMEOUT},
     trace::{TRACE, method_name},
+    workspaces::REVOKE_ALL_ROUTE,
 };
 use crate::domain::error::{Code, Error};
 
@@ -35,6 +37,9 @@ pub(super) const MAX_USER_AGENT_BYTES: usize = 256;
 
 /// The routes that tell how the vault is, to whoever watches it: they go on however busy an address is.
 const UNCOUNTED: [&str; 3] = ["/health", "/ready", "/metrics"];
+/// How long an emergency stop may take: it waits for the requests before it, and closes each lease by itself. It goes
+/// on where its client does not wait.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
@@ -92,6 +97,8 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
         .to_owned();
     let timeout = match route.as_str() {
         BACKUP_ROUTE => BACKUP_TIMEOUT,
+        REVOKE_ALL_ROUTE | SUSPEND_ROUTE => STOP_TIMEOUT,
+        IDENTITY_ROUTE if method == "DELETE" => STOP_TIMEOUT,
         _ => surface.0.request_timeout,
     };
     let (parts, body) = request.into_parts();

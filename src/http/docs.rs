@@ -29,6 +29,8 @@ use super::Surface;
         (name = "tokens", description = "Short-lived access tokens, and the keys that verify them"),
         (name = "api-keys", description = "What callers prove themselves with"),
         (name = "issuers", description = "Whose assertions are exchanged for access tokens"),
+        (name = "identities", description = "Named agents, people and services, their roles and labels, and how they are stopped"),
+        (name = "workspaces", description = "The unit of isolation, what it sets for all that is in it, and how all of it is stopped"),
         (name = "audit", description = "History"),
         (name = "auth", description = "Who the caller is"),
         (name = "system", description = "The vault as a whole"),

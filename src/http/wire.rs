@@ -2,6 +2,7 @@
 
 mod answers;
 mod credential;
+mod directory;
 mod history;
 mod issuer;
 mod key;
@@ -12,6 +13,6 @@ mod requests;
 mod token;
 
 pub(super) use self::{
-    answers::*, credential::*, history::*, issuer::*, key::*, key_requests::*, lease::*,
-    requests::*, token::*,
+    answers::*, credential::*, directory::*, history::*, issuer::*, key::*, key_requests::*,
+    lease::*, requests::*, token::*,
 };

@@ -124,6 +124,11 @@ pub fn identity(workspace: WorkspaceId, id: IdentityId) -> Key {
     key(IDENTITY, &[workspace.as_bytes(), id.as_bytes()])
 }
 
+/// All identities of a workspace, in the order of their creation.
+pub fn identities(workspace: WorkspaceId) -> Scan {
+    Scan::prefix(&key(IDENTITY, &[workspace.as_bytes()]), usize::MAX)
+}
+
 pub fn identity_name(workspace: WorkspaceId, hash: &[u8; 32]) -> Key {
     key(IDENTITY_NAME, &[workspace.as_bytes(), hash])
 }
@@ -177,6 +182,11 @@ pub fn parse_key_usage(key: &[u8]) -> Option<(KeyId, u32)> {
         KeyId::from_bytes(*id),
         u32::from_be_bytes(number.try_into().ok()?),
     ))
+}
+
+/// All API keys of the vault, in the order of their creation.
+pub fn api_keys() -> Scan {
+    Scan::prefix(&[API_KEY], usize::MAX)
 }
 
 pub fn credential_name(workspace: WorkspaceId, hash: &[u8; 32]) -> Key {

@@ -11,7 +11,8 @@ use crate::{
         error::Result,
         id::{IdentityId, WorkspaceId},
         name::{IdentityName, WorkspaceName},
-        principal::{Identity, IdentityType, Workspace},
+        principal::{ApiKey, Identity, IdentityType},
+        workspace::Workspace,
     },
     store::{
         key,
@@ -127,5 +128,31 @@ impl Tables {
             identity,
         )?;
         txn.put(key::identity(self.workspace, identity.id), sealed)
+    }
+
+    /// Every identity of the workspace.
+    pub async fn identities(&self, read: &mut impl Read) -> Result<Vec<Identity>> {
+        let mut identities = Vec::new();
+        for (at, sealed) in range_all(read, key::identities(self.workspace)).await? {
+            let id = read_id(at.get(17..).unwrap_or_default())?;
+            identities.push(self.open(slot(RecordType::Identity, &id), &sealed)?);
+        }
+        Ok(identities)
+    }
+
+    pub fn delete_identity(&self, txn: &mut dyn Txn, identity: &Identity) {
+        let hash = self.identity_hash(identity.kind, &identity.name);
+        txn.delete(key::identity_name(self.workspace, &hash));
+        txn.delete(key::identity(self.workspace, identity.id));
+    }
+
+    /// Every API key of the vault.
+    pub async fn api_keys(&self, read: &mut impl Read) -> Result<Vec<ApiKey>> {
+        let mut keys = Vec::new();
+        for (at, sealed) in range_all(read, key::api_keys()).await? {
+            let id = read_id(at.get(1..).unwrap_or_default())?;
+            keys.push(self.open(slot(RecordType::ApiKey, &id), &sealed)?);
+        }
+        Ok(keys)
     }
 }

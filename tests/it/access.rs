@@ -10,13 +10,14 @@ use leasehold::{
     clock::TimeSource,
     crypto::{entropy::OsEntropy, keyring::Keyring, root::RootKey},
     domain::{
+        credential::Author,
         error::{Code, Error, Result},
         id::{IdentityId, KeyId, WorkspaceId},
         name::{IdentityName, WorkspaceName},
         policy::NamedPolicies,
         principal::{
             ApiKey, Identity, IdentityState, IdentityType, KeyState, Principal, ProofId, RateLimit,
-            Reach,
+            Reach, Suspension,
         },
         scope::{Role, Scope, ScopeSet},
         time::{Timestamp, Ttl},
@@ -167,7 +168,9 @@ impl World {
             scopes,
             workspace: None,
         };
-        self.engine.create_token(call(principal), command).await
+        self.engine
+            .create_token(call(&self.engine, principal), command)
+            .await
     }
 
     async fn prove(&self, token: &IssuedToken) -> Result<Principal> {
@@ -215,8 +218,9 @@ impl World {
 
 type Txn = Box<dyn leasehold::store::port::Txn>;
 
-fn call(principal: &Principal) -> Call {
+fn call(engine: &Engine, principal: &Principal) -> Call {
     Call {
+        entered: engine.enter(),
         principal: principal.clone(),
         origin: Default::default(),
         idempotency: None,
@@ -251,7 +255,10 @@ async fn a_token_ends_by_the_vaults_own_clock_and_its_record_goes_later() {
     assert_eq!(code(&world.prove(&token).await), Some(Code::TokenExpired));
     assert_eq!(world.engine.forget_tokens().await.unwrap(), 1);
     assert_eq!(world.engine.forget_tokens().await.unwrap(), 0);
-    let gone = world.engine.token(&call(&world.admin), id).await;
+    let gone = world
+        .engine
+        .token(&call(&world.engine, &world.admin), id)
+        .await;
     assert_eq!(code(&gone), Some(Code::NotFound));
     assert_eq!(code(&world.prove(&token).await), Some(Code::TokenExpired));
 }
@@ -278,7 +285,7 @@ async fn no_token_outlives_what_made_it() {
     let id = parent.view.token.id;
     world
         .engine
-        .revoke_token(&call(&world.admin), id)
+        .revoke_token(&call(&world.engine, &world.admin), id)
         .await
         .unwrap();
     for token in [&parent, &child, &grandchild, &short] {
@@ -344,7 +351,15 @@ async fn a_token_dies_with_its_key_and_its_identity_and_shrinks_with_them() {
         .await;
     assert_eq!(world.prove(&token).await.unwrap().scopes, less);
     let suspended = Identity {
-        state: IdentityState::Suspended,
+        state: IdentityState::Suspended(Suspension {
+            since: world.engine.now(),
+            by: Author {
+                identity: identity.id,
+                name: identity.name.clone(),
+            },
+            reason: None,
+            unfinished: None,
+        }),
         ..identity.clone()
     };
     world
@@ -389,7 +404,7 @@ async fn a_retired_signing_key_verifies_until_its_tokens_have_ended() {
     let old = world.make(&world.admin, "30d").await.unwrap();
     let first = world.kids().await;
     assert_eq!(first.len(), 1);
-    let call_admin = call(&world.admin);
+    let call_admin = call(&world.engine, &world.admin);
     let rotated = world.engine.rotate_signing_key(&call_admin).await.unwrap();
     assert_eq!(rotated.verifying, 2);
     assert_eq!(world.kids().await, [first[0].clone(), rotated.kid.clone()]);
@@ -430,12 +445,22 @@ async fn whoever_may_not_see_all_tokens_sees_its_own() {
     };
     for (who, count) in [(&world.admin, 1), (&own, 1), (&other, 0)] {
         let (filter, page) = (TokenFilter::default(), Default::default());
-        let page = world.engine.tokens(&call(who), &filter, &page).await;
+        let page = world
+            .engine
+            .tokens(&call(&world.engine, who), &filter, &page)
+            .await;
         assert_eq!(page.unwrap().total, count);
     }
     let token = world.make(&world.admin, "1h").await.unwrap();
     let id = token.view.token.id;
-    let refused = world.engine.revoke_token(&call(&other), id).await;
+    let refused = world
+        .engine
+        .revoke_token(&call(&world.engine, &other), id)
+        .await;
     assert_eq!(code(&refused), Some(Code::InsufficientPermissions));
-    world.engine.revoke_token(&call(&own), id).await.unwrap();
+    world
+        .engine
+        .revoke_token(&call(&world.engine, &own), id)
+        .await
+        .unwrap();
 }

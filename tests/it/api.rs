@@ -10,6 +10,7 @@ mod canary;
 mod cli;
 mod conventions;
 mod credentials;
+mod directory;
 mod federation;
 mod history;
 mod isolation;
@@ -24,6 +25,7 @@ mod raw;
 mod retries;
 mod rotation;
 mod samples;
+mod stop;
 mod tokens;
 mod values;
 

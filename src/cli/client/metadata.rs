@@ -1,4 +1,4 @@
-//! Metadata on the command line: `--metadata key=value`, each key once.
+//! Metadata and labels on the command line: `--metadata key=value`, each key once.
 
 use std::collections::BTreeMap;
 
@@ -30,9 +30,7 @@ pub(super) fn patch<'a>(
         .map(|(key, value)| (key.as_str(), Some(value.as_str())));
     for (key, value) in set.chain(remove.iter().map(|key| (key.as_str(), None))) {
         if patch.insert(key, value).is_some() {
-            return Err(Failure::Usage(format!(
-                "the metadata key `{key}` is given twice"
-            )));
+            return Err(Failure::Usage(format!("the key `{key}` is given twice")));
         }
     }
     Ok((!patch.is_empty()).then_some(patch))

@@ -19,10 +19,7 @@ use crate::{
         event::{EventName, Object},
         id::{KeyId, WorkspaceId},
         name::{IdentityName, WorkspaceName},
-        principal::{
-            ApiKey, Identity, IdentityState, IdentityType, KeyState, PreviousValue, RateLimit,
-            Reach,
-        },
+        principal::{ApiKey, Identity, IdentityType, KeyState, PreviousValue, RateLimit, Reach},
         secret::SecretText,
         time::{Span, Timestamp, Ttl},
     },
@@ -339,7 +336,7 @@ impl Unit<'_> {
             let message = "the caller's identity is of another workspace; name one of this";
             unknown("identity", message.to_owned())
         })?;
-        if identity.state == IdentityState::Suspended {
+        if !identity.is_active() {
             return Err(Error::new(
                 Code::IdentitySuspended,
                 "the identity is suspended",

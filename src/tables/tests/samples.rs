@@ -18,12 +18,13 @@ use crate::{
         policy::{Delivery, LeasePolicy, OnRotate},
         principal::{
             ApiKey, Identity, IdentityState, IdentityType, KeyState, PreviousValue, ProofId,
-            RateLimit, Reach, Workspace,
+            RateLimit, Reach, Suspension, Unfinished,
         },
         scope::{Role, Scope, ScopeSet},
         time::{Span, Timestamp, Ttl},
         token::{Parent, SigningKeys, Token, TokenState},
         usage::{LastUse, Use},
+        workspace::{Settings, Stop, Workspace},
     },
     tables::vault::{Header, Unseal},
 };
@@ -60,16 +61,27 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
         })),
         "lease_revoked_by_the_vault":
             small_lease(closed(6, Ending::Revoked { by: None, reason: None })),
-        "workspace": Workspace {
-            id: WorkspaceId::from_bytes([8; 16]),
-            name: WorkspaceName::parse("default", "").unwrap(),
-            created_at: at(0),
+        "workspace": workspace(),
+        "workspace_full": Workspace {
+            description: text("payments of all teams"),
+            settings: Settings {
+                default_lease_ttl: ttl(900_000),
+                max_lease_ttl: ttl(3_600_000),
+                max_api_keys: 20,
+            },
+            created_by: Some(author(3, "ada")),
+            updated_at: at(7),
+            stop: Some(Stop {
+                until: at(7),
+                spared: ProofId::Key(KeyId::from_bytes([6; 16])),
+                unfinished: true,
+            }),
+            ..workspace()
         },
         "identity_active": identity(2, "ci-bot", IdentityType::Agent, Role::Agent),
-        "identity_suspended": Identity {
-            state: IdentityState::Suspended,
-            ..identity(3, "ada", IdentityType::Human, Role::Owner)
-        },
+        "identity_suspended": suspended(None),
+        "identity_being_suspended": suspended(Some(Unfinished::Sweep)),
+        "identity_being_deleted": suspended(Some(Unfinished::Removal)),
         "header_key_file":
             Header { created_at: at(0), unseal: Unseal::KeyFile, check: vec![1, 2, 3] },
         "header_passphrase": Header {
@@ -349,7 +361,40 @@ fn identity(id: u8, name: &str, kind: IdentityType, role: Role) -> Identity {
         kind,
         role,
         state: IdentityState::Active,
+        description: None,
+        labels: Metadata::default(),
         created_at: at(0),
+        created_by: None,
+        updated_at: at(0),
+    }
+}
+
+fn suspended(unfinished: Option<Unfinished>) -> Identity {
+    Identity {
+        state: IdentityState::Suspended(Suspension {
+            since: at(8),
+            by: author(2, "ci-bot"),
+            reason: text("leaked"),
+            unfinished,
+        }),
+        description: text("on call"),
+        labels: Metadata::labels(pairs(&[("team", "payments")])).unwrap(),
+        created_by: Some(author(2, "ci-bot")),
+        updated_at: at(8),
+        ..identity(3, "ada", IdentityType::Human, Role::Owner)
+    }
+}
+
+fn workspace() -> Workspace {
+    Workspace {
+        id: WorkspaceId::from_bytes([8; 16]),
+        name: WorkspaceName::parse("default", "").unwrap(),
+        description: None,
+        settings: Settings::default(),
+        created_at: at(0),
+        created_by: None,
+        updated_at: at(0),
+        stop: None,
     }
 }
 

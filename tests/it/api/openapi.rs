@@ -55,6 +55,19 @@ const ROUTES: &[(&str, &str, u16)] = &[
     ("PATCH", "/v1/issuers/{issuer}", 403),
     ("DELETE", "/v1/issuers/{issuer}", 403),
     ("POST", "/v1/sys/backup", 403),
+    ("POST", "/v1/identities", 403),
+    ("GET", "/v1/identities", 403),
+    ("GET", "/v1/identities/{type}/{name}", 403),
+    ("PATCH", "/v1/identities/{type}/{name}", 403),
+    ("POST", "/v1/identities/{type}/{name}/suspend", 403),
+    ("POST", "/v1/identities/{type}/{name}/resume", 403),
+    ("DELETE", "/v1/identities/{type}/{name}", 403),
+    ("POST", "/v1/workspaces", 403),
+    ("GET", "/v1/workspaces", 403),
+    ("GET", "/v1/workspaces/{name}", 403),
+    ("PATCH", "/v1/workspaces/{name}", 403),
+    ("POST", "/v1/workspaces/{name}/revoke-all", 403),
+    ("GET", "/.well-known/leasehold-keys.json", 0),
     ("GET", "/health", 0),
     ("GET", "/ready", 0),
     ("GET", "/.well-known/jwks.json", 0),
@@ -126,6 +139,10 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
                     Some(json!({"name": "b", "type": "api-key", "value": "v"}))
                 }
                 (&Method::POST, "/v1/api-keys") => Some(new_key.clone()),
+                (&Method::POST, "/v1/identities") => {
+                    Some(json!({"name": "i", "type": "agent", "role": "agent"}))
+                }
+                (&Method::POST, "/v1/workspaces") => Some(json!({"name": "w"})),
                 (_, "/v1/credentials/{name}/rotate") => Some(json!({"new_value": "w"})),
                 (&Method::PATCH, _) => Some(json!({})),
                 _ => None,
@@ -134,9 +151,15 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
                 true => &key,
                 false => &lease,
             };
+            let name = match path.split('/').nth(2) {
+                Some("identities") => "i",
+                Some("workspaces") => "default",
+                _ => "a",
+            };
             let at = path
                 .replace("{id}", text(one, "id"))
-                .replace("{name}", "a")
+                .replace("{type}", "agent")
+                .replace("{name}", name)
                 .replace("{issuer}", "ci")
                 .replace("{number}", "2")
                 .replace("{jti}", "tok_00000000000000000000000000000000");

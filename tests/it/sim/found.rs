@@ -65,6 +65,7 @@ async fn ask(engine: Arc<Engine>, operation: &'static str) -> Result<Told> {
         principal,
         origin: Origin::default(),
         idempotency,
+        entered: engine.enter(),
     };
     let name = CredentialName::parse("alpha", "name")?;
     let value = SecretText::new(format!("value-{operation}"));

@@ -198,6 +198,7 @@ impl Shared {
                 principal,
                 origin,
                 idempotency: None,
+                entered: self.vault().engine.enter(),
             },
             request_id,
         )

@@ -1,0 +1,212 @@
+//! Workspaces: the unit of isolation, what it sets for all that is in it, and how all of it is stopped at once.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    credential::Author,
+    error::{Error, Result},
+    event::Change,
+    id::WorkspaceId,
+    name::WorkspaceName,
+    policy::{LONGEST_LEASE, Terms, WORKSPACE_DEFAULT_TTL, WORKSPACE_MAX_TTL},
+    principal::ProofId,
+    time::{Timestamp, Ttl},
+};
+
+/// API keys that a workspace may have where it does not say otherwise.
+pub const DEFAULT_MAX_API_KEYS: u32 = 1_000;
+/// The most API keys that a workspace may allow itself.
+pub const MAX_API_KEYS: u32 = 1_000_000;
+
+/// A tenant of the vault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workspace {
+    pub id: WorkspaceId,
+    pub name: WorkspaceName,
+    pub description: Option<String>,
+    pub settings: Settings,
+    pub created_at: Timestamp,
+    /// None where the vault itself made it.
+    pub created_by: Option<Author>,
+    pub updated_at: Timestamp,
+    pub stop: Option<Stop>,
+}
+
+/// What a workspace sets for all that is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The TTL of a lease where neither the request nor a policy names one.
+    pub default_lease_ttl: Ttl,
+    /// The ceiling on every lease's lifetime, renewals included.
+    pub max_lease_ttl: Ttl,
+    pub max_api_keys: u32,
+}
+
+/// A merge patch of settings (RFC 7396): absent keeps, none falls back to the default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SettingsPatch {
+    pub default_lease_ttl: Option<Option<Ttl>>,
+    pub max_lease_ttl: Option<Option<Ttl>>,
+    pub max_api_keys: Option<Option<u32>>,
+}
+
+/// Every key and token that was made until an instant is stopped for good, but one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// The last instant whose keys and tokens are stopped.
+    pub until: Timestamp,
+    /// The proof of whoever stopped the others.
+    pub spared: ProofId,
+    /// Whether leases may still be open that belong to what was stopped.
+    pub unfinished: bool,
+}
+
+impl Stop {
+    /// Whether this stopped a key or token that was made at `created_at`.
+    pub fn covers(&self, proof: ProofId, created_at: Timestamp) -> bool {
+        created_at <= self.until && proof != self.spared
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            default_lease_ttl: WORKSPACE_DEFAULT_TTL,
+            max_lease_ttl: WORKSPACE_MAX_TTL,
+            max_api_keys: DEFAULT_MAX_API_KEYS,
+        }
+    }
+}
+
+impl Settings {
+    /// The settings after a merge patch, held to their bounds.
+    pub fn patched(&self, patch: SettingsPatch) -> Result<Self> {
+        let default = Self::default();
+        let settings = Self {
+            default_lease_ttl: patch
+                .default_lease_ttl
+                .map_or(self.default_lease_ttl, |ttl| {
+                    ttl.unwrap_or(default.default_lease_ttl)
+                }),
+            max_lease_ttl: patch.max_lease_ttl.map_or(self.max_lease_ttl, |ttl| {
+                ttl.unwrap_or(default.max_lease_ttl)
+            }),
+            max_api_keys: patch
+                .max_api_keys
+                .map_or(self.max_api_keys, |max| max.unwrap_or(default.max_api_keys)),
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.max_lease_ttl > LONGEST_LEASE {
+            return Err(Error::invalid(
+                "settings.max_lease_ttl",
+                format!("`settings.max_lease_ttl` is longer than {LONGEST_LEASE}"),
+            )
+            .with("limit", LONGEST_LEASE.to_string()));
+        }
+        if self.default_lease_ttl > self.max_lease_ttl {
+            return Err(Error::invalid(
+                "settings.default_lease_ttl",
+                "`settings.default_lease_ttl` is longer than `settings.max_lease_ttl`",
+            ));
+        }
+        if self.max_api_keys > MAX_API_KEYS {
+            return Err(Error::invalid(
+                "settings.max_api_keys",
+                format!("`settings.max_api_keys` must be at most {MAX_API_KEYS}"),
+            )
+            .with("limit", u64::from(MAX_API_KEYS)));
+        }
+        Ok(())
+    }
+
+    /// The terms on which every policy of the workspace builds.
+    pub fn terms(&self) -> Terms {
+        Terms {
+            default_lease_ttl: self.default_lease_ttl,
+            max_lease_ttl: self.max_lease_ttl,
+            ..Terms::default()
+        }
+    }
+
+    /// What differs in `after`, for a record of what changed.
+    pub fn changes(&self, after: &Self) -> Vec<Change> {
+        let fields = |settings: &Self| {
+            [
+                (
+                    "settings.default_lease_ttl",
+                    settings.default_lease_ttl.to_string(),
+                ),
+                ("settings.max_lease_ttl", settings.max_lease_ttl.to_string()),
+                ("settings.max_api_keys", settings.max_api_keys.to_string()),
+            ]
+        };
+        fields(self)
+            .into_iter()
+            .zip(fields(after))
+            .filter(|((_, before), (_, after))| before != after)
+            .map(|((field, before), (_, after))| Change {
+                field: field.to_owned(),
+                before: Some(before),
+                after: Some(after),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::{KeyId, TokenId};
+
+    #[test]
+    fn a_stop_covers_what_was_made_until_it_but_the_proof_it_spares() {
+        let spared = ProofId::Key(KeyId::from_bytes([1; 16]));
+        let stop = Stop {
+            until: Timestamp::from_millis(100),
+            spared,
+            unfinished: false,
+        };
+        let at = Timestamp::from_millis;
+        let other = ProofId::Token(TokenId::from_bytes([1; 16]));
+        assert!(stop.covers(other, at(99)) && stop.covers(other, at(100)));
+        assert!(!stop.covers(other, at(101)));
+        assert!(!stop.covers(spared, at(1)));
+    }
+
+    #[test]
+    fn settings_are_held_to_their_bounds_and_null_is_the_default() {
+        let hour = Ttl::from_secs(3600);
+        let patch = |default, max, keys| SettingsPatch {
+            default_lease_ttl: default,
+            max_lease_ttl: max,
+            max_api_keys: keys,
+        };
+        let set = Settings::default()
+            .patched(patch(
+                Some(Some(hour)),
+                Some(Some(Ttl::from_secs(7200))),
+                Some(Some(0)),
+            ))
+            .unwrap();
+        assert_eq!(
+            (set.default_lease_ttl, set.max_api_keys),
+            (hour, 0),
+            "a workspace may allow no key at all"
+        );
+        assert_eq!(set.terms().max_lease_ttl, Ttl::from_secs(7200));
+        let reset = set.patched(patch(Some(None), Some(None), Some(None)));
+        assert_eq!(reset.unwrap(), Settings::default());
+        let over = Ttl::from_secs(LONGEST_LEASE.span().as_millis() / 1000 + 1);
+        for bad in [
+            patch(Some(Some(Ttl::from_secs(7201))), None, None),
+            patch(None, Some(Some(over)), None),
+            patch(None, None, Some(Some(MAX_API_KEYS + 1))),
+        ] {
+            assert!(set.patched(bad).is_err(), "{bad:?}");
+        }
+    }
+}

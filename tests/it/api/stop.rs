@@ -1,0 +1,384 @@
+//! The emergency stop: complete when it is answered, whatever raced it, and told of by a receipt that anybody can
+//! check.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use super::{DELETE, GET, POST, ask, isolation::Two, take, text};
+use crate::support::{Answer, TempDir, Vault};
+
+const AGENT: &str = "/v1/identities/agent/claude-code";
+
+async fn suspend(vault: &Vault) -> Value {
+    let body = json!({"reason": "leaked"});
+    let path = format!("{AGENT}/suspend");
+    vault.admin(POST, &path, Some(body)).await.data(200)
+}
+
+async fn resume(vault: &Vault) -> Answer {
+    vault.admin(POST, &format!("{AGENT}/resume"), None).await
+}
+
+async fn active(vault: &Vault) -> u64 {
+    let listed = vault
+        .admin(GET, "/v1/leases?state=active&limit=1", None)
+        .await;
+    listed.body["page"]["total"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_ends_the_keys_and_leases_of_an_identity_and_of_no_other() {
+    let vault = Vault::dev();
+    vault.store("a", "v", json!({})).await;
+    vault.store("b", "v", json!({})).await;
+    let mut mine = Vec::new();
+    for name in ["a", "a", "b"] {
+        mine.push(take(&vault, name).await);
+    }
+    let own = json!({"credential_name": "a"});
+    let others = vault.admin(POST, "/v1/leases", Some(own)).await.data(201);
+    let body = json!({"credential_name": "a", "identity": {"name": "claude-code"}});
+    let given = vault.admin(POST, "/v1/leases", Some(body)).await.data(201);
+    let stopped = suspend(&vault).await;
+    assert_eq!(
+        (
+            &stopped["revoked_leases"],
+            &stopped["stopped_keys"],
+            &stopped["stopped_tokens"]
+        ),
+        (&json!(4), &json!(1), &json!(0)),
+        "{stopped}"
+    );
+    let identity = &stopped["identity"];
+    assert_eq!(
+        (&identity["state"], &identity["suspension"]["reason"]),
+        (&json!("suspended"), &json!("leaked"))
+    );
+    let refused = ask(&vault, json!({"credential_name": "a"})).await;
+    refused.fails(403, "IDENTITY_SUSPENDED");
+    let body = json!({"credential_name": "a", "identity": {"name": "claude-code"}});
+    let delegated = vault.admin(POST, "/v1/leases", Some(body)).await;
+    delegated.fails(403, "IDENTITY_SUSPENDED");
+    assert_eq!(active(&vault).await, 1, "the administrator's own is open");
+    // The lease that was asked for in its name, by its requester.
+    let handle = json!({"handle": given["handle"]});
+    let used = vault.admin(POST, "/v1/handles/redeem", Some(handle)).await;
+    used.fails(410, "LEASE_REVOKED");
+    let handle = json!({"handle": others["handle"]});
+    let used = vault.admin(POST, "/v1/handles/redeem", Some(handle)).await;
+    used.data(200);
+
+    // Again: nothing is left to revoke, and that is told.
+    assert_eq!(suspend(&vault).await["revoked_leases"], 0);
+    resume(&vault).await.data(200);
+    resume(&vault).await.fails(409, "INVALID_STATE");
+    take(&vault, "a").await;
+    let used = vault.redeem(text(&mine[0], "handle")).await;
+    used.fails(410, "LEASE_REVOKED");
+    let query = "/v1/audit?event=lease.revoked&limit=1";
+    let revoked = vault.admin(GET, query, None).await.data(200);
+    assert_eq!(
+        (&revoked[0]["reason"], &revoked[0]["actor"]["name"]),
+        (
+            &json!("the identity was suspended: leaked"),
+            &json!("admin")
+        )
+    );
+    for event in ["identity.suspended", "identity.resumed", "key.refused"] {
+        let query = format!("/v1/audit?event={event}");
+        let found = vault.admin(GET, &query, None).await.data(200);
+        assert!(!found.as_array().unwrap().is_empty(), "{event}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_identity_leaves_nothing_that_works() {
+    let vault = Vault::dev();
+    vault.store("a", "v", json!({})).await;
+    let lease = take(&vault, "a").await;
+    let gone = vault.admin(DELETE, AGENT, None).await.data(200);
+    assert_eq!(
+        (&gone["revoked_leases"], &gone["stopped_keys"]),
+        (&json!(1), &json!(1))
+    );
+    ask(&vault, json!({"credential_name": "a"}))
+        .await
+        .fails(401, "UNAUTHORIZED");
+    let body = json!({"name": "claude-code", "type": "agent", "role": "agent"});
+    let again = vault.admin(POST, "/v1/identities", Some(body)).await;
+    again.data(201);
+    ask(&vault, json!({"credential_name": "a"}))
+        .await
+        .fails(401, "UNAUTHORIZED");
+    let at = format!("/v1/leases/{}", text(&lease, "id"));
+    let lease = vault.admin(GET, &at, None).await.data(200);
+    assert_eq!(lease["state"], "revoked");
+    for event in ["identity.deleted", "key.deleted"] {
+        let query = format!("/v1/audit?event={event}");
+        let found = vault.admin(GET, &query, None).await.data(200);
+        assert_eq!(found.as_array().unwrap().len(), 1, "{event}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_in_a_workspace_stops_but_the_callers_own_key_and_other_workspaces() {
+    let two = Two::start();
+    for workspace in ["default", "b"] {
+        let body = json!({"name": "c", "type": "api-key", "value": "v"});
+        two.admin(workspace, POST, "/v1/credentials", Some(body))
+            .await
+            .data(201);
+    }
+    let lease = |key: &str| {
+        let (two, key) = (&two, key.to_owned());
+        async move {
+            let body = json!({"credential_name": "c"});
+            two.agent(&key, POST, "/v1/leases", Some(body)).await
+        }
+    };
+    let in_a = lease(&two.a1).await.data(201);
+    lease(&two.b1).await.data(201);
+    let all = "/v1/workspaces/default/revoke-all";
+    let body = Some(json!({"reason": "breach"}));
+    let stopped = two.admin("b", POST, all, body).await.data(200);
+    assert_eq!(
+        (&stopped["revoked_leases"], &stopped["stopped_keys"]),
+        (&json!(1), &json!(1)),
+        "{stopped}"
+    );
+    lease(&two.a1).await.fails(401, "UNAUTHORIZED");
+    lease(&two.b1).await.data(201);
+    let at = format!("/v1/leases/{}", text(&in_a, "id"));
+    let seen = two.admin("default", GET, &at, None).await.data(200);
+    assert_eq!(seen["state"], "revoked");
+    // It is in the history of the workspace that was stopped, whichever the caller was in.
+    let query = "/v1/audit?event=workspace.revoked_all";
+    let told = two.admin("default", GET, query, None).await.data(200);
+    assert_eq!(told[0]["reason"], "breach");
+    let told = two.admin("b", GET, query, None).await.data(200);
+    assert_eq!(told, json!([]));
+    let shown = two
+        .admin("default", GET, "/v1/workspaces/default", None)
+        .await
+        .data(200);
+    assert!(shown["stopped_until"].is_string());
+    // A second stop finds nothing that still counts.
+    let again = two.admin("b", POST, all, None).await.data(200);
+    assert_eq!(
+        (&again["revoked_leases"], &again["stopped_keys"]),
+        (&json!(0), &json!(0))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_of_a_session_or_an_identity_are_revoked_by_filter() {
+    let vault = Vault::dev();
+    vault.store("a", "v", json!({})).await;
+    let of = |session: &str| json!({"credential_name": "a", "identity": {"session_id": session}});
+    for session in ["s-1", "s-1", "s-2"] {
+        vault.lease(of(session)).await;
+    }
+    let own = json!({"credential_name": "a"});
+    vault.admin(POST, "/v1/leases", Some(own)).await.data(201);
+    for (filter, revoked) in [
+        (json!({"session_id": "s-1"}), 2),
+        (json!({"identity": "claude-code"}), 1),
+        (json!({"identity": "claude-code"}), 0),
+    ] {
+        let body = json!({"filter": filter, "reason": "leaked"});
+        let answer = vault.admin(POST, "/v1/leases/revoke", Some(body)).await;
+        assert_eq!(answer.data(200)["revoked_leases"], revoked);
+    }
+    assert_eq!(active(&vault).await, 1);
+}
+
+/// Checks a signature as anybody would: with openssl and the public key.
+fn openssl_verifies(public_key: &[u8], statement: &[u8], signature: &[u8]) -> bool {
+    // A public key of RFC 8410: the algorithm's identifier, then the key.
+    let prefix = [
+        0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+    ];
+    let folder = TempDir::new();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let output = Command::new("openssl")
+        .args(["pkeyutl", "-verify", "-rawin", "-pubin", "-keyform", "DER"])
+        .arg("-inkey")
+        .arg(file("key", &[&prefix[..], public_key].concat()))
+        .arg("-in")
+        .arg(file("statement", statement))
+        .arg("-sigfile")
+        .arg(file("signature", signature))
+        .output()
+        .unwrap();
+    output.status.success()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_is_signed_by_the_vault_and_any_changed_byte_shows() {
+    let vault = Vault::dev();
+    vault.store("a", "v", json!({})).await;
+    take(&vault, "a").await;
+    let stopped = suspend(&vault).await;
+    let receipt = &stopped["receipt"];
+    let bytes = |field: &str| STANDARD.decode(text(receipt, field)).unwrap();
+    let (statement, key) = (text(receipt, "statement").as_bytes(), bytes("public_key"));
+    let signature = bytes("signature");
+    assert!(openssl_verifies(&key, statement, &signature));
+    let verifies = |key: &[u8], statement: &[u8], signature: &[u8]| {
+        leasehold::crypto::sign::verifies(key, statement, signature)
+    };
+    assert!(verifies(&key, statement, &signature));
+    for at in 0..statement.len() {
+        let mut forged = statement.to_vec();
+        forged[at] ^= 1;
+        assert!(!verifies(&key, &forged, &signature), "byte {at}");
+    }
+    let mut forged = statement.to_vec();
+    forged[0] ^= 1;
+    assert!(!openssl_verifies(&key, &forged, &signature));
+    // It is the vault's own key, which anybody may read, before and after a restart.
+    let keys = "/.well-known/leasehold-keys.json";
+    let vault = vault.restart(&[]);
+    let published = vault.request(GET, keys, "", None, &[]).await.data(200);
+    assert_eq!(published["keys"][0]["public_key"], receipt["public_key"]);
+
+    let said: Value = serde_json::from_slice(statement).unwrap();
+    assert_eq!(
+        said["stopped"],
+        json!({"keys": 1, "leases": 1, "tokens": 0})
+    );
+    assert_eq!(
+        (&said["format"], &said["action"], &said["target"]),
+        (
+            &json!("leasehold/v1/receipt"),
+            &json!("identity:suspend"),
+            &json!("identity/agent/claude-code")
+        )
+    );
+    assert_eq!(
+        (&said["took_ms"], &said["reason"], &said["actor"]["name"]),
+        (&stopped["took_ms"], &json!("leaked"), &json!("admin"))
+    );
+    let event = vault
+        .admin(GET, "/v1/audit?event=identity.suspended", None)
+        .await
+        .data(200);
+    assert_eq!(said["audit_event"], event[0]["id"]);
+    // Its fields are in the order of their names, so that equal facts are equal bytes.
+    let sorted: std::collections::BTreeMap<String, Value> =
+        serde_json::from_slice(statement).unwrap();
+    assert_eq!(
+        serde_json::to_string(&sorted).unwrap().as_bytes(),
+        statement
+    );
+}
+
+/// What the agent got of a request that it began at some time.
+struct Use {
+    begun_after: bool,
+    granted: bool,
+}
+
+/// Grants and redemptions without a pause, until they are refused.
+async fn hammer(vault: &Vault, answered: &AtomicBool, grants: &AtomicUsize, uses: &mut Vec<Use>) {
+    let mut refused_after = 0;
+    let mut handle: Option<Value> = None;
+    while refused_after < 3 {
+        let begun_after = answered.load(Ordering::SeqCst);
+        let answer = match handle.take() {
+            Some(handle) => vault.redeem(handle.as_str().unwrap()).await,
+            None => ask(vault, json!({"credential_name": "a"})).await,
+        };
+        let granted = answer.status.is_success();
+        if granted && answer.status == 201 {
+            grants.fetch_add(1, Ordering::SeqCst);
+            handle = Some(answer.body["data"]["handle"].clone());
+        }
+        refused_after += usize::from(begun_after && !granted);
+        uses.push(Use {
+            begun_after,
+            granted,
+        });
+    }
+}
+
+// INVARIANT (stop-is-complete)
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whatever_races_a_suspension_is_over_or_refused_when_it_is_answered() {
+    const CLIENTS: usize = 24;
+    const ROUNDS: usize = 8;
+    let vault = Arc::new(Vault::dev());
+    vault.store("a", "v", json!({"max_leases": 100_000})).await;
+    for round in 0..ROUNDS {
+        let answered = Arc::new(AtomicBool::new(false));
+        let grants = Arc::new(AtomicUsize::new(0));
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                let (vault, answered) = (vault.clone(), answered.clone());
+                let grants = grants.clone();
+                tokio::spawn(async move {
+                    let mut uses = Vec::new();
+                    hammer(&vault, &answered, &grants, &mut uses).await;
+                    uses
+                })
+            })
+            .collect();
+        // In full swing.
+        while grants.load(Ordering::SeqCst) < 2 * CLIENTS {
+            tokio::task::yield_now().await;
+        }
+        let stopped = suspend(&vault).await;
+        let open = active(&vault).await;
+        answered.store(true, Ordering::SeqCst);
+        assert_eq!(open, 0, "round {round}: open when it was answered");
+        for client in clients {
+            let uses = client.await.unwrap();
+            let late = uses.iter().filter(|one| one.begun_after && one.granted);
+            assert_eq!(late.count(), 0, "round {round}: used after the answer");
+        }
+        assert_eq!(active(&vault).await, 0, "round {round}: granted later");
+        assert!(stopped["revoked_leases"].as_u64().unwrap() >= CLIENTS as u64);
+        resume(&vault).await.data(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_dawdles_does_not_hold_up_a_stop() {
+    let vault = Vault::dev();
+    vault.store("a", "v", json!({})).await;
+    let address = vault.address.strip_prefix("http://").unwrap();
+    let mut slow = TcpStream::connect(address).unwrap();
+    let body = r#"{"credential_name": "a"}"#;
+    let head = format!(
+        "POST /v1/leases HTTP/1.1\r\nHost: vault\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        vault.agent_key,
+        body.len()
+    );
+    slow.write_all(head.as_bytes()).unwrap();
+    // The vault asks for the body once it reads it: the caller is proven by then.
+    let mut told = [0; 25];
+    slow.read_exact(&mut told).unwrap();
+    assert!(told.starts_with(b"HTTP/1.1 100"), "{told:?}");
+    suspend(&vault).await;
+    let _ = slow.write_all(body.as_bytes());
+    let mut answer = String::new();
+    let _ = slow.read_to_string(&mut answer);
+    // Had the stop waited for the body, the lease would have been granted before it.
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert_eq!(active(&vault).await, 0);
+}
