@@ -46,6 +46,9 @@ impl Exam<'_> {
         let Some(record) = self.seen(SYSTEM, object.clone(), record).flatten() else {
             return;
         };
+        if let Some(stop) = record.stop.filter(|stop| !stop.unfinished) {
+            self.stops.insert(id, stop);
+        }
         match Tables::of(self.keyring, id) {
             Ok(tables) => drop(self.tables.insert(id, tables)),
             Err(_) => self.find(

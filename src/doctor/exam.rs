@@ -8,8 +8,9 @@ use crate::{
     domain::{
         error::{Error, Result},
         event::Object,
-        id::{CredentialId, WorkspaceId},
+        id::{CredentialId, IdentityId, WorkspaceId},
         time::Timestamp,
+        workspace::Stop,
     },
     store::{
         key::{self, Table},
@@ -57,6 +58,10 @@ pub(super) struct Exam<'a> {
     pub(super) tables: HashMap<WorkspaceId, Tables>,
     /// What the lease records say; credentials without an open lease are not in it.
     pub(super) open: HashMap<(WorkspaceId, CredentialId), Open>,
+    /// Whether the identities of open leases are stopped.
+    pub(super) stopped: HashMap<(WorkspaceId, IdentityId), bool>,
+    /// The stops that are complete.
+    pub(super) stops: HashMap<WorkspaceId, Stop>,
     /// A lease cannot be read, and nobody knows what it would count for: then no count is sure enough to rebuild
     /// from, for a version that looks unused may be erased.
     pub(super) unsure: bool,
@@ -113,6 +118,8 @@ impl<'a> Exam<'a> {
             mark,
             tables: HashMap::new(),
             open: HashMap::new(),
+            stopped: HashMap::new(),
+            stops: HashMap::new(),
             unsure: false,
             report: Report::default(),
             pending: Vec::new(),

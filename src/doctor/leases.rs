@@ -1,4 +1,4 @@
-//! Lease records: that each opens and has its credential, and how many are open.
+//! Lease records: that each opens and has its credential, that none outlives a stop, and how many are open.
 
 use super::{
     Kind,
@@ -7,9 +7,10 @@ use super::{
 use crate::{
     domain::{
         event::Object,
-        id::{LeaseId, WorkspaceId},
+        id::{IdentityId, LeaseId, WorkspaceId},
         lease::Lease,
         policy::Delivery,
+        principal::{IdentityState, Suspension},
     },
     store::{
         key::{self, Table},
@@ -59,8 +60,48 @@ impl Exam<'_> {
             );
             return self.find(Kind::Orphan, workspace, object, what);
         }
+        self.outlives(workspace, &lease).await;
         self.count(workspace, &lease);
         self.indexed(workspace, &lease).await;
+    }
+
+    /// INVARIANT (stop-is-complete): no lease is open whose holder or requester is stopped, or whose workspace was.
+    async fn outlives(&mut self, workspace: WorkspaceId, lease: &Lease) {
+        let object = of_lease(lease.id);
+        for identity in [lease.holder.identity, lease.requested_by.by.identity] {
+            if self.is_stopped(workspace, identity).await {
+                let what = format!("is open, and the identity {identity} is suspended or deleted");
+                return self.find(Kind::State, workspace, object, what);
+            }
+        }
+        let stop = self.stops.get(&workspace);
+        if stop.is_some_and(|stop| lease.issued_at <= stop.until) {
+            let what = "is open, and everything in its workspace was stopped later";
+            self.find(Kind::State, workspace, object, what);
+        }
+    }
+
+    /// Whether an identity is gone, or suspended to the end. One that cannot be read is told of elsewhere.
+    async fn is_stopped(&mut self, workspace: WorkspaceId, id: IdentityId) -> bool {
+        if let Some(known) = self.stopped.get(&(workspace, id)) {
+            return *known;
+        }
+        let Some(tables) = self.tables.get(&workspace).cloned() else {
+            return false;
+        };
+        let stopped = match tables.identity(&mut self.read, id).await {
+            Err(_) => false,
+            Ok(None) => true,
+            Ok(Some(identity)) => matches!(
+                identity.state,
+                IdentityState::Suspended(Suspension {
+                    unfinished: None,
+                    ..
+                })
+            ),
+        };
+        self.stopped.insert((workspace, id), stopped);
+        stopped
     }
 
     fn count(&mut self, workspace: WorkspaceId, lease: &Lease) {

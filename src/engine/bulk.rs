@@ -214,7 +214,7 @@ impl Engine {
             };
             scan = scan.after(last);
             let mut ledger = unit.tables.ledger(&mut unit.txn, id).await?;
-            let before = revoked;
+            let mut closed = false;
             for (at, _) in &open {
                 let missing = || Error::internal("an open lease has no record");
                 let lease = unit
@@ -223,17 +223,24 @@ impl Engine {
                     .await?
                     .ok_or_else(missing)?;
                 let version = ledger.pinned(lease.version, lease.delivery);
-                // One that has expired is the reaper's to close, as expired.
-                if wanted(&lease, version, unit.now) && lease.check_open(unit.now).is_ok() {
-                    let ending = Ending::Revoked {
-                        by: revoker.by.clone(),
-                        reason: revoker.reason.clone(),
-                    };
-                    unit.close_lease(&mut ledger, lease, ending).await?;
-                    revoked += 1;
+                if !wanted(&lease, version, unit.now) {
+                    continue;
                 }
+                // One that the reaper has not come to yet is closed as it would be, and is no revocation.
+                let ending = match lease.check_open(unit.now) {
+                    Err(_) => Ending::Expired,
+                    Ok(()) => {
+                        revoked += 1;
+                        Ending::Revoked {
+                            by: revoker.by.clone(),
+                            reason: revoker.reason.clone(),
+                        }
+                    }
+                };
+                unit.close_lease(&mut ledger, lease, ending).await?;
+                closed = true;
             }
-            if revoked > before {
+            if closed {
                 unit.tables.put_ledger(&mut *unit.txn, id, &ledger)?;
                 unit.commit().await?;
             }

@@ -183,6 +183,10 @@ impl Engine {
         unit.put_workspace(&workspace)?;
         unit.commit_housekeeping().await?;
         self.generation.advance();
+        // What is made from here on is made later than what is stopped.
+        while self.now() <= stop.until {
+            tokio::task::yield_now().await;
+        }
         let revoker = Revoker::of(
             &call,
             &begun.permit,
@@ -200,10 +204,6 @@ impl Engine {
             })
             .await?;
         counts.leases = self.finish_stop(&revoker, &workspace, &counts).await?;
-        // What is made from the answer on is made later than what was stopped.
-        while self.now() <= stop.until {
-            tokio::task::yield_now().await;
-        }
         self.stopped(&call, &begun, Target::workspace(&workspace), reason, counts)
     }
 

@@ -1,80 +1,59 @@
-//! Access tokens over the real engine and the store in memory, under a clock and records in the hand of the test.
+//! Who may give and stop what, held to the engine over the store in memory: callers that no route makes yet, and
+//! crashes between the steps of a stop.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
-};
+mod roles;
+mod stops;
+
+use std::sync::Arc;
 
 use leasehold::{
-    authn::Authenticator,
-    clock::TimeSource,
+    authn::Refusal,
+    clock::SystemTime,
     crypto::{entropy::OsEntropy, keyring::Keyring, root::RootKey},
     domain::{
-        credential::Author,
         error::{Code, Error, Result},
-        id::{IdentityId, KeyId, WorkspaceId},
-        name::{IdentityName, WorkspaceName},
-        policy::NamedPolicies,
-        principal::{
-            ApiKey, Identity, IdentityState, IdentityType, KeyState, Principal, ProofId, RateLimit,
-            Reach, Suspension,
-        },
-        scope::{Role, Scope, ScopeSet},
-        time::{Timestamp, Ttl},
+        event::Origin,
+        id::{IdentityId, WorkspaceId},
+        kind::CredentialType,
+        lease::LeaseStatus,
+        name::{CredentialName, IdentityName, Metadata, WorkspaceName},
+        policy::{LeasePolicy, NamedPolicies},
+        principal::{IdentityType, Principal, RateLimit, Reach},
+        scope::Role,
+        secret::SecretText,
+        time::Timestamp,
     },
-    engine::{Call, CreateToken, Engine, IssuedToken, NewIdentity, NewKey, TokenFilter, Unsealed},
-    store::{
-        key,
-        local::Backend,
-        memory::Memory,
-        port::{AuditEntry, AuditLog, Key, Store, Value},
+    engine::{
+        Call, CreateCredential, CreateIdentity, Engine, IssueLease, Issued, NewIdentity, NewKey,
+        PageRequest, Unsealed, UpdateIdentity, WantedHolder,
     },
+    store::{local::Backend, memory::Memory, port::Store},
     tables::{self, Header, Tables, Unseal},
 };
 
-struct Hands {
-    wall: AtomicI64,
-    boot: AtomicI64,
-}
-
-impl TimeSource for Hands {
-    fn wall_millis(&self) -> i64 {
-        self.wall.load(Ordering::SeqCst)
-    }
-
-    fn boot_millis(&self) -> i64 {
-        self.boot.load(Ordering::SeqCst)
-    }
-}
-
-struct NoLog;
-
-impl AuditLog for NoLog {
-    fn place(&mut self, _: &[AuditEntry]) -> Result<Vec<(Key, Value)>> {
-        Ok(Vec::new())
-    }
-}
-
-/// A vault with one administrator, whose key is of the whole organisation.
-struct World {
-    memory: Memory,
-    time: Arc<Hands>,
-    keyring: Arc<Keyring>,
+/// A vault in memory with the workspaces `default` and `other`.
+struct House {
     engine: Engine,
-    /// Told of every change, as the one of the HTTP surface is.
-    authenticator: Authenticator,
-    identity: IdentityId,
-    workspace: WorkspaceId,
-    admin: Principal,
-    key: KeyId,
+    store: Arc<dyn Store>,
+    keyring: Arc<Keyring>,
+    default: WorkspaceId,
+    other: WorkspaceId,
 }
 
-impl World {
-    async fn new() -> Self {
-        Self::with_key_for(None).await
-    }
+fn name(text: &str) -> IdentityName {
+    IdentityName::parse(text, "name").unwrap()
+}
 
-    async fn with_key_for(expires_in: Option<Ttl>) -> Self {
+fn workspace_name(text: &str) -> WorkspaceName {
+    WorkspaceName::parse(text, "name").unwrap()
+}
+
+fn code<T>(result: Result<T>) -> Option<Code> {
+    result.err().map(|error| error.code())
+}
+
+impl House {
+    async fn build() -> Self {
         let root = RootKey::generate(&OsEntropy).unwrap();
         let keyring = Keyring::new(&root, Arc::new(OsEntropy)).unwrap();
         let header = Header {
@@ -92,375 +71,174 @@ impl World {
             )
             .unwrap();
         memory.sync().unwrap();
-        let time = Arc::new(Hands {
-            wall: AtomicI64::new(1_800_000_000_000),
-            boot: AtomicI64::new(5_000),
-        });
-        let unsealed =
-            Unsealed::read(&memory, &header, &root, Arc::new(OsEntropy), time.clone()).unwrap();
+        let entropy = Arc::new(OsEntropy);
+        let time = Arc::new(SystemTime);
+        let unsealed = Unsealed::read(&memory, &header, &root, entropy, time).unwrap();
         let keyring = unsealed.keyring().clone();
-        let store = memory.clone();
+        let mut kept = None;
         let engine = unsealed
             .serve(
-                |log| Ok(Arc::new(store.serve(log))),
+                |log| {
+                    let store: Arc<dyn Store> = Arc::new(memory.serve(log));
+                    kept = Some(store.clone());
+                    Ok(store)
+                },
                 NamedPolicies::default(),
             )
             .await
             .unwrap();
-        let name = WorkspaceName::parse("default", "name").unwrap();
-        let workspace = engine.create_workspace(&name).await.unwrap();
-        let new = NewIdentity {
-            name: IdentityName::parse("ada", "name").unwrap(),
-            kind: IdentityType::Human,
-            role: Role::Owner,
-        };
-        let identity = engine.create_identity(workspace, new).await.unwrap();
-        let new = NewKey {
-            name: "ada's".to_owned(),
-            identity,
-            home: workspace,
-            role: Role::Owner,
-            reach: Reach::Organisation,
-            rate_limit: RateLimit::Unlimited,
-            expires_in,
-        };
-        let text = engine.create_key(new).await.unwrap();
-        let authenticator = engine.authenticator().unwrap();
-        let header = format!("Bearer {}", text.expose());
-        let admin = authenticator
-            .authenticate(Some(&header), None, engine.now())
-            .await
-            .unwrap_or_else(|refusal| panic!("{}", refusal.error));
-        let ProofId::Key(key) = admin.proof else {
-            panic!("a key proved it")
-        };
+        let default = workspace_name("default");
+        let default = engine.create_workspace(&default).await.unwrap();
+        let other = workspace_name("other");
+        let other = engine.create_workspace(&other).await.unwrap();
         Self {
-            memory,
-            time,
-            keyring,
             engine,
-            authenticator,
-            identity,
-            workspace,
-            admin,
-            key,
+            store: kept.unwrap(),
+            keyring,
+            default,
+            other,
         }
     }
 
-    fn pass(&self, millis: i64) {
-        self.time.boot.fetch_add(millis, Ordering::SeqCst);
-        self.time.wall.fetch_add(millis, Ordering::SeqCst);
-    }
-
-    async fn make(&self, principal: &Principal, expires_in: &str) -> Result<IssuedToken> {
-        self.make_with(principal, expires_in, None).await
-    }
-
-    async fn make_with(
-        &self,
-        principal: &Principal,
-        expires_in: &str,
-        scopes: Option<ScopeSet>,
-    ) -> Result<IssuedToken> {
-        let command = CreateToken {
-            name: None,
-            expires_in: Some(Ttl::parse(expires_in, "expires_in").unwrap()),
-            scopes,
-            workspace: None,
+    async fn identity(&self, home: WorkspaceId, text: &str, role: Role) -> IdentityId {
+        let new = NewIdentity {
+            name: name(text),
+            kind: IdentityType::Agent,
+            role,
         };
-        self.engine
-            .create_token(call(&self.engine, principal), command)
-            .await
+        self.engine.create_identity(home, new).await.unwrap()
     }
 
-    async fn prove(&self, token: &IssuedToken) -> Result<Principal> {
-        let header = format!("Bearer {}", token.text.expose());
+    /// A key for an identity of `home`, as it is presented.
+    async fn key(
+        &self,
+        home: WorkspaceId,
+        identity: IdentityId,
+        role: Role,
+        reach: Reach,
+    ) -> String {
+        let key = NewKey {
+            name: "key".to_owned(),
+            identity,
+            home,
+            role,
+            reach,
+            rate_limit: RateLimit::Unlimited,
+            expires_in: None,
+        };
+        let key = self.engine.create_key(key).await.unwrap();
+        format!("Bearer {}", key.expose())
+    }
+
+    /// An identity of `default` with a key of its role.
+    async fn person(&self, text: &str, role: Role, reach: Reach) -> String {
+        let identity = self.identity(self.default, text, role).await;
+        self.key(self.default, identity, role, reach).await
+    }
+
+    async fn prove(&self, key: &str, workspace: Option<&str>) -> Result<Principal> {
+        let authenticator = self.engine.authenticator().unwrap();
         let now = self.engine.now();
-        let proven = self.authenticator.authenticate(Some(&header), None, now);
-        let known = proven.await.map_err(|refusal| refusal.error);
-        // Whoever never saw the token before says the same.
-        let fresh = self.engine.authenticator().unwrap();
-        let fresh = fresh.authenticate(Some(&header), None, now).await;
-        let fresh = fresh.map_err(|refusal| refusal.error);
-        assert_eq!(code(&known), code(&fresh));
-        known
+        let proven = authenticator.authenticate(Some(key), workspace, now).await;
+        proven.map_err(|Refusal { error, .. }: Refusal| error)
     }
 
-    /// Changes records behind the engine's back, as the engine's own use cases do before its eyes; the
-    /// authenticators made from here on see them.
-    async fn change(&mut self, change: impl FnOnce(&mut Txn, &Tables, &Tables)) {
-        let store = self.memory.clone().serve(Box::new(NoLog));
-        let system = Tables::of(&self.keyring, WorkspaceId::SYSTEM).unwrap();
-        let own = Tables::of(&self.keyring, self.workspace).unwrap();
-        let mut txn = store.begin(&[]).await.unwrap();
-        change(&mut txn, &system, &own);
-        txn.commit(Vec::new()).await.unwrap();
-        store.close().await.unwrap();
-        self.authenticator = self.engine.authenticator().unwrap();
+    async fn call(&self, key: &str) -> Call {
+        let entered = self.engine.enter();
+        Call {
+            principal: self.prove(key, None).await.unwrap(),
+            origin: Origin::default(),
+            idempotency: None,
+            entered,
+        }
     }
 
-    async fn key(&self) -> ApiKey {
-        let store: Arc<dyn Store> = Arc::new(self.memory.clone().serve(Box::new(NoLog)));
-        let system = Tables::of(&self.keyring, WorkspaceId::SYSTEM).unwrap();
-        let found = system.api_key(&mut &*store, self.key).await.unwrap();
-        store.close().await.unwrap();
-        found.unwrap()
+    async fn give(&self, key: &str, text: &str, role: Role) -> Result<()> {
+        let command = CreateIdentity {
+            name: name(text),
+            kind: IdentityType::Agent,
+            role,
+            description: None,
+            labels: Metadata::default(),
+        };
+        let call = self.call(key).await;
+        self.engine.add_identity(&call, command).await.map(drop)
     }
 
-    async fn identity(&self) -> Identity {
-        let store: Arc<dyn Store> = Arc::new(self.memory.clone().serve(Box::new(NoLog)));
-        let own = Tables::of(&self.keyring, self.workspace).unwrap();
-        let found = own.identity(&mut &*store, self.identity).await.unwrap();
-        store.close().await.unwrap();
-        found.unwrap()
+    async fn update(&self, key: &str, text: &str, patch: UpdateIdentity) -> Result<()> {
+        let (call, name) = (self.call(key).await, name(text));
+        let kind = IdentityType::Agent;
+        let updated = self.engine.update_identity(&call, kind, &name, patch);
+        updated.await.map(drop)
     }
-}
 
-type Txn = Box<dyn leasehold::store::port::Txn>;
-
-fn call(engine: &Engine, principal: &Principal) -> Call {
-    Call {
-        entered: engine.enter(),
-        principal: principal.clone(),
-        origin: Default::default(),
-        idempotency: None,
-    }
-}
-
-fn code<T>(result: &Result<T, Error>) -> Option<Code> {
-    result.as_ref().err().map(Error::code)
-}
-
-#[tokio::test]
-async fn a_token_ends_by_the_vaults_own_clock_and_its_record_goes_later() {
-    let world = World::new().await;
-    let token = world.make(&world.admin, "1m").await.unwrap();
-    assert!(!token.ttl_capped);
-    let id = token.view.token.id;
-    let proven = world.prove(&token).await.unwrap();
-    assert_eq!(proven.proof, ProofId::Token(id));
-    assert_eq!(
-        (proven.root, proven.role),
-        (world.admin.root, world.admin.role)
-    );
-    assert!(!proven.organisation, "it was made for one workspace");
-    world.pass(59_999);
-    world.prove(&token).await.unwrap();
-    assert_eq!(world.engine.forget_tokens().await.unwrap(), 0);
-    world.pass(1);
-    let refused = world.prove(&token).await;
-    assert_eq!(code(&refused), Some(Code::TokenExpired));
-    // Nobody gets time back by setting the machine's clock back.
-    world.time.wall.fetch_sub(3_600_000, Ordering::SeqCst);
-    assert_eq!(code(&world.prove(&token).await), Some(Code::TokenExpired));
-    assert_eq!(world.engine.forget_tokens().await.unwrap(), 1);
-    assert_eq!(world.engine.forget_tokens().await.unwrap(), 0);
-    let gone = world
-        .engine
-        .token(&call(&world.engine, &world.admin), id)
-        .await;
-    assert_eq!(code(&gone), Some(Code::NotFound));
-    assert_eq!(code(&world.prove(&token).await), Some(Code::TokenExpired));
-}
-
-// INVARIANT (offspring)
-#[tokio::test]
-async fn no_token_outlives_what_made_it() {
-    let world = World::with_key_for(Some(Ttl::from_secs(600))).await;
-    let parent = world.make(&world.admin, "5m").await.unwrap();
-    let capped = world.make(&world.admin, "1h").await.unwrap();
-    assert!(capped.ttl_capped);
-    let key_ends = world.key().await.expires_at.unwrap();
-    assert_eq!(capped.view.token.expires_at, key_ends);
-    let maker = world.prove(&parent).await.unwrap();
-    let child = world.make(&maker, "30d").await.unwrap();
-    assert!(child.ttl_capped);
-    assert_eq!(child.view.token.expires_at, parent.view.token.expires_at);
-    let short = world.make(&maker, "1m").await.unwrap();
-    assert!(!short.ttl_capped);
-    let maker = world.prove(&child).await.unwrap();
-    let grandchild = world.make(&maker, "5m").await.unwrap();
-    world.prove(&grandchild).await.unwrap();
-    // The parent is revoked: its whole line ends, and nobody else's.
-    let id = parent.view.token.id;
-    world
-        .engine
-        .revoke_token(&call(&world.engine, &world.admin), id)
-        .await
-        .unwrap();
-    for token in [&parent, &child, &grandchild, &short] {
-        assert_eq!(code(&world.prove(token).await), Some(Code::Unauthorized));
-    }
-    world.prove(&capped).await.unwrap();
-    world.pass(600_000);
-    assert_eq!(code(&world.prove(&capped).await), Some(Code::TokenExpired));
-}
-
-#[tokio::test]
-async fn a_line_of_tokens_is_bounded() {
-    let world = World::new().await;
-    let mut maker = world.admin.clone();
-    for _ in 0..=4 {
-        let token = world.make(&maker, "1h").await.unwrap();
-        maker = world.prove(&token).await.unwrap();
-    }
-    let refused = world.make(&maker, "1h").await;
-    assert_eq!(code(&refused), Some(Code::InvalidState));
-}
-
-// INVARIANT (offspring)
-#[tokio::test]
-async fn a_token_dies_with_its_key_and_its_identity_and_shrinks_with_them() {
-    let mut world = World::new().await;
-    let token = world.make(&world.admin, "1h").await.unwrap();
-    let (key, identity) = (world.key().await, world.identity().await);
-    let key = |state, scopes, expires_at| ApiKey {
-        id: key.id,
-        digest: key.digest,
-        name: key.name.clone(),
-        home: key.home,
-        identity: key.identity,
-        scopes,
-        role: key.role,
-        reach: key.reach,
-        state,
-        rate_limit: key.rate_limit,
-        created_at: key.created_at,
-        expires_at,
-        description: None,
-        created_by: None,
-        updated_at: key.updated_at,
-        rotated_at: None,
-        previous: None,
-    };
-    let all = Role::Owner.scopes();
-    let paused = key(KeyState::Paused, all, None);
-    world
-        .change(|txn, system, _| system.put_api_key(&mut **txn, &paused).unwrap())
-        .await;
-    assert_eq!(code(&world.prove(&token).await), Some(Code::KeyPaused));
-    let expired = key(KeyState::Active, all, Some(world.engine.now()));
-    world
-        .change(|txn, system, _| system.put_api_key(&mut **txn, &expired).unwrap())
-        .await;
-    assert_eq!(code(&world.prove(&token).await), Some(Code::KeyExpired));
-    let less = ScopeSet::of(&[Scope::LeaseRead]);
-    let reduced = key(KeyState::Active, less, None);
-    world
-        .change(|txn, system, _| system.put_api_key(&mut **txn, &reduced).unwrap())
-        .await;
-    assert_eq!(world.prove(&token).await.unwrap().scopes, less);
-    let suspended = Identity {
-        state: IdentityState::Suspended(Suspension {
-            since: world.engine.now(),
-            by: Author {
-                identity: identity.id,
-                name: identity.name.clone(),
-            },
-            reason: None,
-            unfinished: None,
-        }),
-        ..identity.clone()
-    };
-    world
-        .change(|txn, _, own| own.put_identity(&mut **txn, &suspended).unwrap())
-        .await;
-    let refused = world.prove(&token).await;
-    assert_eq!(code(&refused), Some(Code::IdentitySuspended));
-    let (at, workspace) = (world.identity, world.workspace);
-    world
-        .change(|txn, _, _| txn.delete(key::identity(workspace, at)))
-        .await;
-    assert_eq!(code(&world.prove(&token).await), Some(Code::Unauthorized));
-    world
-        .change(|txn, _, own| own.put_identity(&mut **txn, &identity).unwrap())
-        .await;
-    world.prove(&token).await.unwrap();
-    let id = world.key;
-    world.change(|txn, _, _| txn.delete(key::api_key(id))).await;
-    assert_eq!(code(&world.prove(&token).await), Some(Code::Unauthorized));
-}
-
-#[tokio::test]
-async fn a_token_made_by_a_token_never_holds_more() {
-    let world = World::new().await;
-    let few = ScopeSet::of(&[Scope::TokenCreate, Scope::LeaseRead]);
-    let token = world
-        .make_with(&world.admin, "1h", Some(few))
-        .await
-        .unwrap();
-    let maker = world.prove(&token).await.unwrap();
-    assert_eq!((maker.scopes, maker.role), (few, None));
-    let more = ScopeSet::of(&[Scope::LeaseRead, Scope::LeaseRevoke]);
-    let refused = world.make_with(&maker, "1h", Some(more)).await;
-    assert_eq!(code(&refused), Some(Code::InsufficientPermissions));
-    let same = world.make(&maker, "1h").await.unwrap();
-    assert_eq!(world.prove(&same).await.unwrap().scopes, few);
-}
-
-#[tokio::test]
-async fn a_retired_signing_key_verifies_until_its_tokens_have_ended() {
-    let world = World::new().await;
-    let old = world.make(&world.admin, "30d").await.unwrap();
-    let first = world.kids().await;
-    assert_eq!(first.len(), 1);
-    let call_admin = call(&world.engine, &world.admin);
-    let rotated = world.engine.rotate_signing_key(&call_admin).await.unwrap();
-    assert_eq!(rotated.verifying, 2);
-    assert_eq!(world.kids().await, [first[0].clone(), rotated.kid.clone()]);
-    let new = world.make(&world.admin, "30d").await.unwrap();
-    world.prove(&old).await.unwrap();
-    world.prove(&new).await.unwrap();
-    const DAY: i64 = 24 * 60 * 60 * 1000;
-    world.pass(30 * DAY + DAY / 2);
-    // The ring is read anew where something changed.
-    let rotated_again = world.engine.rotate_signing_key(&call_admin).await.unwrap();
-    assert_eq!(world.kids().await, [rotated.kid, rotated_again.kid]);
-    // Its key is gone, so that nothing proves it was ever issued here.
-    assert_eq!(code(&world.prove(&old).await), Some(Code::Unauthorized));
-    assert_eq!(code(&world.prove(&new).await), Some(Code::TokenExpired));
-}
-
-impl World {
-    async fn kids(&self) -> Vec<String> {
-        let keys = self.authenticator.public_keys(self.engine.now()).await;
-        keys.unwrap().into_iter().map(|key| key.kid).collect()
-    }
-}
-
-#[tokio::test]
-async fn whoever_may_not_see_all_tokens_sees_its_own() {
-    let world = World::new().await;
-    world.make(&world.admin, "1h").await.unwrap();
-    let other = Principal {
-        identity: IdentityId::from_bytes([9; 16]),
-        scopes: ScopeSet::EMPTY,
-        role: None,
-        ..world.admin.clone()
-    };
-    let own = Principal {
-        scopes: ScopeSet::EMPTY,
-        role: None,
-        ..world.admin.clone()
-    };
-    for (who, count) in [(&world.admin, 1), (&own, 1), (&other, 0)] {
-        let (filter, page) = (TokenFilter::default(), Default::default());
-        let page = world
+    async fn suspend(&self, key: &str, text: &str) -> Result<u64> {
+        let call = self.call(key).await;
+        let stopped = self
             .engine
-            .tokens(&call(&world.engine, who), &filter, &page)
+            .suspend_identity(call, IdentityType::Agent, &name(text), None)
             .await;
-        assert_eq!(page.unwrap().total, count);
+        stopped.map(|(_, stopped)| stopped.counts.leases)
     }
-    let token = world.make(&world.admin, "1h").await.unwrap();
-    let id = token.view.token.id;
-    let refused = world
-        .engine
-        .revoke_token(&call(&world.engine, &other), id)
-        .await;
-    assert_eq!(code(&refused), Some(Code::InsufficientPermissions));
-    world
-        .engine
-        .revoke_token(&call(&world.engine, &own), id)
-        .await
-        .unwrap();
+
+    async fn delete(&self, key: &str, text: &str) -> Result<u64> {
+        let call = self.call(key).await;
+        let stopped = self
+            .engine
+            .delete_identity(call, IdentityType::Agent, &name(text))
+            .await;
+        stopped.map(|stopped| stopped.counts.leases)
+    }
+
+    async fn store_credential(&self, key: &str) {
+        let command = CreateCredential {
+            name: CredentialName::parse("c", "name").unwrap(),
+            kind: CredentialType::ApiKey,
+            value: SecretText::new("v".to_owned()),
+            description: None,
+            metadata: Metadata::default(),
+            policy: LeasePolicy::default(),
+        };
+        let call = self.call(key).await;
+        self.engine.create_credential(&call, command).await.unwrap();
+    }
+
+    async fn lease(&self, key: &str) -> Result<Issued> {
+        self.lease_in(&self.call(key).await).await
+    }
+
+    async fn lease_in(&self, call: &Call) -> Result<Issued> {
+        let command = IssueLease {
+            credential_name: CredentialName::parse("c", "name").unwrap(),
+            ttl: None,
+            delivery: None,
+            holder: WantedHolder::default(),
+            purpose: None,
+            reveal: false,
+        };
+        self.engine.issue_lease(call, command).await
+    }
+
+    /// Leases that are open in `default`.
+    async fn open(&self, key: &str) -> u64 {
+        let filter = leasehold::engine::LeaseFilter {
+            status: Some(LeaseStatus::Active),
+            ..Default::default()
+        };
+        let call = self.call(key).await;
+        let page = self
+            .engine
+            .leases(&call, &filter, &PageRequest::default())
+            .await;
+        page.unwrap().total
+    }
+
+    fn tables(&self, workspace: WorkspaceId) -> Tables {
+        Tables::of(&self.keyring, workspace).unwrap()
+    }
+}
+
+/// An error that is the same to whoever must not know the difference.
+fn told(error: Error) -> (Code, String) {
+    (error.code(), error.message().to_owned())
 }

@@ -18,3 +18,4 @@ mod layers;
 mod sim;
 mod support;
 mod survival;
+mod tokens;

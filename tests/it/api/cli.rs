@@ -346,3 +346,63 @@ async fn a_token_from_the_command_line_works_in_place_of_a_key() {
         "{said}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_and_workspaces_are_kept_and_stopped_from_the_command_line() {
+    let vault = Vault::dev();
+    let (admin, agent) = (
+        Shell {
+            vault: &vault,
+            key: &vault.admin_key,
+        },
+        Shell {
+            vault: &vault,
+            key: &vault.agent_key,
+        },
+    );
+    let made = admin.json(
+        "identity create service/ci --role viewer --label team=ml",
+        "",
+    );
+    assert_eq!(made["labels"], json!({"team": "ml"}));
+    let listed = admin.said("identity list --label team=ml", "");
+    let row = listed.lines().last().unwrap();
+    assert!(
+        row.contains("service") && row.contains("viewer"),
+        "{listed}"
+    );
+    let changed = admin.json("identity update service/ci --role operator", "");
+    assert_eq!(changed["role"], "operator");
+
+    admin.json("credential create a --type api-key", "v\n");
+    agent.json("lease create a", "");
+    let said = admin.said("identity suspend agent/claude-code --reason leaked", "");
+    let fact = |name: &str| {
+        let line = said.lines().find(|line| line.starts_with(name));
+        line.unwrap_or_else(|| panic!("no {name}: {said}"))
+            .to_owned()
+    };
+    assert!(fact("revoked_leases").ends_with(" 1"), "{said}");
+    assert!(fact("receipt.signature").len() > 80, "{said}");
+    assert_eq!(agent.run("lease create a", "").status.code(), Some(1));
+    admin.said("identity resume agent/claude-code", "");
+    agent.json("lease create a", "");
+    admin.said("identity delete service/ci", "");
+    let gone = admin.run("identity show service/ci", "");
+    assert_eq!(gone.status.code(), Some(1));
+
+    admin.json("workspace create payments --max-api-keys 5", "");
+    let changed = admin.json("workspace update payments --default-lease-ttl 5m", "");
+    assert_eq!(
+        (
+            &changed["settings"]["max_api_keys"],
+            &changed["settings"]["default_lease_ttl"]
+        ),
+        (&json!(5), &json!("5m"))
+    );
+    assert!(admin.said("workspace list", "").contains("payments"));
+    let stopped = admin.json("workspace revoke-all default --reason drill", "");
+    assert_eq!(stopped["revoked_leases"], 1);
+    assert_eq!(agent.run("lease list", "").status.code(), Some(1));
+    assert_eq!(admin.json("workspace show default", "")["name"], "default");
+}

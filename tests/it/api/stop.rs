@@ -294,14 +294,20 @@ struct Use {
 }
 
 /// Grants and redemptions without a pause, until they are refused.
-async fn hammer(vault: &Vault, answered: &AtomicBool, grants: &AtomicUsize, uses: &mut Vec<Use>) {
+async fn hammer(
+    vault: &Vault,
+    name: &str,
+    answered: &AtomicBool,
+    grants: &AtomicUsize,
+    uses: &mut Vec<Use>,
+) {
     let mut refused_after = 0;
     let mut handle: Option<Value> = None;
     while refused_after < 3 {
         let begun_after = answered.load(Ordering::SeqCst);
         let answer = match handle.take() {
             Some(handle) => vault.redeem(handle.as_str().unwrap()).await,
-            None => ask(vault, json!({"credential_name": "a"})).await,
+            None => ask(vault, json!({"credential_name": name})).await,
         };
         let granted = answer.status.is_success();
         if granted && answer.status == 201 {
@@ -320,19 +326,26 @@ async fn hammer(vault: &Vault, answered: &AtomicBool, grants: &AtomicUsize, uses
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whatever_races_a_suspension_is_over_or_refused_when_it_is_answered() {
     const CLIENTS: usize = 24;
+    const CREDENTIALS: usize = 6;
     const ROUNDS: usize = 8;
     let vault = Arc::new(Vault::dev());
-    vault.store("a", "v", json!({"max_leases": 100_000})).await;
+    for number in 0..CREDENTIALS {
+        let name = format!("c{number}");
+        vault
+            .store(&name, "v", json!({"max_leases": 100_000}))
+            .await;
+    }
     for round in 0..ROUNDS {
         let answered = Arc::new(AtomicBool::new(false));
         let grants = Arc::new(AtomicUsize::new(0));
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|_| {
+            .map(|client| {
                 let (vault, answered) = (vault.clone(), answered.clone());
                 let grants = grants.clone();
                 tokio::spawn(async move {
                     let mut uses = Vec::new();
-                    hammer(&vault, &answered, &grants, &mut uses).await;
+                    let name = format!("c{}", client % CREDENTIALS);
+                    hammer(&vault, &name, &answered, &grants, &mut uses).await;
                     uses
                 })
             })
