@@ -81,7 +81,8 @@ fn nobody_who_read_the_old_state_is_inside_once_a_turn_is_done() {
                     let entered = epochs.enter();
                     // One more than what was read: a reader of the first state is seen as well.
                     mine.store(state.load(ORDER) + 1, ORDER);
-                    std::hint::spin_loop();
+                    // Long enough for a turn that waits for nobody to be over meanwhile.
+                    (0..50).for_each(|_| std::thread::yield_now());
                     mine.store(0, ORDER);
                     drop(entered);
                 }

@@ -1,5 +1,12 @@
 //! What the records cannot tell is found, named and left alone.
 
+use leasehold::domain::{
+    credential::Author,
+    id::KeyId,
+    principal::{IdentityState, IdentityType, ProofId, Suspension, Unfinished},
+    workspace::Stop,
+};
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,4 +235,69 @@ async fn the_log_is_held_to_its_numbers_seals_and_order() {
     let found = doctor(&swapped, &patient.made.key_file, &["--json"]);
     assert_eq!(found.code, Some(1));
     assert!(found.stdout.lines().count() >= 3, "{found:?}");
+}
+
+// INVARIANT (stop-is-complete)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_outlived_a_stop_is_found() {
+    let patient = patient().await;
+    let [old, new, _] = patient.leases;
+    let suspend = async |vault: &Surgery, unfinished| {
+        let mut txn = vault.store.begin(&[]).await.unwrap();
+        let all = vault.tables().identities(&mut txn).await.unwrap();
+        let mut agent = all
+            .into_iter()
+            .find(|identity| identity.kind == IdentityType::Agent)
+            .unwrap();
+        agent.state = IdentityState::Suspended(Suspension {
+            since: agent.created_at,
+            by: Author {
+                identity: agent.id,
+                name: agent.name.clone(),
+            },
+            reason: None,
+            unfinished,
+        });
+        vault.tables().put_identity(&mut *txn, &agent).unwrap();
+        txn.commit(Vec::new()).await.unwrap();
+    };
+    let suspended = patient
+        .damaged("suspended", async |vault| suspend(vault, None).await)
+        .await;
+    let what = "suspended or deleted";
+    let expected = [
+        ("state", old.to_string(), what, false),
+        ("state", new.to_string(), what, false),
+    ];
+    patient.diagnosis(&suspended, &expected);
+    // One that a crash cut short is the next start's to finish.
+    let unfinished = patient
+        .damaged("unfinished", async |vault| {
+            suspend(vault, Some(Unfinished::Sweep)).await;
+        })
+        .await;
+    let ended = doctor(&unfinished, &patient.made.key_file, &[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+
+    let stopped = patient
+        .damaged("stopped", async |vault| {
+            let system = Tables::of(&vault.keyring, WorkspaceId::SYSTEM).unwrap();
+            let mut txn = vault.store.begin(&[]).await.unwrap();
+            let found = system.workspace(&mut txn, vault.workspace).await.unwrap();
+            let mut workspace = found.unwrap();
+            workspace.stop = Some(Stop {
+                until: Timestamp::from_millis(u64::MAX),
+                spared: ProofId::Key(KeyId::from_bytes([1; 16])),
+                unfinished: false,
+            });
+            system.put_workspace(&mut *txn, &workspace).unwrap();
+            txn.commit(Vec::new()).await.unwrap();
+        })
+        .await;
+    let what = "everything in its workspace was stopped";
+    let expected = [
+        ("state", old.to_string(), what, false),
+        ("state", new.to_string(), what, false),
+    ];
+    patient.diagnosis(&stopped, &expected);
 }

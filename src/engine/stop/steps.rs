@@ -1,0 +1,250 @@
+//! The steps of a stop, each a commit of its own: what the first one leaves to do is in the record, and any later run
+//! can do it.
+
+use super::{Begun, Counts, lost};
+use crate::{
+    authz::Action,
+    domain::{
+        error::{Error, Result},
+        event::{Actor, Change, EventName, Object},
+        id::{IdentityId, WorkspaceId},
+        lease::Lease,
+        name::IdentityName,
+        principal::{ApiKey, Identity, IdentityState, IdentityType, Suspension, Unfinished},
+        time::Timestamp,
+        workspace::Workspace,
+    },
+    engine::{
+        Call, Engine, Note, Unit,
+        bulk::Revoker,
+        credential::{author, change},
+        identities::{self, Locked, check_touches},
+        workspaces,
+    },
+    store::key,
+};
+
+fn counted(counts: &Counts) -> Vec<Change> {
+    [
+        ("revoked", counts.leases),
+        ("keys_stopped", counts.keys),
+        ("tokens_stopped", counts.tokens),
+    ]
+    .into_iter()
+    .map(|(field, count)| change(field, None, Some(count.to_string())))
+    .collect()
+}
+
+impl Engine {
+    /// The first step: from here on the identity proves nobody.
+    pub(super) async fn begin_suspension(
+        &self,
+        call: &Call,
+        action: Action,
+        (kind, name): (IdentityType, &IdentityName),
+        reason: Option<String>,
+        rest: Unfinished,
+    ) -> Result<(Identity, Begun)> {
+        let at = self.now();
+        let Locked {
+            mut unit,
+            mut identity,
+            permit,
+        } = self.lock_identity(call, action, kind, name).await?;
+        let deleting = unfinished(&identity) == Some(Unfinished::Removal);
+        let allowed = match check_touches(&call.principal, &identity) {
+            Ok(()) if deleting && rest == Unfinished::Sweep => {
+                Err(Error::state("the identity is being deleted"))
+            }
+            allowed => allowed,
+        };
+        if let Err(refusal) = allowed {
+            drop(unit);
+            let object = identities::object(&identity);
+            return self
+                .recorded(call, EventName::DirectoryRefused, object, Err(refusal))
+                .await;
+        }
+        let changes = match identity.is_active() {
+            true => vec![change(
+                "state",
+                Some("active".to_owned()),
+                Some("suspended".to_owned()),
+            )],
+            false => Vec::new(),
+        };
+        identity.state = IdentityState::Suspended(Suspension {
+            since: unit.now,
+            by: author(&call.principal),
+            reason: reason.clone(),
+            unfinished: Some(rest),
+        });
+        identity.updated_at = unit.now;
+        unit.tables.put_identity(&mut *unit.txn, &identity)?;
+        let event = unit.record_as(Note {
+            reason,
+            changes,
+            ..Note::new(EventName::IdentitySuspended, identities::object(&identity))
+        })?;
+        unit.commit().await?;
+        self.generation.advance();
+        Ok((identity, Begun { at, event, permit }))
+    }
+
+    /// The steps after the requests that began before are done. Gives back the identity, unless it is deleted.
+    pub(super) async fn finish_suspension(
+        &self,
+        revoker: &Revoker,
+        workspace: WorkspaceId,
+        identity: &Identity,
+    ) -> Result<(Option<Identity>, Counts)> {
+        let tables = self.tables(workspace)?;
+        let id = identity.id;
+        let locks = [key::name_lock(
+            &tables.identity_hash(identity.kind, &identity.name),
+        )];
+        // A request that its client gave up may have left a lease behind that is queued and not durable yet, which
+        // the search for leases would pass over. What is written after it is durable after it.
+        let mut unit = revoker.begin(self, workspace, &locks).await?;
+        if let Some(now) = tables.identity(&mut unit.txn, id).await? {
+            tables.put_identity(&mut *unit.txn, &now)?;
+        }
+        unit.commit_housekeeping().await?;
+        let of_it = |lease: &Lease, _: u32, _: Timestamp| {
+            lease.holder.identity == id || lease.requested_by.by.identity == id
+        };
+        let leases = self.revoke_open(&tables, revoker, &of_it).await?;
+        let counts = Counts {
+            leases,
+            ..self.proofs(|key| key.identity == id).await?
+        };
+        let mut unit = revoker.begin(self, workspace, &locks).await?;
+        // Another stop of it may have come first.
+        let Some(mut after) = tables.identity(&mut unit.txn, id).await? else {
+            return Ok((None, counts));
+        };
+        let left = unfinished(&after);
+        let event = match left {
+            None => return Ok((Some(after), counts)),
+            Some(Unfinished::Sweep) => EventName::LeaseBulkRevoked,
+            Some(Unfinished::Removal) => EventName::IdentityDeleted,
+        };
+        if left == Some(Unfinished::Removal) {
+            self.delete_keys_of(&mut unit, id).await?;
+            tables.delete_identity(&mut *unit.txn, &after);
+        } else {
+            if let IdentityState::Suspended(suspension) = &mut after.state {
+                suspension.unfinished = None;
+            }
+            tables.put_identity(&mut *unit.txn, &after)?;
+        }
+        unit.record(Note {
+            reason: revoker.reason.clone(),
+            changes: counted(&counts),
+            ..Note::new(event, identities::object(&after))
+        })?;
+        unit.commit().await?;
+        self.generation.advance();
+        Ok((
+            Some(after).filter(|_| left == Some(Unfinished::Sweep)),
+            counts,
+        ))
+    }
+
+    /// Revokes what a workspace's stop covers, and writes down that this is done.
+    pub(super) async fn finish_stop(
+        &self,
+        revoker: &Revoker,
+        workspace: &Workspace,
+        proofs: &Counts,
+    ) -> Result<u64> {
+        let tables = self.tables(workspace.id)?;
+        let stop = workspace.stop.ok_or_else(lost)?;
+        let covered = |lease: &Lease, _: u32, _: Timestamp| lease.issued_at <= stop.until;
+        let leases = self.revoke_open(&tables, revoker, &covered).await?;
+        let locks = [self.workspace_lock(&workspace.name)?];
+        let mut unit = revoker.begin(self, workspace.id, &locks).await?;
+        let mut now = unit.workspace().await?;
+        if let Some(stop) = now.stop.as_mut().filter(|now| **now == stop) {
+            stop.unfinished = false;
+            unit.put_workspace(&now)?;
+        }
+        unit.record(Note {
+            reason: revoker.reason.clone(),
+            changes: counted(&Counts { leases, ..*proofs }),
+            ..Note::new(EventName::LeaseBulkRevoked, workspaces::object(&now.name))
+        })?;
+        unit.commit().await?;
+        Ok(leases)
+    }
+
+    /// Counts the proofs that are wanted and have not expired. Whatever else proves a caller is counted here.
+    pub(super) async fn proofs(&self, wanted: impl Fn(&ApiKey) -> bool) -> Result<Counts> {
+        let system = self.tables(WorkspaceId::SYSTEM)?;
+        let now = self.now();
+        let lasting = |key: &&ApiKey| key.expires_at.is_none_or(|at| at > now);
+        let keys = system.api_keys(&mut self.read()).await?;
+        let keys = keys.iter().filter(lasting).filter(|key| wanted(key));
+        Ok(Counts {
+            keys: keys.count() as u64,
+            ..Counts::default()
+        })
+    }
+
+    /// Deletes the keys of an identity that goes. Whatever else belongs to it goes here.
+    async fn delete_keys_of(&self, unit: &mut Unit<'_>, id: IdentityId) -> Result<()> {
+        let system = self.tables(WorkspaceId::SYSTEM)?;
+        for key in system.api_keys(&mut unit.txn).await? {
+            if key.identity == id {
+                system
+                    .delete_api_key(&mut unit.txn, key.home, key.id)
+                    .await?;
+                let object = Object {
+                    name: Some(key.id.to_string()),
+                    holder: Some(id),
+                    ..Object::default()
+                };
+                unit.record(Note::new(EventName::KeyDeleted, object))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries on the stops that an earlier run left unfinished; gives back how many leases that ended.
+    pub(in crate::engine) async fn finish_stops(&self) -> Result<u64> {
+        let mut revoked = 0;
+        let system = self.tables(WorkspaceId::SYSTEM)?;
+        for workspace in system.workspaces(&mut self.read()).await? {
+            let revoker = |reason: &str| Revoker {
+                actor: Actor::vault("startup"),
+                origin: None,
+                decided_by: None,
+                by: None,
+                reason: Some(reason.to_owned()),
+            };
+            if workspace.stop.is_some_and(|stop| stop.unfinished) {
+                let revoker = revoker("everything in the workspace was stopped");
+                let counts = Counts::default();
+                revoked += self.finish_stop(&revoker, &workspace, &counts).await?;
+            }
+            let tables = self.tables(workspace.id)?;
+            for identity in tables.identities(&mut self.read()).await? {
+                if unfinished(&identity).is_some() {
+                    let revoker = revoker("the identity was suspended");
+                    let done = self
+                        .finish_suspension(&revoker, workspace.id, &identity)
+                        .await?;
+                    revoked += done.1.leases;
+                }
+            }
+        }
+        Ok(revoked)
+    }
+}
+
+fn unfinished(identity: &Identity) -> Option<Unfinished> {
+    match &identity.state {
+        IdentityState::Active => None,
+        IdentityState::Suspended(suspension) => suspension.unfinished,
+    }
+}
