@@ -18,7 +18,10 @@ use divan::{Bencher, black_box, counter::BytesCount, counter::ItemsCount};
 use futures_util::future::join_all;
 use leasehold::{
     audit::log::{self, Log},
-    authz::{self, Action, Resource},
+    authz::{
+        self, Action, Allowed, CredentialFacts, Facts, Layer, LeaseFacts, PolicySet, Question,
+        Resource, Snapshot, Source, TermsFacts,
+    },
     clock::{Clock, SystemTime, TimeSource},
     config::policies,
     crypto::{
@@ -35,13 +38,14 @@ use leasehold::{
         lease::{Grant, Holder, Lease, Requester},
         name::{CredentialName, IdentityName, Metadata, WorkspaceName},
         policy::{Delivery, LeasePolicy, Terms},
-        principal::{IdentityType, Principal, ProofId, RateLimit},
+        principal::{IdentityType, Principal, ProofId, RateLimit, Reach},
         scope::Role,
         secret::SecretText,
         time::Ttl,
     },
     engine::{
-        Call, CreateCredential, Engine, IssueLease, Opened, REAPER_BATCH, Unlocked, WantedHolder,
+        Call, CreateCredential, Engine, IssueLease, NewIdentity, NewKey, Opened, REAPER_BATCH,
+        Unlocked, WantedHolder,
     },
     store::{
         codec, key,
@@ -199,15 +203,164 @@ fn principal(workspace: WorkspaceId, role: Role) -> Principal {
     }
 }
 
-#[divan::bench]
-fn authorisation_decision(bencher: Bencher) {
+/// Policies of an organisation: eight rules about every grant, and the others about one credential, one identity or
+/// one other action each.
+fn policies_of(count: usize) -> PolicySet {
+    let general = (0..count.min(8)).map(|n| {
+        format!(
+            r#"@id("general-{n}") forbid (principal, action in [Action::"lease:create", Action::"lease:renew"], resource)
+            when {{ resource.hasTag("environment") && resource.getTag("environment") == "environment-{n}" }}
+            when {{ context.ttl_seconds > 3600 }};"#
+        )
+    });
+    let named = (8..count).map(|n| {
+        let scope = match n % 4 {
+            0 => format!(r#"principal == Identity::"agent/agent-{n}", action == Action::"lease:create", resource"#),
+            1 => r#"principal, action in Action::"identity:*", resource"#.to_owned(),
+            _ => format!(r#"principal, action, resource in Credential::"credential-{n}""#),
+        };
+        format!(r#"@id("named-{n}") forbid ({scope}) when {{ context.hour > 24 }};"#)
+    });
+    set_of(general.chain(named).collect())
+}
+
+/// As many rules about every grant.
+fn general_policies(count: usize) -> PolicySet {
+    let rules = (0..count).map(|n| {
+        format!(
+            r#"@id("general-{n}") forbid (principal, action == Action::"lease:create", resource)
+            when {{ resource.hasTag("team") && resource.getTag("team") == "team-{n}" && context.ttl_seconds > 3600 }};"#
+        )
+    });
+    set_of(rules.collect())
+}
+
+fn set_of(policies: Vec<String>) -> PolicySet {
+    let source = Source {
+        name: "bench".to_owned(),
+        text: policies.join("\n"),
+    };
+    PolicySet::parse(Layer::Organisation, &[source]).unwrap()
+}
+
+/// The decision on a grant, with the facts that a grant gives.
+fn decide_grant(bencher: Bencher, policies: PolicySet, allowed: Option<&Allowed>) {
+    let rules = Snapshot::default().with_organisation(policies);
     let principal = principal(WORKSPACE, Role::Agent);
     let name = CredentialName::parse("openai-api-key-prod", "name").unwrap();
-    bencher
-        .with_inputs(|| Resource::Credential(name.clone()))
-        .bench_values(|resource| {
-            authz::decide(black_box(&principal), Action::LeaseCreate, resource).unwrap()
-        });
+    let tags = [
+        ("environment", "production"),
+        ("service", "openai"),
+        ("team", "ml"),
+    ];
+    let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let metadata = Metadata::new(tags.into()).unwrap();
+    let holder = lease().holder;
+    let now = Clock::new(Arc::new(SystemTime), None).now();
+    let ttl = Ttl::from_secs(600).span();
+    bencher.bench(|| {
+        let facts = Facts {
+            credential: Some(CredentialFacts {
+                kind: CredentialType::ApiKey,
+                metadata: &metadata,
+            }),
+            lease: Some(LeaseFacts {
+                holder: &holder,
+                requested_by: (principal.kind, &principal.name),
+                delivery: Delivery::Reveal,
+                purpose: Some("summarise the open pull requests"),
+            }),
+            terms: Some(TermsFacts {
+                ttl,
+                lifetime: ttl,
+                reveal: false,
+            }),
+            value: None,
+            allowed,
+        };
+        let question = Question {
+            principal: black_box(&principal),
+            action: Action::LeaseCreate,
+            resource: Resource::Credential(name.clone()),
+            now,
+            source_ip: Some(std::net::IpAddr::from([10, 1, 2, 3])),
+            facts,
+        };
+        authz::decide(&rules, question).unwrap()
+    });
+}
+
+#[divan::bench(args = [0, 100, 1_000])]
+fn authorisation_decision(bencher: Bencher, policies: usize) {
+    decide_grant(bencher, policies_of(policies), None);
+}
+
+/// Where every policy is about every grant, slicing helps nothing.
+#[divan::bench(args = [1, 10, 100])]
+fn authorisation_decision_unsliced(bencher: Bencher, policies: usize) {
+    decide_grant(bencher, general_policies(policies), None);
+}
+
+#[divan::bench]
+fn authorisation_decision_allowed_identities(bencher: Bencher) {
+    let allowed = Allowed::compile(&["agent/claude-*".to_owned()]).unwrap();
+    decide_grant(bencher, PolicySet::default(), Some(&allowed));
+}
+
+/// An action that none of the policies is about.
+#[divan::bench(args = [0, 100, 1_000])]
+fn authorisation_decision_common(bencher: Bencher, policies: usize) {
+    let rules = Snapshot::default().with_organisation(policies_of(policies));
+    let principal = principal(WORKSPACE, Role::Owner);
+    let now = Clock::new(Arc::new(SystemTime), None).now();
+    bencher.bench(|| {
+        let question = Question {
+            principal: black_box(&principal),
+            action: Action::CredentialRead,
+            resource: Resource::Credential(Vault::name()),
+            now,
+            source_ip: None,
+            facts: Facts::default(),
+        };
+        authz::decide(&rules, question).unwrap()
+    });
+}
+
+#[divan::bench]
+fn authentication(bencher: Bencher) {
+    let folder = Folder::make();
+    let runtime = Runtime::new().unwrap();
+    let vault = runtime.block_on(Vault::make(&folder));
+    let home = vault.call.principal.workspace;
+    let key = runtime.block_on(async {
+        let identity = NewIdentity {
+            name: IdentityName::parse("claude-code", "name").unwrap(),
+            kind: IdentityType::Agent,
+            role: Role::Agent,
+        };
+        let identity = vault.engine.create_identity(home, identity).await.unwrap();
+        let key = NewKey {
+            name: "claude-code".to_owned(),
+            identity,
+            home,
+            role: Role::Agent,
+            reach: Reach::Workspace(home),
+            rate_limit: RateLimit::Unlimited,
+            expires_in: None,
+        };
+        vault.engine.create_key(key).await.unwrap()
+    });
+    // The header is what the benchmark is about.
+    let header = format!("Bearer {}", key.expose());
+    let authenticator = vault.engine.authenticator().unwrap();
+    let now = vault.engine.now();
+    bencher.bench(|| {
+        let proven = authenticator.authenticate(Some(black_box(&header)), None, now);
+        runtime
+            .block_on(proven)
+            .unwrap_or_else(|_| panic!("not proven"))
+    });
+    runtime.block_on(vault.engine.shut_down()).unwrap();
 }
 
 /// As many commits at once as are in flight at 64 connections: a lease, its open-lease key and an audit record

@@ -1,7 +1,24 @@
 //! The one decision point. Acting on anything needs a [`Permit`], which only [`decide`] makes, and which
-//! carries the resource it was decided on. What is not allowed is denied.
+//! carries the resource it was decided on. What is not allowed is denied, by Cedar: the built-in policies say what
+//! roles and scopes allow, those of the organisation and of the workspace take away, and one that errors denies.
 
+mod allowed;
+mod built_in;
+mod entities;
+mod policies;
+mod question;
+mod set;
+mod slice;
+
+pub use self::{
+    allowed::Allowed,
+    built_in::{ROLES, ROLES_FILE, SCHEMA},
+    policies::{Policies, Snapshot, Verdict},
+    question::{CredentialFacts, Facts, LeaseFacts, Question, TermsFacts, ValueFacts},
+    set::{Fault, Layer, PolicySet, Source},
+};
 use crate::domain::{
+    error::{Code, Error},
     id::{IdentityId, KeyId, LeaseId, TokenId},
     name::{CredentialName, IdentityName},
     principal::{IdentityType, Principal},
@@ -39,6 +56,7 @@ macro_rules! actions {
 }
 
 actions! {
+    CredentialList = "credential:list" by CredentialRead;
     CredentialRead = "credential:read" by CredentialRead;
     CredentialCreate = "credential:create" by CredentialCreate;
     CredentialUpdate = "credential:update" by CredentialUpdate;
@@ -52,6 +70,7 @@ actions! {
     LeaseRenew = "lease:renew" by LeaseRenew;
     LeaseRelease = "lease:release" by LeaseCreate;
     LeaseRevoke = "lease:revoke" by LeaseRevoke;
+    LeaseRevokeMany = "lease:revoke_many" by LeaseRevoke;
     HandleRedeem = "handle:redeem" by HandleRedeem;
     AuditRead = "audit:read" by AuditRead;
     SystemBackup = "sys:backup" by SystemBackup;
@@ -143,10 +162,23 @@ impl Permit {
         &self.resource
     }
 
-    /// The role, or the key's own scopes, that decided.
+    /// The policy that decided: a role's, that of a key's own scopes, …
     pub fn decided_by(&self) -> &str {
         &self.decided_by
     }
+}
+
+/// Why a decision went against the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The caller lacks a scope, or is not the one it concerns.
+    Scope { missing: Scope, why: &'static str },
+    /// A policy forbids it, with what its `@message` tells the caller.
+    Forbidden { message: Option<String> },
+    /// A policy failed to evaluate, and what it would have said is not known.
+    Failed,
+    /// A policy with `@validation` refuses the value that would be stored.
+    Invalid { message: String },
 }
 
 /// A decision against.
@@ -154,9 +186,9 @@ impl Permit {
 pub struct Denial {
     pub action: Action,
     pub resource: Resource,
-    pub decided_by: String,
-    pub missing: Scope,
-    pub why: &'static str,
+    /// The policies that decided, in the order of their ids; none where nothing permits the action.
+    pub policies: Vec<String>,
+    pub refusal: Refusal,
 }
 
 impl Denial {
@@ -170,78 +202,88 @@ impl Denial {
             other => Some(other.describe()),
         }
     }
+
+    /// The policies that decided, as one text; none where nothing permits the action.
+    pub fn decided_by(&self) -> Option<String> {
+        (!self.policies.is_empty()).then(|| self.policies.join(", "))
+    }
+
+    /// The reason, as history keeps it.
+    pub fn reason(&self) -> String {
+        match &self.refusal {
+            Refusal::Scope { missing, why } => format!("missing scope {}: {why}", missing.as_str()),
+            Refusal::Forbidden { message: None } => "a policy forbids it".to_owned(),
+            Refusal::Forbidden {
+                message: Some(message),
+            } => format!("a policy forbids it: {message}"),
+            Refusal::Failed => "a policy failed to evaluate".to_owned(),
+            Refusal::Invalid { message } => format!("a policy refuses the value: {message}"),
+        }
+    }
+
+    /// The error to tell the caller.
+    pub fn error(&self) -> Error {
+        let error = match &self.refusal {
+            Refusal::Scope { missing, why } => Error::new(Code::InsufficientPermissions, *why)
+                .with("missing_scope", missing.as_str()),
+            Refusal::Forbidden { message } => Error::new(
+                Code::PolicyDenied,
+                message.as_deref().unwrap_or("a policy forbids it"),
+            ),
+            Refusal::Failed => Error::new(
+                Code::PolicyDenied,
+                "a policy failed to evaluate, and so denies; whoever keeps the policies must mend it",
+            ),
+            Refusal::Invalid { message } => Error::new(Code::ValidationFailed, message.as_str()),
+        };
+        match (self.decided_by(), &self.refusal) {
+            (Some(policies), Refusal::Scope { .. }) => error.with("decided_by", policies),
+            (Some(policies), _) => error.with("policy", policies),
+            (None, _) => error,
+        }
+    }
 }
 
-/// Decides whether `principal` may do `action` to `resource`.
-///
-/// A lease belongs to its holder: only the holder renews and redeems, or whoever asked for it in the holder's
-/// name and may still delegate. The holder reads and releases its own leases with the scope that let it take
-/// them.
-pub fn decide(principal: &Principal, action: Action, resource: Resource) -> Result<Permit, Denial> {
-    let decided_by = match principal.role {
-        Some(role) => format!("role:{}", role.as_str()),
-        None => "key:scopes".to_owned(),
-    };
-    let has = |scope| principal.scopes.contains(scope);
-    let owns = match &resource {
-        Resource::Lease {
-            holder,
-            requested_by,
-            ..
-        } => {
-            *holder == principal.identity
-                || (*requested_by == principal.identity && has(Scope::LeaseDelegate))
-        }
-        Resource::Key { identity, .. } | Resource::Token { identity, .. } => {
-            *identity == principal.identity
-        }
-        Resource::Vault
-        | Resource::Workspace
-        | Resource::Credential(_)
-        | Resource::Identity { .. } => true,
-    };
-    let scope = action.scope();
-    let (allowed, missing, why) = match action {
-        Action::LeaseRead => (
-            has(scope) || (owns && has(Scope::LeaseCreate)),
-            scope,
-            "the lease belongs to another identity",
-        ),
-        Action::LeaseRenew | Action::LeaseRelease | Action::HandleRedeem if has(scope) => (
-            owns,
-            Scope::LeaseDelegate,
-            "the lease belongs to another identity",
-        ),
-        // What concerns every workspace is for proofs that reach every one.
-        Action::SystemBackup | Action::WorkspaceCreate | Action::SigningKeyRotate if has(scope) => {
-            (
-                principal.organisation,
-                scope,
-                "the caller reaches one workspace only",
-            )
-        }
-        // Whoever holds a key or token may see it and end it.
-        Action::KeyRead | Action::TokenRead | Action::TokenRevoke => (
-            has(scope) || owns && !matches!(resource, Resource::Workspace),
-            scope,
-            "the key lacks the scope",
-        ),
-        _ => (has(scope), scope, "the key lacks the scope"),
-    };
-    if allowed {
-        Ok(Permit {
+/// Decides whether the principal may do the action to the resource, on the facts of the question.
+pub fn decide(rules: &Snapshot, question: Question<'_>) -> Result<Permit, Box<Denial>> {
+    let verdict = rules.explain(&question);
+    let Question {
+        action, resource, ..
+    } = question;
+    match verdict {
+        Verdict::Allowed { by } => Ok(Permit {
             action,
             resource,
-            decided_by,
-        })
-    } else {
-        Err(Denial {
+            decided_by: by,
+        }),
+        Verdict::Refused { policies, refusal } => Err(Box::new(Denial {
             action,
             resource,
-            decided_by,
-            missing,
-            why,
-        })
+            policies,
+            refusal,
+        })),
+    }
+}
+
+/// Denies what the built-in policies deny whatever the facts are: for a look before the facts are read, so that whoever
+/// may not act learns nothing of what exists. It permits nothing: that takes [`decide`].
+pub fn screen(
+    principal: &Principal,
+    action: Action,
+    resource: Resource,
+) -> Result<(), Box<Denial>> {
+    match built_in::outcome(principal, action, &resource) {
+        built_in::Outcome::Refused { policies, refusal }
+            if !policies.is_empty() || refusal == Refusal::Failed =>
+        {
+            Err(Box::new(Denial {
+                action,
+                resource,
+                policies: policies.iter().map(ToString::to_string).collect(),
+                refusal,
+            }))
+        }
+        _ => Ok(()),
     }
 }
 

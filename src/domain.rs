@@ -9,6 +9,7 @@ pub mod event;
 #[cfg(test)]
 pub(crate) mod hostile;
 pub mod id;
+pub mod identities;
 pub mod issuer;
 pub mod kind;
 pub mod lease;

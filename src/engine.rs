@@ -1,6 +1,7 @@
 //! The use cases. Each one authorises, decides (in the domain), and commits state and audit record together;
 //! nothing else changes anything.
 
+mod authorize;
 mod backup;
 mod bulk;
 mod cascade;
@@ -79,7 +80,7 @@ use crate::{
         query::{AuditFilter, AuditPage, Reader, Window},
     },
     authn::{Authenticator, Generation},
-    authz::{self, Action, Denial, Permit, Resource},
+    authz::{self, Action, Permit, Resource},
     clock::Clock,
     crypto::keyring::Keyring,
     domain::{
@@ -100,6 +101,7 @@ pub struct Engine {
     keyring: Arc<Keyring>,
     clock: Arc<Clock>,
     policies: NamedPolicies,
+    access: authz::Policies,
     schedule: Schedule,
     terms: TermsCache,
     recent: Arc<Recent>,
@@ -154,6 +156,7 @@ impl Engine {
             keyring,
             clock,
             policies,
+            access: authz::Policies::default(),
             schedule: Schedule::default(),
             terms: TermsCache::default(),
             recent: Arc::default(),
@@ -214,54 +217,6 @@ impl Engine {
 
     fn read(&self) -> &dyn Store {
         &*self.store
-    }
-
-    /// The permit for an action, or its denial, recorded before it is told.
-    async fn authorize(&self, call: &Call, action: Action, resource: Resource) -> Result<Permit> {
-        match authz::decide(&call.principal, action, resource) {
-            Ok(permit) => Ok(permit),
-            Err(denial) => Err(self.deny(call, denial).await?),
-        }
-    }
-
-    /// Records a denial and gives back the error to tell.
-    async fn deny(&self, call: &Call, denial: Denial) -> Result<Error> {
-        metrics::counter!("leasehold_denials_total").increment(1);
-        let described = denial.described();
-        let mut object = Object::default();
-        match denial.resource {
-            Resource::Vault
-            | Resource::Workspace
-            | Resource::Identity { .. }
-            | Resource::Key { .. }
-            | Resource::Token { .. } => {}
-            Resource::Credential(name) => object.credential_name = Some(name),
-            Resource::Lease {
-                id,
-                credential,
-                holder,
-                ..
-            } => {
-                object.lease = Some(id);
-                object.credential_name = Some(credential);
-                object.holder = Some(holder);
-            }
-        }
-        object.name = Some(match described {
-            Some(resource) => format!("{} on {resource}", denial.action.as_str()),
-            None => denial.action.as_str().to_owned(),
-        });
-        let missing = denial.missing.as_str();
-        let note = Note {
-            reason: Some(format!("missing scope {missing}: {}", denial.why)),
-            ..Note::new(EventName::AuthzDenied, object)
-        };
-        let refusal = Error::new(Code::InsufficientPermissions, denial.why)
-            .with("missing_scope", missing)
-            .with("decided_by", denial.decided_by.as_str());
-        self.record_refusal(call, note, refusal.code(), Some(denial.decided_by))
-            .await?;
-        Ok(refusal)
     }
 
     /// Passes a result on; where it is a refusal of something that was authorised, its record comes first.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     init::{ADMIN, create_admin, create_agent},
     process::{self, Failure},
-    running::{Running, lease_policies, open, unseal},
+    running::{Running, access_policies, lease_policies, open, unseal},
     unseal::{new_root_key, root_key},
 };
 use crate::{
@@ -60,6 +60,7 @@ pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
         .or_else(|| Some(PathBuf::from("policies")).filter(|dir| dir.is_dir()));
     process::log(&config.log)?;
     let policies = lease_policies(&config)?;
+    let access = access_policies(&config)?;
     let vault = match Opened::read(open(&config)?)? {
         Opened::Sealed(vault) => vault,
         Opened::Empty(vault) => {
@@ -68,7 +69,7 @@ pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
         }
     };
     let root = root_key(&config.root, vault.unseal())?;
-    let engine = unseal(vault, &root, policies, &config).await?;
+    let engine = unseal(vault, &root, policies, access, &config).await?;
     drop(root);
     let keys = furnish(&engine).await?;
     let running = Running::start(&config, engine).await?;

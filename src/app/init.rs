@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     authn::DEFAULT_WORKSPACE,
+    authz::PolicySet,
     cli::{InitArgs, Output},
     clock::SystemTime,
     config::{Config, Log, RootSource, policies},
@@ -75,7 +76,14 @@ pub(super) async fn run(args: InitArgs) -> Result<(), Failure> {
     };
     let (root, how) = new_root_key(&source, &OsEntropy)?;
     let vault = vault.initialise(&root, how, Arc::new(OsEntropy), &SystemTime)?;
-    let engine = unseal(vault, &root, policies::built_in()?, &config).await?;
+    let engine = unseal(
+        vault,
+        &root,
+        policies::built_in()?,
+        PolicySet::default(),
+        &config,
+    )
+    .await?;
     engine.note_initialised().await?;
     let mut made = Made {
         data_dir: args.data_dir.display().to_string(),

@@ -12,6 +12,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::process::{Failure, check_files, told_to_stop};
 use crate::{
+    authz::{self, Layer, PolicySet, Source},
     clock::SystemTime,
     config::{Config, policies},
     crypto::{entropy::OsEntropy, root::RootKey},
@@ -52,16 +53,48 @@ pub(super) fn lease_policies(config: &Config) -> Result<NamedPolicies, Failure> 
     })
 }
 
+/// The Cedar policies of the folder that the configuration names, which hold in every workspace.
+pub(super) fn access_policies(config: &Config) -> Result<PolicySet, Failure> {
+    let Some(dir) = &config.policies.dir else {
+        return Ok(PolicySet::default());
+    };
+    let mut sources = Vec::new();
+    for (name, text) in policies::load_cedar(dir)? {
+        if name != authz::ROLES_FILE {
+            sources.push(Source { name, text });
+        } else if text != authz::ROLES {
+            let file = dir.join(name);
+            return Err(format!(
+                "{}: these are not the built-in policies of this version, which cannot be changed; remove the file, \
+                 and write policies of your own beside it",
+                file.display()
+            )
+            .into());
+        }
+    }
+    let set = PolicySet::parse(Layer::File, &sources).map_err(|faults| {
+        let told = faults.iter().map(|fault| dir.join(fault.to_string()));
+        let told: Vec<_> = told.map(|fault| fault.display().to_string()).collect();
+        told.join("\n")
+    })?;
+    for warning in set.warnings() {
+        tracing::warn!(policy = %warning, "a policy says what is probably not meant");
+    }
+    Ok(set)
+}
+
 /// Unseals a vault on this machine's clock and randomness.
 pub(super) async fn unseal(
     vault: Unlocked,
     root: &RootKey,
     policies: NamedPolicies,
+    access: PolicySet,
     config: &Config,
 ) -> Result<Arc<Engine>, Failure> {
     let engine = vault
         .serve(root, Arc::new(OsEntropy), Arc::new(SystemTime), policies)
         .await?;
+    engine.access().set_files(access);
     let engine = engine.fetching_keys_with(Arc::new(HttpKeys::default()));
     Ok(Arc::new(match &config.server.public_url {
         Some(url) => engine.issuing_tokens_as(url),

@@ -2,7 +2,7 @@
 
 use super::{
     process::{self, Failure},
-    running::{Running, lease_policies, open, unseal},
+    running::{Running, access_policies, lease_policies, open, unseal},
     unseal::root_key,
 };
 use crate::{
@@ -22,6 +22,7 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
     let config = Config::load_with(args.config.as_deref(), overrides)?;
     process::log(&config.log)?;
     let policies = lease_policies(&config)?;
+    let access = access_policies(&config)?;
     let dir = config.storage.data_dir.display();
     if !config.storage.data_dir.exists() {
         return Err(format!(
@@ -36,7 +37,7 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
         }
     };
     let root = root_key(&config.root, vault.unseal())?;
-    let engine = unseal(vault, &root, policies, &config).await?;
+    let engine = unseal(vault, &root, policies, access, &config).await?;
     drop(root);
     Running::start(&config, engine).await?.until_stopped().await
 }

@@ -1,7 +1,7 @@
 //! The named lease policies: one TOML file each, named after its stem.
 //!
 //! Loaded policies are complete or there are none: each has a valid name and passed [`LeasePolicy::check`], and one
-//! bad file refuses the set. Not here: what a policy means, and Cedar policies, which may lie in the same folder.
+//! bad file refuses the set. Cedar policies lie in the same folder; here they are text. Not here: what a policy means.
 
 use std::{
     collections::BTreeMap,
@@ -19,8 +19,10 @@ use crate::domain::{
 
 /// The most policies in a folder: more than anybody can keep apart.
 const MAX_FILES: usize = 256;
-/// The largest policy file, in bytes: the longest egress lists fit.
+/// The largest lease policy, in bytes: the longest egress lists fit.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
+/// The largest file of Cedar policies, in bytes.
+const MAX_CEDAR_BYTES: u64 = 512 * 1024;
 
 /// Why named policies can't be used. One line each; causes are part of the message, and hence not sources.
 #[derive(Debug, thiserror::Error)]
@@ -62,16 +64,31 @@ pub enum PolicyError {
 /// Reads every `*.toml` directly in `dir`, through symlinks too. Other and hidden files are not policies.
 pub fn load(dir: &Path) -> Result<NamedPolicies, PolicyError> {
     let mut policies = BTreeMap::new();
-    for file in list(dir)? {
-        let text =
-            document::read(&file, MAX_FILE_BYTES).map_err(|cause| PolicyError::Unreadable {
-                file: file.clone(),
-                cause,
-            })?;
+    for (file, text) in texts(dir, "toml", MAX_FILE_BYTES)? {
         let (name, policy) = read(&file, &text)?;
         policies.insert(name, policy);
     }
     Ok(NamedPolicies::new(policies))
+}
+
+/// Every `*.cedar` directly in `dir`, by its file name, in order. Folders below, such as the examples, are not read.
+pub fn load_cedar(dir: &Path) -> Result<Vec<(String, String)>, PolicyError> {
+    let texts = texts(dir, "cedar", MAX_CEDAR_BYTES)?;
+    let named = texts.into_iter().map(|(file, text)| {
+        let name = file.file_name().unwrap_or_default();
+        (name.to_string_lossy().into_owned(), text)
+    });
+    Ok(named.collect())
+}
+
+fn texts(dir: &Path, ending: &str, max_bytes: u64) -> Result<Vec<(PathBuf, String)>, PolicyError> {
+    let texts = list(dir, ending)?
+        .into_iter()
+        .map(|file| match document::read(&file, max_bytes) {
+            Ok(text) => Ok((file, text)),
+            Err(cause) => Err(PolicyError::Unreadable { file, cause }),
+        });
+    texts.collect()
 }
 
 /// The policies that come with the binary: `production`, `staging` and `development`.
@@ -98,7 +115,7 @@ pub fn built_in() -> Result<NamedPolicies, PolicyError> {
 }
 
 /// The policy files of a folder in order, so that the first fault is always the same one.
-fn list(dir: &Path) -> Result<Vec<PathBuf>, PolicyError> {
+fn list(dir: &Path, ending: &str) -> Result<Vec<PathBuf>, PolicyError> {
     let failed = |cause| PolicyError::Folder {
         dir: dir.to_owned(),
         cause,
@@ -108,7 +125,7 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, PolicyError> {
         let name = entry.map_err(failed)?.file_name();
         // As for the shell's `*`; editors keep their locks and backups under such names.
         let hidden = name.as_encoded_bytes().starts_with(b".");
-        if hidden || Path::new(&name).extension() != Some(OsStr::new("toml")) {
+        if hidden || Path::new(&name).extension() != Some(OsStr::new(ending)) {
             continue;
         }
         if files.len() == MAX_FILES {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     egress::Egress,
     error::{Error, Result},
+    identities,
     name::PolicyName,
     strict::optional_object,
     time::Ttl,
@@ -95,6 +96,9 @@ pub struct LeasePolicy {
     pub on_rotate: Option<OnRotate>,
     #[serde(default, deserialize_with = "optional_object")]
     pub egress: Option<Egress>,
+    /// Who may hold leases: names, globs (`ci-*`), either with a type before it (`agent/ci-*`).
+    #[serde(default)]
+    pub allowed_identities: Option<Vec<String>>,
 }
 
 /// A merge patch of a lease policy (RFC 7396): absent keeps, none falls back to what the policy builds on.
@@ -111,6 +115,7 @@ pub struct LeasePolicyPatch {
     pub max_uses: Option<Option<u32>>,
     pub on_rotate: Option<Option<OnRotate>>,
     pub egress: Option<Option<Egress>>,
+    pub allowed_identities: Option<Option<Vec<String>>>,
 }
 
 /// A complete lease policy.
@@ -126,6 +131,8 @@ pub struct Terms {
     pub max_uses: Option<u32>,
     pub on_rotate: OnRotate,
     pub egress: Option<Egress>,
+    /// None admits every identity.
+    pub allowed_identities: Option<Vec<String>>,
 }
 
 impl Default for Terms {
@@ -142,6 +149,7 @@ impl Default for Terms {
             max_uses: None,
             on_rotate: OnRotate::Drain,
             egress: None,
+            allowed_identities: None,
         }
     }
 }
@@ -189,6 +197,9 @@ impl LeasePolicy {
                 "`policy.default_lease_ttl` is longer than `policy.max_lease_ttl`",
             ));
         }
+        if let Some(patterns) = &self.allowed_identities {
+            identities::check(patterns, "policy.allowed_identities")?;
+        }
         self.egress.as_ref().map_or(Ok(()), Egress::check)
     }
 
@@ -207,11 +218,14 @@ impl LeasePolicy {
             max_uses: patch.max_uses.unwrap_or(self.max_uses),
             on_rotate: patch.on_rotate.unwrap_or(self.on_rotate),
             egress: patch.egress.unwrap_or_else(|| self.egress.clone()),
+            allowed_identities: patch
+                .allowed_identities
+                .unwrap_or_else(|| self.allowed_identities.clone()),
         }
     }
 
     /// The fields as text, for a record of what changed.
-    pub fn fields(&self) -> [(&'static str, Option<String>); 11] {
+    pub fn fields(&self) -> [(&'static str, Option<String>); 12] {
         let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
         [
             (
@@ -257,6 +271,12 @@ impl LeasePolicy {
                 "policy.egress",
                 self.egress.as_ref().map(|egress| text(egress)),
             ),
+            (
+                "policy.allowed_identities",
+                self.allowed_identities
+                    .as_ref()
+                    .map(|patterns| patterns.join(",")),
+            ),
         ]
     }
 
@@ -284,6 +304,10 @@ impl LeasePolicy {
             max_uses: self.max_uses.or(base.max_uses),
             on_rotate: self.on_rotate.unwrap_or(base.on_rotate),
             egress: self.egress.clone().or_else(|| base.egress.clone()),
+            allowed_identities: self
+                .allowed_identities
+                .clone()
+                .or_else(|| base.allowed_identities.clone()),
         }
     }
 }

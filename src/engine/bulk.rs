@@ -136,7 +136,7 @@ impl Engine {
             return Err(Error::missing("filter.credential_name"));
         }
         let permit = self
-            .authorize(call, Action::LeaseRevoke, Resource::Workspace)
+            .authorize(call, Action::LeaseRevokeMany, Resource::Workspace)
             .await?;
         let tables = self.tables(call.principal.workspace)?;
         let revoker = Revoker::of(call, &permit, reason.clone());

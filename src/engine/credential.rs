@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Call, Engine, Note, Unit,
+    Call, Engine, Note, Unit, authorize,
     cascade::object,
     idempotency::{Answer, Slot},
     page::{Page, PageRequest},
     views::{CredentialView, VersionView},
 };
 use crate::{
-    authz::{Action, Resource},
+    authz::{Action, CredentialFacts, Facts, Resource, ValueFacts},
     domain::{
         credential::{Author, Credential, Version, VersionState},
         error::{Code, Error, Result},
@@ -24,6 +24,7 @@ use crate::{
         secret::SecretText,
     },
     store::key,
+    tables::Tables,
 };
 
 /// A credential to store.
@@ -75,8 +76,17 @@ impl Engine {
         command: CreateCredential,
     ) -> Result<CredentialView> {
         let resource = Resource::Credential(command.name.clone());
+        let value = ValueFacts::of(&command.value, command.kind, &command.metadata);
+        let facts = Facts {
+            credential: Some(CredentialFacts {
+                kind: command.kind,
+                metadata: &command.metadata,
+            }),
+            value: Some(&value),
+            ..Facts::default()
+        };
         let permit = self
-            .authorize(call, Action::CredentialCreate, resource)
+            .authorize_on(call, Action::CredentialCreate, resource, facts)
             .await?;
         if let Some(description) = &command.description {
             check_text(description, "description", MAX_TEXT_BYTES)?;
@@ -173,15 +183,16 @@ impl Engine {
         }
     }
 
-    /// One credential.
-    pub async fn credential(&self, call: &Call, name: &CredentialName) -> Result<CredentialView> {
-        self.authorize(
-            call,
-            Action::CredentialRead,
-            Resource::Credential(name.clone()),
-        )
-        .await?;
-        let tables = self.tables(call.principal.workspace)?;
+    /// The credential of that name, once the caller may read it.
+    async fn readable(
+        &self,
+        call: &Call,
+        tables: &Tables,
+        name: &CredentialName,
+    ) -> Result<Credential> {
+        let resource = || Resource::Credential(name.clone());
+        self.screen(call, Action::CredentialRead, resource())
+            .await?;
         let read = &mut self.read();
         let id = tables
             .credential_id(read, name)
@@ -191,6 +202,21 @@ impl Engine {
             .credential(read, id)
             .await?
             .ok_or_else(no_credential)?;
+        let facts = Facts {
+            credential: Some(authorize::of(&credential)),
+            ..Facts::default()
+        };
+        self.authorize_on(call, Action::CredentialRead, resource(), facts)
+            .await?;
+        Ok(credential)
+    }
+
+    /// One credential.
+    pub async fn credential(&self, call: &Call, name: &CredentialName) -> Result<CredentialView> {
+        let tables = self.tables(call.principal.workspace)?;
+        let read = &mut self.read();
+        let credential = self.readable(call, &tables, name).await?;
+        let id = credential.id;
         let ledger = tables
             .find_ledger(read, id)
             .await?
@@ -207,8 +233,9 @@ impl Engine {
         filter: &CredentialFilter,
         request: &PageRequest,
     ) -> Result<Page<CredentialView>> {
-        self.authorize(call, Action::CredentialRead, Resource::Workspace)
+        self.authorize(call, Action::CredentialList, Resource::Workspace)
             .await?;
+        let sight = self.sight(call, Action::CredentialRead);
         let window = request.window(&SORTS, DEFAULT_SORT)?;
         let tables = self.tables(call.principal.workspace)?;
         let read = &mut self.read();
@@ -223,7 +250,7 @@ impl Engine {
                     .metadata
                     .iter()
                     .all(|(key, value)| credential.metadata.get(key) == Some(value));
-            if !matches {
+            if !matches || !sight.of_credential(&credential) {
                 continue;
             }
             // Deleted since the scan.
@@ -263,19 +290,10 @@ impl Engine {
         name: &CredentialName,
         request: &PageRequest,
     ) -> Result<Page<VersionView>> {
-        self.authorize(
-            call,
-            Action::CredentialRead,
-            Resource::Credential(name.clone()),
-        )
-        .await?;
-        let window = request.window(&[("number", ())], "-number")?;
         let tables = self.tables(call.principal.workspace)?;
         let read = &mut self.read();
-        let id = tables
-            .credential_id(read, name)
-            .await?
-            .ok_or_else(no_credential)?;
+        let id = self.readable(call, &tables, name).await?.id;
+        let window = request.window(&[("number", ())], "-number")?;
         let ledger = tables
             .find_ledger(read, id)
             .await?

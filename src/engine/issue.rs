@@ -2,13 +2,14 @@
 
 use super::{
     Call, Engine, Note, Unit,
+    authorize::Subject,
     close::object,
     credential::{author, change, no_credential},
     idempotency::{Answer, Slot},
     views::LeaseView,
 };
 use crate::{
-    authz::{Action, Resource},
+    authz::{Action, Denial, Facts, LeaseFacts, Resource, TermsFacts},
     crypto::bearer::Bearer,
     domain::{
         error::{Code, Error, Result},
@@ -61,7 +62,7 @@ impl Engine {
     /// Issues a lease. INVARIANT (lease-cap): the credential's lock is held from the count to the commit.
     pub async fn issue_lease(&self, call: &Call, command: IssueLease) -> Result<Issued> {
         let resource = Resource::Credential(command.credential_name.clone());
-        let permit = self.authorize(call, Action::LeaseCreate, resource).await?;
+        self.screen(call, Action::LeaseCreate, resource).await?;
         if let Some(purpose) = &command.purpose {
             check_text(purpose, "purpose", MAX_TEXT_BYTES)?;
         }
@@ -79,7 +80,7 @@ impl Engine {
             let id = id.ok_or_else(no_credential)?;
             let mut locks = vec![key::credential_lock(id)];
             locks.extend(slot.lock());
-            let mut unit = self.begin(call, &permit, &locks).await?;
+            let mut unit = self.begin_undecided(call, &locks).await?;
             if unit.is_named(id, name).await? {
                 break (id, unit);
             }
@@ -89,6 +90,10 @@ impl Engine {
                 return Err(no_credential());
             }
         };
+        if let Err(denial) = unit.decide_grant(call, id, &holder, &command).await? {
+            drop(unit);
+            return Err(self.deny(call, denial).await?);
+        }
         match slot.first(&mut unit).await? {
             Some(Answer::Issued {
                 lease,
@@ -178,8 +183,7 @@ impl Engine {
             });
         }
         let resource = Resource::Credential(command.credential_name.clone());
-        self.authorize(call, Action::LeaseDelegate, resource)
-            .await?;
+        self.screen(call, Action::LeaseDelegate, resource).await?;
         let Some(name) = &wanted.name else {
             return Err(Error::missing("identity.name"));
         };
@@ -274,6 +278,48 @@ struct Granted {
 }
 
 impl Unit<'_> {
+    /// The decision on a grant, on the credential and terms that it would be made under. A lease for another identity
+    /// than the caller takes two.
+    async fn decide_grant(
+        &mut self,
+        call: &Call,
+        id: CredentialId,
+        holder: &Holder,
+        command: &IssueLease,
+    ) -> Result<Result<(), Box<Denial>>> {
+        let resolved = self.resolved(id).await?;
+        let subject = Subject::Resolved(resolved.clone());
+        let terms = &resolved.terms;
+        let ttl = terms.grant_ttl(command.ttl).0.span();
+        let wanted = command.delivery.unwrap_or(Delivery::Reveal);
+        let facts = Facts {
+            lease: Some(LeaseFacts {
+                holder,
+                requested_by: (call.principal.kind, &call.principal.name),
+                // What the terms do not allow is refused at the grant, whatever is decided here.
+                delivery: terms.grant_delivery(command.delivery).unwrap_or(wanted),
+                purpose: command.purpose.as_deref(),
+            }),
+            terms: Some(TermsFacts {
+                ttl,
+                lifetime: ttl,
+                reveal: command.reveal,
+            }),
+            ..subject.facts()
+        };
+        let delegated = holder.identity != call.principal.identity;
+        let also = delegated.then_some(Action::LeaseDelegate);
+        for action in also.into_iter().chain([Action::LeaseCreate]) {
+            let resource = Resource::Credential(command.credential_name.clone());
+            let decided = self.engine.decide(call, action, resource, facts, self.now);
+            match decided {
+                Ok(permit) => self.decided(&permit),
+                Err(denial) => return Ok(Err(denial)),
+            }
+        }
+        Ok(Ok(()))
+    }
+
     async fn grant(
         &mut self,
         call: &Call,

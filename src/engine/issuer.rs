@@ -6,7 +6,7 @@ use super::{
     page::{Page, PageRequest},
 };
 use crate::{
-    authz::{Action, Denial, Permit, Resource},
+    authz::{Action, Denial, Permit, Refusal, Resource},
     crypto::assertion::KeySet,
     domain::{
         error::{Code, Error, Result},
@@ -223,11 +223,10 @@ impl Engine {
         let denial = Denial {
             action: Action::IssuerWrite,
             resource: Resource::Workspace,
-            decided_by: permit.decided_by().to_owned(),
-            missing,
-            why,
+            policies: vec![permit.decided_by().to_owned()],
+            refusal: Refusal::Scope { missing, why },
         };
-        Err(self.deny(call, denial).await?)
+        Err(self.deny(call, Box::new(denial)).await?)
     }
 
     /// The issuers that the caller may see: its workspace's, and the organisation's for who reaches all of it.

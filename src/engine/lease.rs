@@ -12,13 +12,13 @@ use crate::{
     domain::{
         error::{Error, Result},
         event::{Actor, EventName},
-        id::{CredentialId, LeaseId},
+        id::LeaseId,
         lease::{Ending, Lease, LeaseStatus},
         ledger::Ledger,
         name::Metadata,
         time::Ttl,
     },
-    store::key,
+    store::{key, port::LockKey},
 };
 
 impl Engine {
@@ -29,7 +29,7 @@ impl Engine {
         id: LeaseId,
         ttl: Option<Ttl>,
     ) -> Result<LeaseView> {
-        let (mut unit, mut lease) = self.lock_lease(call, Action::LeaseRenew, id).await?;
+        let (mut unit, mut lease) = self.lock_lease(call, Action::LeaseRenew, id, ttl).await?;
         let metadata = match unit.renew(&mut lease, ttl).await {
             Ok(metadata) => metadata,
             Err(error) => {
@@ -81,7 +81,7 @@ impl Engine {
         id: LeaseId,
         ending: Ending,
     ) -> Result<LeaseView> {
-        let (mut unit, lease) = self.lock_lease(call, action, id).await?;
+        let (mut unit, lease) = self.lock_lease(call, action, id, None).await?;
         if let Err(error) = lease.check_open(unit.now) {
             drop(unit);
             return self
@@ -105,42 +105,40 @@ impl Engine {
         call: &Call,
         action: Action,
         id: LeaseId,
+        ttl: Option<Ttl>,
     ) -> Result<(Unit<'a>, Lease)> {
         let tables = self.tables(call.principal.workspace)?;
         let credential = tables
             .lease_credential(&mut self.read(), id)
             .await?
             .ok_or_else(no_lease)?;
-        let mut unit = self.begin_undecided(call, credential).await?;
+        let locks = [key::credential_lock(credential)];
+        let mut unit = self.begin_undecided(call, &locks).await?;
         let lease = tables
             .lease(&mut unit.txn, id)
             .await?
             .ok_or_else(no_lease)?;
-        match authz::decide(&call.principal, action, resource(&lease)) {
-            Ok(permit) => unit.decided(&permit),
-            Err(denial) => {
-                drop(unit);
-                return Err(self.deny(call, denial).await?);
-            }
+        if let Err(denial) = unit.decide_lease(call, action, &lease, ttl).await? {
+            drop(unit);
+            return Err(self.deny(call, denial).await?);
         }
         Ok((unit, lease))
     }
 
-    /// A unit whose caller is known and whose permission is decided once the lease is read.
+    /// A unit whose caller is known and whose permission is decided once what it acts on is read.
     pub(super) async fn begin_undecided<'a>(
         &'a self,
         call: &Call,
-        credential: CredentialId,
+        locks: &[LockKey],
     ) -> Result<Unit<'a>> {
         let actor = Actor::of(&call.principal);
-        let locks = [key::credential_lock(credential)];
         Unit::begin(
             self,
             call.principal.workspace,
             actor,
             Some(call.origin.clone()),
             None,
-            &locks,
+            locks,
         )
         .await
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Call, Engine,
-    lease::{no_lease, resource},
+    lease::no_lease,
     page::{Page, PageRequest},
     views::{LeaseView, LeaseViews},
 };
@@ -51,8 +51,7 @@ impl Engine {
         let tables = self.tables(call.principal.workspace)?;
         let read = &mut self.read();
         let lease = tables.lease(read, id).await?.ok_or_else(no_lease)?;
-        self.authorize(call, Action::LeaseRead, resource(&lease))
-            .await?;
+        self.authorize_lease_read(call, &lease).await?;
         LeaseViews::new(&tables, self.now()).view(read, lease).await
     }
 
@@ -68,8 +67,7 @@ impl Engine {
             .lease(&mut self.read(), id)
             .await?
             .ok_or_else(no_lease)?;
-        self.authorize(call, Action::LeaseRead, resource(&lease))
-            .await?;
+        self.authorize_lease_read(call, &lease).await?;
         let filter = AuditFilter {
             lease: Some(id),
             since: Some(lease.issued_at),
@@ -90,17 +88,22 @@ impl Engine {
         filter: &LeaseFilter,
         request: &PageRequest,
     ) -> Result<Page<LeaseView>> {
-        let own_only = match authz::decide(&call.principal, Action::LeaseList, Resource::Workspace)
+        let own_only = match authz::screen(&call.principal, Action::LeaseList, Resource::Workspace)
         {
-            Ok(_) => false,
+            Ok(()) => {
+                self.authorize(call, Action::LeaseList, Resource::Workspace)
+                    .await?;
+                false
+            }
             Err(denial) => {
-                let own = authz::decide(&call.principal, Action::LeaseCreate, Resource::Workspace);
+                let own = authz::screen(&call.principal, Action::LeaseCreate, Resource::Workspace);
                 if own.is_err() {
                     return Err(self.deny(call, denial).await?);
                 }
                 true
             }
         };
+        let mut sight = self.sight(call, Action::LeaseRead);
         let window = request.window(&SORTS, DEFAULT_SORT)?;
         let tables = self.tables(call.principal.workspace)?;
         let now = self.now();
@@ -118,6 +121,9 @@ impl Engine {
                 let lease = tables.open_lease(id, stored)?;
                 let visible = !own_only || lease.holder.identity == call.principal.identity;
                 if !visible || !filter.matches(&lease, now) {
+                    continue;
+                }
+                if !sight.of_lease(&tables, read, &lease).await? {
                     continue;
                 }
                 let sorted_by = match window.sort {

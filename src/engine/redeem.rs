@@ -1,8 +1,8 @@
 //! Redeeming handles.
 
-use super::{Call, Engine, Note, Unit, close::object, lease::resource, views::LeaseView};
+use super::{Call, Engine, Note, Unit, close::object, views::LeaseView};
 use crate::{
-    authz::{self, Action},
+    authz::Action,
     crypto::bearer::{Bearer, Digest, Presented},
     domain::{
         error::{Error, Result},
@@ -11,6 +11,7 @@ use crate::{
         name::Metadata,
         secret::SecretText,
     },
+    store::key,
 };
 
 /// A value, shown to the holder of its lease.
@@ -33,17 +34,16 @@ impl Engine {
             .lease_credential(&mut self.read(), id)
             .await?
             .ok_or_else(unknown)?;
-        let mut unit = self.begin_undecided(call, credential).await?;
+        let locks = [key::credential_lock(credential)];
+        let mut unit = self.begin_undecided(call, &locks).await?;
         let mut lease = tables.lease(&mut unit.txn, id).await?.ok_or_else(unknown)?;
         if !Digest::from_stored(lease.handle).proves(&self.keyring, &presented) {
             return Err(unknown());
         }
-        match authz::decide(&call.principal, Action::HandleRedeem, resource(&lease)) {
-            Ok(permit) => unit.decided(&permit),
-            Err(denial) => {
-                drop(unit);
-                return Err(self.deny(call, denial).await?);
-            }
+        let decided = unit.decide_lease(call, Action::HandleRedeem, &lease, None);
+        if let Err(denial) = decided.await? {
+            drop(unit);
+            return Err(self.deny(call, denial).await?);
         }
         let (value, metadata) = match unit.redeem(&mut lease).await {
             Ok(found) => found,

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Call, Engine, Note, Unit,
+    Call, Engine, Note, Unit, authorize,
     cascade::{Sweep, object},
     credential::{author, change, fingerprint_change, metadata_changes, no_credential},
     idempotency::{Answer, Slot},
     views::CredentialView,
 };
 use crate::{
-    authz::{Action, Resource},
+    authz::{Action, Denial, Facts, Permit, Resource, ValueFacts},
     domain::{
         credential::VersionState,
         error::{Code, Error, Result},
@@ -56,12 +56,8 @@ impl Engine {
         name: &CredentialName,
         command: RotateCredential,
     ) -> Result<Rotated> {
-        let permit = self
-            .authorize(
-                call,
-                Action::CredentialRotate,
-                Resource::Credential(name.clone()),
-            )
+        let resource = || Resource::Credential(name.clone());
+        self.screen(call, Action::CredentialRotate, resource())
             .await?;
         let slot = Slot::of(self, call, &format!("credential:rotate:{name}"))?;
         let tables = self.tables(call.principal.workspace)?;
@@ -71,7 +67,11 @@ impl Engine {
             .ok_or_else(no_credential)?;
         let mut locks = vec![key::credential_lock(id)];
         locks.extend(slot.lock());
-        let mut unit = self.begin(call, &permit, &locks).await?;
+        let mut unit = self.begin_undecided(call, &locks).await?;
+        if let Err(denial) = unit.decide_rotation(call, id, &command).await? {
+            drop(unit);
+            return Err(self.deny(call, denial).await?);
+        }
         match slot.first(&mut unit).await? {
             Some(Answer::Rotated(rotated)) => {
                 drop(unit);
@@ -116,6 +116,34 @@ impl Engine {
 }
 
 impl Unit<'_> {
+    /// The decision on a rotation: on the credential as it is, and on the value as it would be.
+    async fn decide_rotation(
+        &mut self,
+        call: &Call,
+        id: CredentialId,
+        command: &RotateCredential,
+    ) -> Result<Result<Permit, Box<Denial>>> {
+        let tables = self.tables.clone();
+        let credential = tables
+            .credential(&mut self.txn, id)
+            .await?
+            .ok_or_else(no_credential)?;
+        let metadata = credential.metadata.patched(command.metadata.clone())?;
+        let value = ValueFacts::of(&command.new_value, credential.kind, &metadata);
+        let facts = Facts {
+            credential: Some(authorize::of(&credential)),
+            value: Some(&value),
+            ..Facts::default()
+        };
+        let resource = Resource::Credential(credential.name.clone());
+        let action = Action::CredentialRotate;
+        let decided = self.engine.decide(call, action, resource, facts, self.now);
+        if let Ok(permit) = &decided {
+            self.decided(permit);
+        }
+        Ok(decided)
+    }
+
     async fn rotate(
         &mut self,
         call: &Call,

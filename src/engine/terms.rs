@@ -16,6 +16,7 @@ use std::{
 };
 
 use super::{Engine, Unit, credential::no_credential};
+use crate::authz::Allowed;
 use crate::domain::{
     credential::Credential,
     error::{Code, Error, Result},
@@ -34,6 +35,8 @@ pub(super) struct Resolved {
     generation: u64,
     pub(super) credential: Credential,
     pub(super) terms: Terms,
+    /// Whom the terms admit; none where they admit every identity.
+    pub(super) allowed: Option<Allowed>,
 }
 
 type Names = HashMap<CredentialName, CredentialId>;
@@ -158,10 +161,13 @@ impl Unit<'_> {
             .engine
             .policies
             .resolve(&credential.policy, &settings)?;
+        let allowed = terms.allowed_identities.as_deref();
+        let allowed = allowed.map(Allowed::compile).transpose()?;
         let resolved = Arc::new(Resolved {
             generation,
             credential,
             terms,
+            allowed,
         });
         self.engine.terms.insert(id, resolved.clone());
         Ok(resolved)

@@ -6,7 +6,7 @@ use super::{
     idempotency::{Answer, Slot},
 };
 use crate::{
-    authz::{Action, Denial, Resource},
+    authz::{Action, Denial, Refusal, Resource},
     crypto::token::{AUDIENCE, TokenClaims},
     domain::{
         error::{Error, Result},
@@ -130,11 +130,13 @@ impl Engine {
             let denial = Denial {
                 action: Action::TokenCreate,
                 resource: Resource::Workspace,
-                decided_by: permit.decided_by().to_owned(),
-                missing,
-                why: "a token never holds a scope that its creator lacks",
+                policies: vec![permit.decided_by().to_owned()],
+                refusal: Refusal::Scope {
+                    missing,
+                    why: "a token never holds a scope that its creator lacks",
+                },
             };
-            return Err(self.deny(&call, denial).await?);
+            return Err(self.deny(&call, Box::new(denial)).await?);
         }
         let maker = self.maker(principal.proof).await?;
         let slot = Slot::of(self, &call, "token:create")?;

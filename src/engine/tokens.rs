@@ -6,7 +6,7 @@ use super::{
     token::{TokenView, object},
 };
 use crate::{
-    authz::{self, Action, Resource},
+    authz::{Action, Facts, Resource},
     domain::{
         error::{Error, Result},
         event::EventName,
@@ -98,8 +98,10 @@ impl Engine {
         filter: &TokenFilter,
         request: &PageRequest,
     ) -> Result<Page<TokenView>> {
-        let own_only =
-            authz::decide(&call.principal, Action::TokenRead, Resource::Workspace).is_err();
+        let (facts, now) = (Facts::default(), self.now());
+        let own_only = self
+            .decide(call, Action::TokenRead, Resource::Workspace, facts, now)
+            .is_err();
         let window = request.window(&SORTS, DEFAULT_SORT)?;
         let system = self.tables(WorkspaceId::SYSTEM)?;
         let now = self.now();

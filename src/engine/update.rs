@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Call, Engine, Note, Unit,
+    Call, Engine, Note, Unit, authorize,
     cascade::{Sweep, object},
     credential::{author, change, metadata_changes, no_credential},
     views::CredentialView,
 };
 use crate::{
-    authz::{Action, Permit, Resource},
+    authz::{Action, Facts, Resource},
     domain::{
         credential::{Credential, VersionState},
         error::{Error, Result},
@@ -47,9 +47,11 @@ impl Engine {
     async fn lock_credential<'a>(
         &'a self,
         call: &Call,
-        permit: &Permit,
+        action: Action,
         name: &CredentialName,
     ) -> Result<Locked<'a>> {
+        let resource = || Resource::Credential(name.clone());
+        self.screen(call, action, resource()).await?;
         let tables = self.tables(call.principal.workspace)?;
         let id = tables
             .credential_id(&mut self.read(), name)
@@ -60,11 +62,22 @@ impl Engine {
             key::credential_lock(id),
             key::name_lock(&tables.credential_hash(name)),
         ];
-        let mut unit = self.begin(call, permit, &locks).await?;
+        let mut unit = self.begin_undecided(call, &locks).await?;
         let credential = tables
             .credential(&mut unit.txn, id)
             .await?
             .ok_or_else(no_credential)?;
+        let facts = Facts {
+            credential: Some(authorize::of(&credential)),
+            ..Facts::default()
+        };
+        match self.decide(call, action, resource(), facts, unit.now) {
+            Ok(permit) => unit.decided(&permit),
+            Err(denial) => {
+                drop(unit);
+                return Err(self.deny(call, denial).await?);
+            }
+        }
         let ledger = tables.ledger(&mut unit.txn, id).await?;
         Ok(Locked {
             unit,
@@ -80,18 +93,13 @@ impl Engine {
         name: &CredentialName,
         patch: UpdateCredential,
     ) -> Result<CredentialView> {
-        let permit = self
-            .authorize(
-                call,
-                Action::CredentialUpdate,
-                Resource::Credential(name.clone()),
-            )
-            .await?;
         let Locked {
             mut unit,
             credential,
             mut ledger,
-        } = self.lock_credential(call, &permit, name).await?;
+        } = self
+            .lock_credential(call, Action::CredentialUpdate, name)
+            .await?;
         let outcome = unit.update(call, credential, &mut ledger, patch).await;
         let (credential, sweep_from) = match outcome {
             Ok(done) => done,
@@ -132,18 +140,13 @@ impl Engine {
         reason: Option<String>,
     ) -> Result<u32> {
         check_reason(reason.as_deref())?;
-        let permit = self
-            .authorize(
-                call,
-                Action::CredentialRevokeVersion,
-                Resource::Credential(name.clone()),
-            )
-            .await?;
         let Locked {
             mut unit,
             credential,
             mut ledger,
-        } = self.lock_credential(call, &permit, name).await?;
+        } = self
+            .lock_credential(call, Action::CredentialRevokeVersion, name)
+            .await?;
         let known = unit
             .tables
             .version(&mut unit.txn, credential.id, number)
@@ -186,18 +189,13 @@ impl Engine {
         name: &CredentialName,
         force: bool,
     ) -> Result<u32> {
-        let permit = self
-            .authorize(
-                call,
-                Action::CredentialDelete,
-                Resource::Credential(name.clone()),
-            )
-            .await?;
         let Locked {
             mut unit,
             credential,
             mut ledger,
-        } = self.lock_credential(call, &permit, name).await?;
+        } = self
+            .lock_credential(call, Action::CredentialDelete, name)
+            .await?;
         let id = credential.id;
         if !force && ledger.active > 0 {
             // Leases that have expired already are no reason to refuse.

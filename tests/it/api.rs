@@ -21,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod openapi;
 mod paths;
+mod policies;
 mod raw;
 mod retries;
 mod rotation;

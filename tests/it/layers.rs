@@ -44,8 +44,8 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "domain", "archive", "clock", "crypto", "store", "tables", "authn", "audit", "backup",
-            "config", "engine", "doctor", "http", "jwks", "bench", "cli", "schedule",
+            "domain", "archive", "clock", "crypto", "authz", "store", "tables", "authn", "audit",
+            "backup", "config", "engine", "doctor", "http", "jwks", "bench", "cli", "schedule",
         ],
     ),
 ];

@@ -53,7 +53,7 @@ fn parse_limit(text: &str) -> Result<Limit, String> {
 }
 
 /// The fields of a policy, as `--unset-policy` takes them.
-pub(super) const FIELDS: [&str; 10] = [
+pub(super) const FIELDS: [&str; 11] = [
     "extends",
     "default_lease_ttl",
     "max_lease_ttl",
@@ -64,6 +64,7 @@ pub(super) const FIELDS: [&str; 10] = [
     "max_uses",
     "on_rotate",
     "egress",
+    "allowed_identities",
 ];
 
 /// The flags of a lease policy.
@@ -109,6 +110,9 @@ pub(super) struct PolicyArgs {
     /// A path that broker leases may reach, for example /v1/*; repeatable
     #[arg(long, value_name = "PATH")]
     egress_path: Vec<String>,
+    /// Who may hold leases: a name or a glob, for example agent/ci-*; repeatable
+    #[arg(long, value_name = "IDENTITY")]
+    allow_identity: Vec<String>,
 }
 
 impl PolicyArgs {
@@ -149,6 +153,7 @@ impl PolicyArgs {
     fn flags(&self) -> impl Iterator<Item = (&'static str, Value)> {
         let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
         let delivery = (!self.delivery.is_empty()).then(|| json!(self.delivery));
+        let allowed = (!self.allow_identity.is_empty()).then(|| json!(self.allow_identity));
         [
             ("extends", text(&self.extends)),
             ("default_lease_ttl", text(&self.default_lease_ttl)),
@@ -162,6 +167,7 @@ impl PolicyArgs {
             ),
             ("max_uses", self.max_uses.map(|limit| json!(limit.0))),
             ("on_rotate", self.on_rotate.map(|what| json!(what))),
+            ("allowed_identities", allowed),
         ]
         .into_iter()
         .filter_map(|(field, value)| Some((field, value?)))
@@ -208,7 +214,8 @@ mod tests {
     fn every_flag_has_its_place() {
         let line = "--extends production --default-lease-ttl 30m --max-lease-ttl 4h --max-leases 5 \
             --delivery broker,reveal --renewable true --require-purpose false --max-uses none \
-            --on-rotate cut --egress-host a.com --egress-host b.com --egress-method GET --egress-path /v1/*";
+            --on-rotate cut --egress-host a.com --egress-host b.com --egress-method GET --egress-path /v1/* \
+            --allow-identity claude-code --allow-identity agent/ci-*";
         let policy = policy(&line.split_whitespace().collect::<Vec<_>>())
             .unwrap()
             .unwrap();
@@ -218,7 +225,8 @@ mod tests {
                 "extends": "production", "default_lease_ttl": "30m", "max_lease_ttl": "4h",
                 "max_leases": 5, "delivery": ["broker", "reveal"], "renewable": true,
                 "require_purpose": false, "max_uses": null, "on_rotate": "cut",
-                "egress": { "hosts": ["a.com", "b.com"], "methods": ["GET"], "paths": ["/v1/*"] }
+                "egress": { "hosts": ["a.com", "b.com"], "methods": ["GET"], "paths": ["/v1/*"] },
+                "allowed_identities": ["claude-code", "agent/ci-*"]
             })
         );
         assert!(

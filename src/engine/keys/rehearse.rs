@@ -1,11 +1,15 @@
 //! Testing a key: whether it would be let in now, and whether it might do one thing.
 
 use super::{
-    super::{Call, Engine, lease},
+    super::{
+        Call, Engine,
+        authorize::{Subject, read_subject},
+        lease,
+    },
     resource,
 };
 use crate::{
-    authz::{self, Action, Resource},
+    authz::{self, Action, Question, Refusal, Resource},
     domain::{
         error::{Error, Result},
         id::{KeyId, LeaseId},
@@ -28,9 +32,10 @@ pub struct PermissionTest {
     pub action: Action,
     /// The resource as decisions spell it.
     pub resource: String,
-    pub decided_by: String,
-    /// Why not, and the scope that it lacks; none where it is allowed.
-    pub denied: Option<(&'static str, Scope)>,
+    /// The policies that decided; none where nothing permits the action.
+    pub decided_by: Option<String>,
+    /// Why not, and the scope that it lacks, where that is why; none where it is allowed.
+    pub denied: Option<(String, Option<Scope>)>,
 }
 
 impl Engine {
@@ -67,7 +72,10 @@ impl Engine {
             },
             Ok(principal) => KeyTest {
                 refusal: None,
-                permission: wanted.map(|wanted| permission(&principal, wanted)),
+                permission: match wanted {
+                    Some(wanted) => Some(self.permission(call, &principal, wanted).await?),
+                    None => None,
+                },
             },
         })
     }
@@ -108,16 +116,48 @@ impl Engine {
     }
 }
 
-fn permission(principal: &Principal, (action, resource): (Action, Resource)) -> PermissionTest {
-    let spelled = resource.describe();
-    let (decided_by, denied) = match authz::decide(principal, action, resource) {
-        Ok(permit) => (permit.decided_by().to_owned(), None),
-        Err(denial) => (denial.decided_by, Some((denial.why, denial.missing))),
-    };
-    PermissionTest {
-        action,
-        resource: spelled,
-        decided_by,
-        denied,
+impl Engine {
+    async fn permission(
+        &self,
+        call: &Call,
+        principal: &Principal,
+        (action, resource): (Action, Resource),
+    ) -> Result<PermissionTest> {
+        let spelled = resource.describe();
+        let tables = self.tables(call.principal.workspace)?;
+        let subject = match &resource {
+            Resource::Credential(name) => {
+                match tables.credential_id(&mut self.read(), name).await? {
+                    Some(id) => read_subject(&tables, &mut self.read(), id).await?,
+                    None => Subject::Unread,
+                }
+            }
+            _ => Subject::Unread,
+        };
+        let question = Question {
+            principal,
+            action,
+            resource,
+            now: self.now(),
+            source_ip: call.origin.source_ip,
+            facts: subject.facts(),
+        };
+        let (decided_by, denied) = match authz::decide(&self.access.snapshot(), question) {
+            Ok(permit) => (Some(permit.decided_by().to_owned()), None),
+            Err(denial) => {
+                let missing = match denial.refusal {
+                    Refusal::Scope { missing, .. } => Some(missing),
+                    _ => None,
+                };
+                let why = denial.error().message().to_owned();
+                (denial.decided_by(), Some((why, missing)))
+            }
+        };
+        Ok(PermissionTest {
+            action,
+            resource: spelled,
+            decided_by,
+            denied,
+        })
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct PolicyBody {
     on_rotate: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     egress: Option<EgressBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed_identities: Option<Vec<String>>,
 }
 
 impl From<LeasePolicy> for PolicyBody {
@@ -61,6 +63,7 @@ impl From<LeasePolicy> for PolicyBody {
             max_uses: policy.max_uses,
             on_rotate: policy.on_rotate.map(|mode| mode.as_str()),
             egress: policy.egress.map(EgressBody::from),
+            allowed_identities: policy.allowed_identities,
         }
     }
 }
@@ -80,6 +83,8 @@ pub(crate) struct TermsBody {
     max_uses: Option<u32>,
     on_rotate: &'static str,
     egress: Option<EgressBody>,
+    /// Who may hold leases; null admits every identity.
+    allowed_identities: Option<Vec<String>>,
 }
 
 impl From<Terms> for TermsBody {
@@ -95,6 +100,7 @@ impl From<Terms> for TermsBody {
             max_uses: terms.max_uses,
             on_rotate: terms.on_rotate.as_str(),
             egress: terms.egress.map(EgressBody::from),
+            allowed_identities: terms.allowed_identities,
         }
     }
 }

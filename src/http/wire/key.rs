@@ -139,9 +139,9 @@ pub(crate) struct KeyPermissionBody {
     resource: String,
     allowed: bool,
     /// The role, the scopes or the policy that decided.
-    decided_by: String,
+    decided_by: Option<String>,
     missing_scope: Option<&'static str>,
-    reason: Option<&'static str>,
+    reason: Option<String>,
 }
 
 impl From<KeyTest> for KeyTestBody {
@@ -156,7 +156,10 @@ impl From<KeyTest> for KeyTestBody {
                 resource: found.resource,
                 allowed: found.denied.is_none(),
                 decided_by: found.decided_by,
-                missing_scope: found.denied.map(|(_, scope)| scope.as_str()),
+                missing_scope: found
+                    .denied
+                    .as_ref()
+                    .and_then(|(_, scope)| scope.map(|scope| scope.as_str())),
                 reason: found.denied.map(|(why, _)| why),
             }),
         }

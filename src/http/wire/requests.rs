@@ -94,6 +94,10 @@ pub(crate) struct PolicyPatchBody {
     #[serde(default, deserialize_with = "present_object")]
     #[schema(value_type = Option<Object>)]
     egress: Option<Option<Egress>>,
+    /// Who may hold leases: names and globs, either with a type before it.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>, example = json!(["claude-code", "agent/ci-*"]))]
+    allowed_identities: Option<Option<Vec<String>>>,
 }
 
 fn present_object<'de, D: serde::Deserializer<'de>>(
@@ -126,6 +130,7 @@ impl PolicyPatchBody {
             max_uses: self.max_uses,
             on_rotate: self.on_rotate,
             egress: self.egress,
+            allowed_identities: self.allowed_identities,
         })
     }
 }

@@ -219,6 +219,7 @@ fn policy() -> LeasePolicy {
         require_approval: Some(false),
         max_uses: Some(3),
         on_rotate: Some(OnRotate::Follow),
+        allowed_identities: Some(vec!["agent/ci-*".into()]),
         egress: Some(Egress {
             hosts: vec!["api.stripe.com".to_owned(), "*.stripe.com:8443".to_owned()],
             methods: vec!["GET".to_owned(), "POST".to_owned()],

@@ -64,6 +64,59 @@ async fn a_broken_policy_file_is_refused_with_its_place() {
 }
 
 #[tokio::test]
+async fn broken_cedar_policies_are_refused_with_their_place() {
+    let folder = TempDir::new();
+    let (data_dir, policies) = (folder.path().join("data"), folder.path().join("policies"));
+    // The folder as it is shipped, schema, built-in roles and examples in it.
+    fs::create_dir_all(policies.join("examples")).unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+    for name in ["roles.cedar", "schema.cedarschema", "production.toml"] {
+        fs::copy(shipped.join(name), policies.join(name)).unwrap();
+    }
+    let example = policies.join("examples/broken.cedar");
+    fs::write(example, "this is not read").unwrap();
+    let own = policies.join("own.cedar");
+    for (text, place, reason) in [
+        ("\nforbid (principal, action);\n", ":2:", ""),
+        (
+            "forbid (principal, action == Action::\"lease:take\", resource);",
+            ":1:",
+            "lease:take",
+        ),
+        (
+            "// why\nforbid (principal, action, resource)\nwhen { context.ttl > 5 };",
+            ":3:8",
+            "ttl",
+        ),
+        (
+            "@id(\"role:agent\")\npermit (principal, action, resource);",
+            ":1:1",
+            "`role:` is kept for the vault's own policies",
+        ),
+    ] {
+        fs::write(&own, text).unwrap();
+        let place = format!("{}{place}", own.display());
+        run(&mut dev(&data_dir, &policies)).refused(&[&place, reason]);
+    }
+    assert!(!data_dir.join("store").exists());
+    fs::write(
+        &own,
+        "forbid (principal, action == Action::\"audit:read\", resource);",
+    )
+    .unwrap();
+    let roles = policies.join("roles.cedar");
+    let text = fs::read_to_string(&roles).unwrap();
+    fs::write(&roles, text.replace("forbid", "permit")).unwrap();
+    run(&mut dev(&data_dir, &policies)).refused(&["roles.cedar", "cannot be changed"]);
+    fs::write(&roles, text).unwrap();
+    let vault = Vault::started_by(dev(&data_dir, &policies), data_dir);
+    let answer = vault.admin(Method::GET, "/v1/audit", None).await;
+    let failure = answer.fails(403, "POLICY_DENIED");
+    assert_eq!(failure["details"]["policy"], "file:own.0");
+    vault.stop();
+}
+
+#[tokio::test]
 async fn an_edited_policy_holds_for_the_next_lease_and_not_for_open_ones() {
     let folder = TempDir::new();
     let (data_dir, policies) = (folder.path().join("data"), folder.path().join("policies"));

@@ -1,0 +1,55 @@
+//! `allowed_identities` of a credential's own policy, as a policy that forbids what concerns every other holder.
+
+use cedar_policy::{Policy, PolicyId, PolicySet as CedarSet};
+
+use super::Action;
+use crate::domain::{
+    error::{Error, Result},
+    identities::IdentityPattern,
+};
+
+/// The name that denials tell.
+const ID: &str = "credential:allowed_identities";
+
+/// Whom a credential's policy admits, compiled.
+#[derive(Debug)]
+pub struct Allowed(CedarSet);
+
+impl Allowed {
+    /// Compiles the patterns of a policy that names some.
+    pub fn compile(patterns: &[String]) -> Result<Self> {
+        let conditions = patterns
+            .iter()
+            .map(|text| IdentityPattern::parse(text).map(|pattern| condition(&pattern)))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| Error::internal("a stored pattern of identities cannot be read"))?;
+        let text = format!(
+            "forbid (principal, action, resource) unless {{ {} }};",
+            conditions.join(" || ")
+        );
+        let policy = Policy::parse(Some(PolicyId::new(ID)), text).map_err(Error::internal)?;
+        let set = CedarSet::from_policies([policy]).map_err(Error::internal)?;
+        Ok(Self(set))
+    }
+
+    /// The set, where it is about the action: a lease's grant, its renewal and its use.
+    pub(super) fn applying(&self, action: Action) -> Option<&CedarSet> {
+        matches!(
+            action,
+            Action::LeaseCreate | Action::LeaseRenew | Action::HandleRedeem
+        )
+        .then_some(&self.0)
+    }
+}
+
+/// The pattern as a condition on the holder. Its characters are those of names and `*`, so nothing needs escaping.
+fn condition(pattern: &IdentityPattern<'_>) -> String {
+    let name = format!("context.holder.name like \"{}\"", pattern.name);
+    match pattern.kind {
+        Some(kind) => format!(
+            "(context.holder[\"type\"] == \"{}\" && {name})",
+            kind.as_str()
+        ),
+        None => name,
+    }
+}

@@ -1,0 +1,402 @@
+//! A question in Cedar's terms: entities, and a request over them. The schema in `policies/` says what they mean.
+
+use std::{collections::HashSet, error::Error as StdError, str::FromStr, sync::LazyLock};
+
+use cedar_policy::{
+    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
+};
+
+use super::{Action, Facts, LeaseFacts, Question, Resource, ValueFacts};
+use crate::domain::{
+    id::IdentityId,
+    name::{IdentityName, Metadata},
+    principal::{IdentityType, Principal},
+    scope::{Role, ScopeSet},
+    time::{Span, Timestamp},
+};
+
+/// Why a question could not be put: a fault of the vault, for which the answer is no.
+pub(super) type Unaskable = Box<dyn StdError + Send + Sync>;
+
+/// The names of entity types and actions, read once.
+pub(super) struct Names {
+    pub(super) role: EntityTypeName,
+    pub(super) vault: EntityTypeName,
+    pub(super) workspace: EntityTypeName,
+    pub(super) identity: EntityTypeName,
+    pub(super) credential: EntityTypeName,
+    pub(super) lease: EntityTypeName,
+    pub(super) key: EntityTypeName,
+    pub(super) token: EntityTypeName,
+    value: EntityTypeName,
+    /// Each with the group of its family, in the order of [`Action::ALL`].
+    actions: Vec<(EntityUid, EntityUid)>,
+}
+
+static NAMES: LazyLock<Result<Names, String>> = LazyLock::new(|| {
+    let of = |name| EntityTypeName::from_str(name).map_err(|error| error.to_string());
+    let action = of("Action")?;
+    Ok(Names {
+        role: of("Role")?,
+        vault: of("Vault")?,
+        workspace: of("Workspace")?,
+        identity: of("Identity")?,
+        credential: of("Credential")?,
+        lease: of("Lease")?,
+        key: of("Key")?,
+        token: of("Token")?,
+        value: of("Value")?,
+        actions: Action::ALL
+            .iter()
+            .map(|one| {
+                let family = one.as_str().split(':').next().unwrap_or_default();
+                (
+                    uid(&action, one.as_str()),
+                    uid(&action, &format!("{family}:*")),
+                )
+            })
+            .collect(),
+    })
+});
+
+impl Names {
+    pub(super) fn get() -> Result<&'static Self, Unaskable> {
+        NAMES.as_ref().map_err(|fault| fault.as_str().into())
+    }
+
+    pub(super) fn action(&self, action: Action) -> Result<&EntityUid, Unaskable> {
+        self.action_in_family(action).map(|(action, _)| action)
+    }
+
+    pub(super) fn action_in_family(
+        &self,
+        action: Action,
+    ) -> Result<&(EntityUid, EntityUid), Unaskable> {
+        let known = self.actions.get(action as usize);
+        known.ok_or_else(|| "an action without a name".into())
+    }
+}
+
+pub(super) fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+}
+
+/// An identity's name in policies.
+pub(super) fn identity_name(kind: IdentityType, name: &IdentityName) -> String {
+    format!("{}/{name}", kind.as_str())
+}
+
+fn text(text: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(text.to_owned())
+}
+
+fn pair(name: &str, value: RestrictedExpression) -> (String, RestrictedExpression) {
+    (name.to_owned(), value)
+}
+
+fn tags(metadata: &Metadata) -> impl Iterator<Item = (String, RestrictedExpression)> {
+    metadata.iter().map(|(key, value)| pair(key, text(value)))
+}
+
+fn party(kind: &str, name: &str) -> [(String, RestrictedExpression); 2] {
+    [pair("name", text(name)), pair("type", text(kind))]
+}
+
+/// The attributes that every context has.
+pub(super) fn plain(
+    action: Action,
+    scopes: ScopeSet,
+    organisation: bool,
+    (hour, weekday): (i64, i64),
+) -> Vec<(String, RestrictedExpression)> {
+    let held = scopes.iter().map(|scope| text(scope.as_str()));
+    vec![
+        pair("scope", text(action.scope().as_str())),
+        pair("scopes", RestrictedExpression::new_set(held)),
+        pair("organisation", RestrictedExpression::new_bool(organisation)),
+        pair("hour", RestrictedExpression::new_long(hour)),
+        pair("weekday", RestrictedExpression::new_long(weekday)),
+    ]
+}
+
+/// The hour of the day and the day of the week (1 is Monday), in UTC.
+fn hour_and_weekday(now: Timestamp) -> (i64, i64) {
+    let hours = now.as_millis() / 3_600_000;
+    // The first day of all was a Thursday.
+    let weekday = (hours / 24 + 3) % 7 + 1;
+    let small = |n: u64| i64::try_from(n).unwrap_or_default();
+    (small(hours % 24), small(weekday))
+}
+
+/// Seconds, rounded up: a lease that is longer than a limit by a moment is longer.
+fn seconds(span: Span) -> RestrictedExpression {
+    let seconds = span.as_millis().div_ceil(1000);
+    RestrictedExpression::new_long(i64::try_from(seconds).unwrap_or(i64::MAX))
+}
+
+/// The caller, in its role.
+pub(super) fn caller(
+    names: &Names,
+    uid_of: &EntityUid,
+    (kind, name): (&str, &str),
+    role: Option<Role>,
+) -> Result<Entity, Unaskable> {
+    let role = role.map(|role| uid(&names.role, role.as_str()));
+    let named = role.clone().map(RestrictedExpression::new_entity_uid);
+    let attributes = party(kind, name)
+        .into_iter()
+        .chain(named.map(|role| pair("role", role)));
+    Ok(Entity::new_with_tags(uid_of.clone(), attributes, role, [])?)
+}
+
+/// A question as Cedar takes it.
+pub(super) struct Asked {
+    pub(super) request: Request,
+    pub(super) entities: Entities,
+}
+
+/// Collects the entities of a question, each once.
+struct Collector<'a> {
+    names: &'a Names,
+    principal: &'a Principal,
+    caller: EntityUid,
+    workspace: EntityUid,
+    entities: Vec<Entity>,
+    seen: HashSet<EntityUid>,
+}
+
+impl Collector<'_> {
+    fn add(&mut self, entity: Entity) {
+        if self.seen.insert(entity.uid()) {
+            self.entities.push(entity);
+        }
+    }
+
+    /// What an identity is called. INVARIANT (isolation): only what has the caller's own id is called as the caller
+    /// is, whatever names were given away and given anew.
+    fn identity(&self, id: IdentityId, kind: IdentityType, name: &IdentityName) -> EntityUid {
+        if id == self.principal.identity {
+            return self.caller.clone();
+        }
+        let named = uid(&self.names.identity, &identity_name(kind, name));
+        if named == self.caller {
+            return uid(&self.names.identity, &id.to_string());
+        }
+        named
+    }
+
+    fn other(
+        &mut self,
+        at: EntityUid,
+        kind: IdentityType,
+        name: &IdentityName,
+    ) -> Result<(), Unaskable> {
+        let entity = caller(self.names, &at, (kind.as_str(), name.as_str()), None)?;
+        self.add(entity);
+        Ok(())
+    }
+
+    fn credential(&mut self, name: &str, facts: &Facts<'_>) -> Result<EntityUid, Unaskable> {
+        let at = uid(&self.names.credential, name);
+        let nothing = Metadata::default();
+        let (kind, metadata) = match &facts.credential {
+            Some(credential) => (credential.kind.as_str(), credential.metadata),
+            None => ("", &nothing),
+        };
+        let workspace = [self.workspace.clone()];
+        self.add(Entity::new_with_tags(
+            at.clone(),
+            party(kind, name),
+            workspace,
+            tags(metadata),
+        )?);
+        Ok(at)
+    }
+
+    fn resource(&mut self, question: &Question<'_>) -> Result<EntityUid, Unaskable> {
+        let facts = &question.facts;
+        Ok(match &question.resource {
+            Resource::Vault => uid(&self.names.vault, "vault"),
+            Resource::Workspace => self.workspace.clone(),
+            Resource::Credential(name) => self.credential(name.as_str(), facts)?,
+            Resource::Identity { kind, name } => {
+                let at = uid(&self.names.identity, &identity_name(*kind, name));
+                self.other(at.clone(), *kind, name)?;
+                at
+            }
+            Resource::Key { id, identity } => {
+                self.proof(uid(&self.names.key, &id.to_string()), *identity)?
+            }
+            Resource::Token { id, identity } => {
+                self.proof(uid(&self.names.token, &id.to_string()), *identity)?
+            }
+            Resource::Lease {
+                id,
+                credential,
+                holder,
+                requested_by,
+            } => {
+                let credential = self.credential(credential.as_str(), facts)?;
+                let at = uid(&self.names.lease, &id.to_string());
+                let mut attributes = vec![pair(
+                    "credential",
+                    RestrictedExpression::new_entity_uid(credential.clone()),
+                )];
+                if let Some(lease) = &facts.lease {
+                    let parties = [
+                        ("holder", *holder, lease.holder.kind, &lease.holder.name),
+                        (
+                            "requested_by",
+                            *requested_by,
+                            lease.requested_by.0,
+                            lease.requested_by.1,
+                        ),
+                    ];
+                    for (attribute, id, kind, name) in parties {
+                        let who = self.identity(id, kind, name);
+                        self.other(who.clone(), kind, name)?;
+                        attributes.push(pair(attribute, RestrictedExpression::new_entity_uid(who)));
+                    }
+                }
+                let nothing = Metadata::default();
+                let metadata = facts.credential.map_or(&nothing, |facts| facts.metadata);
+                self.add(Entity::new_with_tags(
+                    at.clone(),
+                    attributes,
+                    [credential],
+                    tags(metadata),
+                )?);
+                at
+            }
+        })
+    }
+
+    fn proof(&mut self, at: EntityUid, identity: IdentityId) -> Result<EntityUid, Unaskable> {
+        let own = RestrictedExpression::new_bool(identity == self.principal.identity);
+        let workspace = [self.workspace.clone()];
+        self.add(Entity::new_with_tags(
+            at.clone(),
+            [pair("own", own)],
+            workspace,
+            [],
+        )?);
+        Ok(at)
+    }
+
+    fn value(&mut self, value: &ValueFacts<'_>) -> Result<EntityUid, Unaskable> {
+        let at = uid(&self.names.value, "new");
+        let length = |n: u64| RestrictedExpression::new_long(i64::try_from(n).unwrap_or(i64::MAX));
+        let attributes = [
+            pair("prefix", text(&value.prefix)),
+            pair("length", length(value.length as u64)),
+            pair("entropy_bits", length(value.entropy_bits)),
+            pair("type", text(value.kind.as_str())),
+        ];
+        self.add(Entity::new_with_tags(
+            at.clone(),
+            attributes,
+            [],
+            tags(value.metadata),
+        )?);
+        Ok(at)
+    }
+}
+
+fn lease_context(lease: &LeaseFacts<'_>) -> Vec<(String, RestrictedExpression)> {
+    let holder = party(lease.holder.kind.as_str(), lease.holder.name.as_str());
+    // The names differ, so the record can be made; were it not, every policy that needs it errs and denies.
+    let holder = RestrictedExpression::new_record(holder).ok();
+    let optional = |name, value: Option<&str>| value.map(|value| pair(name, text(value)));
+    holder
+        .map(|holder| pair("holder", holder))
+        .into_iter()
+        .chain([pair("delivery", text(lease.delivery.as_str()))])
+        .chain(optional("purpose", lease.purpose))
+        .chain(optional("session", lease.holder.session.as_deref()))
+        .collect()
+}
+
+/// Puts a question as Cedar takes it.
+pub(super) fn ask(question: &Question<'_>) -> Result<Asked, Unaskable> {
+    let names = Names::get()?;
+    let principal = question.principal;
+    let own_name = identity_name(principal.kind, &principal.name);
+    let mut collector = Collector {
+        names,
+        principal,
+        caller: uid(&names.identity, &own_name),
+        workspace: uid(&names.workspace, principal.workspace_name.as_str()),
+        entities: Vec::with_capacity(6),
+        seen: HashSet::with_capacity(6),
+    };
+    let own = (principal.kind.as_str(), principal.name.as_str());
+    collector.add(caller(names, &collector.caller, own, principal.role)?);
+    let resource = collector.resource(question)?;
+    let (action, family) = names.action_in_family(question.action)?;
+    collector.add(Entity::new_no_attrs(
+        action.clone(),
+        HashSet::from([family.clone()]),
+    ));
+    let mut context = plain(
+        question.action,
+        principal.scopes,
+        principal.organisation,
+        hour_and_weekday(question.now),
+    );
+    if let Some(ip) = question.source_ip {
+        let ip = RestrictedExpression::new_ip(ip.to_canonical().to_string());
+        context.push(pair("source_ip", ip));
+    }
+    if let Some(lease) = &question.facts.lease {
+        context.extend(lease_context(lease));
+    }
+    if let Some(terms) = &question.facts.terms {
+        context.push(pair("ttl_seconds", seconds(terms.ttl)));
+        context.push(pair("lifetime_seconds", seconds(terms.lifetime)));
+        context.push(pair("reveal", RestrictedExpression::new_bool(terms.reveal)));
+    }
+    if let Some(value) = question.facts.value {
+        let value = collector.value(value)?;
+        context.push(pair("value", RestrictedExpression::new_entity_uid(value)));
+    }
+    let request = Request::new(
+        collector.caller.clone(),
+        action.clone(),
+        resource,
+        Context::from_pairs(context)?,
+        None,
+    )?;
+    let entities = Entities::from_entities(collector.entities, None)?;
+    Ok(Asked { request, entities })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_and_weekdays_are_those_of_utc() {
+        for (text, expected) in [
+            ("1970-01-01T00:00:00Z", (0, 4)),
+            ("2026-06-13T10:30:00Z", (10, 6)),
+            ("2026-06-14T23:59:59Z", (23, 7)),
+            ("2026-06-15T00:00:00Z", (0, 1)),
+        ] {
+            let now: Timestamp = text.parse().unwrap();
+            assert_eq!(hour_and_weekday(now), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_round_up() {
+        let long = |millis| format!("{:?}", seconds(Span::from_millis(millis)));
+        assert_eq!(
+            long(3_600_000),
+            format!("{:?}", RestrictedExpression::new_long(3600))
+        );
+        assert_eq!(
+            long(3_600_001),
+            format!("{:?}", RestrictedExpression::new_long(3601))
+        );
+    }
+}

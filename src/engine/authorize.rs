@@ -1,0 +1,328 @@
+//! Asking the decision point, with the facts that policies may look at, and recording what it denies.
+//!
+//! A use case that names one thing asks twice. [`Engine::screen`] comes before anything is read, so that whoever lacks
+//! the scope learns nothing of what exists. The permit itself is decided on the thing as the commit will find it: under
+//! its lock, where the use case takes one.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{Call, Engine, Note, Unit, lease::resource, terms::Resolved};
+use crate::{
+    authz::{
+        self, Action, CredentialFacts, Denial, Facts, LeaseFacts, Permit, Question, Resource,
+        TermsFacts,
+    },
+    domain::{
+        credential::Credential,
+        error::{Code, Error, Result},
+        event::{EventName, Object},
+        id::CredentialId,
+        lease::Lease,
+        policy::Terms,
+        time::{Timestamp, Ttl},
+    },
+    tables::{Read, Tables},
+};
+
+/// A credential as a decision sees it, wherever it was read.
+pub(super) enum Subject {
+    Resolved(Arc<Resolved>),
+    Read(Box<Credential>),
+    /// Deleted, or not looked at: no policy asks.
+    Unread,
+}
+
+impl Subject {
+    pub(super) fn facts(&self) -> Facts<'_> {
+        let (credential, allowed) = match self {
+            Self::Resolved(resolved) => (&resolved.credential, resolved.allowed.as_ref()),
+            Self::Read(credential) => (&**credential, None),
+            Self::Unread => return Facts::default(),
+        };
+        Facts {
+            credential: Some(of(credential)),
+            allowed,
+            ..Facts::default()
+        }
+    }
+}
+
+/// The facts of a credential.
+pub(super) fn of(credential: &Credential) -> CredentialFacts<'_> {
+    CredentialFacts {
+        kind: credential.kind,
+        metadata: &credential.metadata,
+    }
+}
+
+impl Engine {
+    /// The policies that hold: whoever keeps them swaps them here.
+    pub fn access(&self) -> &authz::Policies {
+        &self.access
+    }
+
+    /// The permit for an action that needs no facts, or its denial, recorded before it is told.
+    pub(super) async fn authorize(
+        &self,
+        call: &Call,
+        action: Action,
+        resource: Resource,
+    ) -> Result<Permit> {
+        self.authorize_on(call, action, resource, Facts::default())
+            .await
+    }
+
+    /// The permit for an action on these facts, or its denial, recorded before it is told.
+    pub(super) async fn authorize_on(
+        &self,
+        call: &Call,
+        action: Action,
+        resource: Resource,
+        facts: Facts<'_>,
+    ) -> Result<Permit> {
+        match self.decide(call, action, resource, facts, self.now()) {
+            Ok(permit) => Ok(permit),
+            Err(denial) => Err(self.deny(call, denial).await?),
+        }
+    }
+
+    /// Denies, and records, what no fact could permit. It permits nothing.
+    pub(super) async fn screen(
+        &self,
+        call: &Call,
+        action: Action,
+        resource: Resource,
+    ) -> Result<()> {
+        match authz::screen(&call.principal, action, resource) {
+            Ok(()) => Ok(()),
+            Err(denial) => Err(self.deny(call, denial).await?),
+        }
+    }
+
+    /// The decision, which records nothing.
+    pub(super) fn decide(
+        &self,
+        call: &Call,
+        action: Action,
+        resource: Resource,
+        facts: Facts<'_>,
+        now: Timestamp,
+    ) -> Result<Permit, Box<Denial>> {
+        let question = Question {
+            principal: &call.principal,
+            action,
+            resource,
+            now,
+            source_ip: call.origin.source_ip,
+            facts,
+        };
+        authz::decide(&self.access.snapshot(), question)
+    }
+
+    /// The permit to look at a lease.
+    pub(super) async fn authorize_lease_read(&self, call: &Call, lease: &Lease) -> Result<()> {
+        let tables = self.tables(call.principal.workspace)?;
+        let subject = self
+            .subject(call, Action::LeaseRead, &tables, lease.credential)
+            .await?;
+        let facts = Facts {
+            lease: Some(LeaseFacts::of(lease)),
+            ..subject.facts()
+        };
+        self.authorize_on(call, Action::LeaseRead, resource(lease), facts)
+            .await?;
+        Ok(())
+    }
+
+    /// The credential of a decision that no lock is needed for; unread where no policy asks.
+    pub(super) async fn subject(
+        &self,
+        call: &Call,
+        action: Action,
+        tables: &Tables,
+        id: CredentialId,
+    ) -> Result<Subject> {
+        let rules = self.access.snapshot();
+        if !rules.concern(call.principal.workspace, action) {
+            return Ok(Subject::Unread);
+        }
+        read_subject(tables, &mut self.read(), id).await
+    }
+
+    /// Records a denial and gives back the error to tell.
+    pub(super) async fn deny(&self, call: &Call, denial: Box<Denial>) -> Result<Error> {
+        metrics::counter!("leasehold_denials_total").increment(1);
+        let described = denial.described();
+        let refusal = denial.error();
+        let (reason, policy) = (denial.reason(), denial.decided_by());
+        let mut object = Object::default();
+        match denial.resource {
+            Resource::Vault
+            | Resource::Workspace
+            | Resource::Identity { .. }
+            | Resource::Key { .. }
+            | Resource::Token { .. } => {}
+            Resource::Credential(name) => object.credential_name = Some(name),
+            Resource::Lease {
+                id,
+                credential,
+                holder,
+                ..
+            } => {
+                object.lease = Some(id);
+                object.credential_name = Some(credential);
+                object.holder = Some(holder);
+            }
+        }
+        object.name = Some(match described {
+            Some(resource) => format!("{} on {resource}", denial.action.as_str()),
+            None => denial.action.as_str().to_owned(),
+        });
+        let note = Note {
+            reason: Some(reason),
+            ..Note::new(EventName::AuthzDenied, object)
+        };
+        self.record_refusal(call, note, refusal.code(), policy)
+            .await?;
+        Ok(refusal)
+    }
+}
+
+/// What a caller sees of a list: each item is decided on, where any policy is about reading it.
+pub(super) struct Sight<'a> {
+    engine: &'a Engine,
+    call: &'a Call,
+    action: Action,
+    asked: bool,
+    known: HashMap<CredentialId, Subject>,
+}
+
+impl Engine {
+    /// Decides on the items of a list.
+    pub(super) fn sight<'a>(&'a self, call: &'a Call, action: Action) -> Sight<'a> {
+        let rules = self.access.snapshot();
+        Sight {
+            engine: self,
+            call,
+            action,
+            asked: rules.concern(call.principal.workspace, action),
+            known: HashMap::new(),
+        }
+    }
+}
+
+impl Sight<'_> {
+    fn sees(&self, resource: Resource, facts: Facts<'_>) -> bool {
+        let now = self.engine.now();
+        let decided = self
+            .engine
+            .decide(self.call, self.action, resource, facts, now);
+        decided.is_ok()
+    }
+
+    pub(super) fn of_credential(&self, credential: &Credential) -> bool {
+        let facts = Facts {
+            credential: Some(of(credential)),
+            ..Facts::default()
+        };
+        !self.asked || self.sees(Resource::Credential(credential.name.clone()), facts)
+    }
+
+    pub(super) async fn of_lease(
+        &mut self,
+        tables: &Tables,
+        read: &mut impl Read,
+        lease: &Lease,
+    ) -> Result<bool> {
+        if !self.asked {
+            return Ok(true);
+        }
+        let subject = match self.known.remove(&lease.credential) {
+            Some(subject) => subject,
+            None => read_subject(tables, read, lease.credential).await?,
+        };
+        let facts = Facts {
+            lease: Some(LeaseFacts::of(lease)),
+            ..subject.facts()
+        };
+        let sees = self.sees(resource(lease), facts);
+        self.known.insert(lease.credential, subject);
+        Ok(sees)
+    }
+}
+
+pub(super) async fn read_subject(
+    tables: &Tables,
+    read: &mut impl Read,
+    id: CredentialId,
+) -> Result<Subject> {
+    let found = tables.credential(read, id).await?;
+    Ok(found.map_or(Subject::Unread, |credential| {
+        Subject::Read(Box::new(credential))
+    }))
+}
+
+impl Unit<'_> {
+    /// The decision on a lease under its credential's lock. `ttl` is what a renewal asks for.
+    pub(super) async fn decide_lease(
+        &mut self,
+        call: &Call,
+        action: Action,
+        lease: &Lease,
+        ttl: Option<Ttl>,
+    ) -> Result<Result<Permit, Box<Denial>>> {
+        let subject = match action {
+            // Whom the credential admits is part of its terms, and what cannot be resolved admits nobody.
+            Action::LeaseRenew | Action::HandleRedeem => {
+                match self.resolved(lease.credential).await {
+                    Ok(resolved) => Subject::Resolved(resolved),
+                    Err(error) if error.code() == Code::NotFound => Subject::Unread,
+                    Err(error) => return Err(error),
+                }
+            }
+            _ => {
+                let rules = self.engine.access.snapshot();
+                match rules.concern(call.principal.workspace, action) {
+                    true => {
+                        let tables = self.tables.clone();
+                        read_subject(&tables, &mut self.txn, lease.credential).await?
+                    }
+                    false => Subject::Unread,
+                }
+            }
+        };
+        let terms = match &subject {
+            Subject::Resolved(resolved) if action == Action::LeaseRenew => {
+                Some(renewal(lease, &resolved.terms, ttl, self.now))
+            }
+            _ => None,
+        };
+        let facts = Facts {
+            lease: Some(LeaseFacts::of(lease)),
+            terms,
+            ..subject.facts()
+        };
+        let decided = self
+            .engine
+            .decide(call, action, resource(lease), facts, self.now);
+        if let Ok(permit) = &decided {
+            self.decided(permit);
+        }
+        Ok(decided)
+    }
+}
+
+/// What a renewal would give, as [`Lease::renew`] reckons it.
+fn renewal(lease: &Lease, terms: &Terms, ttl: Option<Ttl>, now: Timestamp) -> TermsFacts {
+    let mut renewed = lease.clone();
+    let end = match renewed.renew(ttl, terms, now) {
+        Ok(()) => renewed.expires_at,
+        // It will be refused; until then the decision is on what was asked.
+        Err(_) => now.plus(terms.grant_ttl(ttl).0.span()),
+    };
+    TermsFacts {
+        ttl: end.since(now),
+        lifetime: end.since(lease.issued_at),
+        reveal: false,
+    }
+}
