@@ -5,6 +5,7 @@
 mod allowed;
 mod built_in;
 mod entities;
+mod needs;
 mod policies;
 mod question;
 mod set;

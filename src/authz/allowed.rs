@@ -1,8 +1,8 @@
 //! `allowed_identities` of a credential's own policy, as a policy that forbids what concerns every other holder.
 
-use cedar_policy::{Policy, PolicyId, PolicySet as CedarSet};
+use cedar_policy::{Policy, PolicyId};
 
-use super::Action;
+use super::{Action, needs::Part};
 use crate::domain::{
     error::{Error, Result},
     identities::IdentityPattern,
@@ -13,7 +13,7 @@ const ID: &str = "credential:allowed_identities";
 
 /// Whom a credential's policy admits, compiled.
 #[derive(Debug)]
-pub struct Allowed(CedarSet);
+pub struct Allowed(Part);
 
 impl Allowed {
     /// Compiles the patterns of a policy that names some.
@@ -28,12 +28,12 @@ impl Allowed {
             conditions.join(" || ")
         );
         let policy = Policy::parse(Some(PolicyId::new(ID)), text).map_err(Error::internal)?;
-        let set = CedarSet::from_policies([policy]).map_err(Error::internal)?;
-        Ok(Self(set))
+        let part = Part::reading(policy, &["holder"]).map_err(Error::internal)?;
+        Ok(Self(part))
     }
 
-    /// The set, where it is about the action: a lease's grant, its renewal and its use.
-    pub(super) fn applying(&self, action: Action) -> Option<&CedarSet> {
+    /// The policy, where it is about the action: a lease's grant, its renewal and its use.
+    pub(super) fn applying(&self, action: Action) -> Option<&Part> {
         matches!(
             action,
             Action::LeaseCreate | Action::LeaseRenew | Action::HandleRedeem

@@ -19,6 +19,7 @@ use cedar_policy::{
 use super::{
     Action, Refusal, Resource,
     entities::{self, Names, Unaskable, uid},
+    needs::Needs,
 };
 use crate::domain::{
     principal::Principal,
@@ -214,7 +215,7 @@ fn evaluate(built_in: &BuiltIn, key: &Key) -> Result<Outcome, Unaskable> {
 
 /// The question that a key stands for: its facts as the schema spells them, and nothing else.
 fn question(key: &Key) -> Result<(Request, Entities), Unaskable> {
-    let names = Names::get()?;
+    let (names, needs) = (Names::get()?, Needs::everything());
     let caller = uid(&names.identity, "caller");
     let other = uid(&names.identity, "other");
     let bool = RestrictedExpression::new_bool;
@@ -238,9 +239,9 @@ fn question(key: &Key) -> Result<(Request, Entities), Unaskable> {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));
     let resource_entity = Entity::new_with_tags(resource.clone(), attributes, [], [])?;
-    let caller_entity = entities::caller(names, &caller, ("", ""), key.role)?;
+    let caller_entity = entities::caller(names, &caller, ("", ""), key.role, &needs)?;
     let entities = Entities::from_entities([caller_entity, resource_entity], None)?;
-    let context = entities::plain(key.action, key.scopes, key.organisation, (0, 1));
+    let context = entities::plain(key.action, key.scopes, key.organisation, (0, 1), &needs);
     let request = Request::new(
         caller,
         names.action(key.action)?.clone(),

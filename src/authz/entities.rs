@@ -6,7 +6,7 @@ use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
 };
 
-use super::{Action, Facts, LeaseFacts, Question, Resource, ValueFacts};
+use super::{Action, Facts, LeaseFacts, Question, Resource, ValueFacts, needs::Needs};
 use crate::domain::{
     id::IdentityId,
     name::{IdentityName, Metadata},
@@ -102,21 +102,29 @@ fn party(kind: &str, name: &str) -> [(String, RestrictedExpression); 2] {
     [pair("name", text(name)), pair("type", text(kind))]
 }
 
-/// The attributes that every context has.
+/// The attributes that every context has, as far as they are read.
 pub(super) fn plain(
     action: Action,
     scopes: ScopeSet,
     organisation: bool,
     (hour, weekday): (i64, i64),
+    needs: &Needs,
 ) -> Vec<(String, RestrictedExpression)> {
-    let held = scopes.iter().map(|scope| text(scope.as_str()));
-    vec![
-        pair("scope", text(action.scope().as_str())),
-        pair("scopes", RestrictedExpression::new_set(held)),
-        pair("organisation", RestrictedExpression::new_bool(organisation)),
-        pair("hour", RestrictedExpression::new_long(hour)),
-        pair("weekday", RestrictedExpression::new_long(weekday)),
-    ]
+    let held = || scopes.iter().map(|scope| text(scope.as_str()));
+    let mut context = Vec::with_capacity(16);
+    let mut put = |name, value: &dyn Fn() -> RestrictedExpression| {
+        if needs.attribute(name) {
+            context.push(pair(name, value()));
+        }
+    };
+    put("scope", &|| text(action.scope().as_str()));
+    put("scopes", &|| RestrictedExpression::new_set(held()));
+    put("organisation", &|| {
+        RestrictedExpression::new_bool(organisation)
+    });
+    put("hour", &|| RestrictedExpression::new_long(hour));
+    put("weekday", &|| RestrictedExpression::new_long(weekday));
+    context
 }
 
 /// The hour of the day and the day of the week (1 is Monday), in UTC.
@@ -134,18 +142,20 @@ fn seconds(span: Span) -> RestrictedExpression {
     RestrictedExpression::new_long(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
-/// The caller, in its role.
+/// The caller, in its role, with what is read of it.
 pub(super) fn caller(
     names: &Names,
     uid_of: &EntityUid,
     (kind, name): (&str, &str),
     role: Option<Role>,
+    needs: &Needs,
 ) -> Result<Entity, Unaskable> {
     let role = role.map(|role| uid(&names.role, role.as_str()));
     let named = role.clone().map(RestrictedExpression::new_entity_uid);
     let attributes = party(kind, name)
         .into_iter()
-        .chain(named.map(|role| pair("role", role)));
+        .chain(named.map(|role| pair("role", role)))
+        .filter(|(name, _)| needs.attribute(name));
     Ok(Entity::new_with_tags(uid_of.clone(), attributes, role, [])?)
 }
 
@@ -158,6 +168,7 @@ pub(super) struct Asked {
 /// Collects the entities of a question, each once.
 struct Collector<'a> {
     names: &'a Names,
+    needs: &'a Needs,
     principal: &'a Principal,
     caller: EntityUid,
     workspace: EntityUid,
@@ -166,6 +177,20 @@ struct Collector<'a> {
 }
 
 impl Collector<'_> {
+    fn party(&self, kind: &str, name: &str) -> Vec<(String, RestrictedExpression)> {
+        let attributes = party(kind, name).into_iter();
+        attributes
+            .filter(|(name, _)| self.needs.attribute(name))
+            .collect()
+    }
+
+    fn tags(&self, metadata: &Metadata) -> Vec<(String, RestrictedExpression)> {
+        match self.needs.tags() {
+            true => tags(metadata).collect(),
+            false => Vec::new(),
+        }
+    }
+
     fn add(&mut self, entity: Entity) {
         if self.seen.insert(entity.uid()) {
             self.entities.push(entity);
@@ -191,7 +216,13 @@ impl Collector<'_> {
         kind: IdentityType,
         name: &IdentityName,
     ) -> Result<(), Unaskable> {
-        let entity = caller(self.names, &at, (kind.as_str(), name.as_str()), None)?;
+        let entity = caller(
+            self.names,
+            &at,
+            (kind.as_str(), name.as_str()),
+            None,
+            self.needs,
+        )?;
         self.add(entity);
         Ok(())
     }
@@ -206,9 +237,9 @@ impl Collector<'_> {
         let workspace = [self.workspace.clone()];
         self.add(Entity::new_with_tags(
             at.clone(),
-            party(kind, name),
+            self.party(kind, name),
             workspace,
-            tags(metadata),
+            self.tags(metadata),
         )?);
         Ok(at)
     }
@@ -253,6 +284,9 @@ impl Collector<'_> {
                         ),
                     ];
                     for (attribute, id, kind, name) in parties {
+                        if !self.needs.attribute(attribute) {
+                            continue;
+                        }
                         let who = self.identity(id, kind, name);
                         self.other(who.clone(), kind, name)?;
                         attributes.push(pair(attribute, RestrictedExpression::new_entity_uid(who)));
@@ -264,7 +298,7 @@ impl Collector<'_> {
                     at.clone(),
                     attributes,
                     [credential],
-                    tags(metadata),
+                    self.tags(metadata),
                 )?);
                 at
             }
@@ -302,27 +336,32 @@ impl Collector<'_> {
     }
 }
 
-fn lease_context(lease: &LeaseFacts<'_>) -> Vec<(String, RestrictedExpression)> {
-    let holder = party(lease.holder.kind.as_str(), lease.holder.name.as_str());
-    // The names differ, so the record can be made; were it not, every policy that needs it errs and denies.
-    let holder = RestrictedExpression::new_record(holder).ok();
-    let optional = |name, value: Option<&str>| value.map(|value| pair(name, text(value)));
-    holder
-        .map(|holder| pair("holder", holder))
-        .into_iter()
-        .chain([pair("delivery", text(lease.delivery.as_str()))])
-        .chain(optional("purpose", lease.purpose))
-        .chain(optional("session", lease.holder.session.as_deref()))
-        .collect()
+fn lease_context(lease: &LeaseFacts<'_>, needs: &Needs) -> Vec<(String, RestrictedExpression)> {
+    let mut context = Vec::new();
+    if needs.attribute("holder") {
+        let holder = party(lease.holder.kind.as_str(), lease.holder.name.as_str());
+        // The names differ, so the record can be made; were it not, every policy that needs it errs and denies.
+        let holder = RestrictedExpression::new_record(holder).ok();
+        context.extend(holder.map(|holder| pair("holder", holder)));
+    }
+    let facts = [
+        ("delivery", Some(lease.delivery.as_str())),
+        ("purpose", lease.purpose),
+        ("session", lease.holder.session.as_deref()),
+    ];
+    let read = facts.into_iter().filter(|(name, _)| needs.attribute(name));
+    context.extend(read.filter_map(|(name, value)| Some(pair(name, text(value?)))));
+    context
 }
 
 /// Puts a question as Cedar takes it.
-pub(super) fn ask(question: &Question<'_>) -> Result<Asked, Unaskable> {
+pub(super) fn ask(question: &Question<'_>, needs: &Needs) -> Result<Asked, Unaskable> {
     let names = Names::get()?;
     let principal = question.principal;
     let own_name = identity_name(principal.kind, &principal.name);
     let mut collector = Collector {
         names,
+        needs,
         principal,
         caller: uid(&names.identity, &own_name),
         workspace: uid(&names.workspace, principal.workspace_name.as_str()),
@@ -330,7 +369,13 @@ pub(super) fn ask(question: &Question<'_>) -> Result<Asked, Unaskable> {
         seen: HashSet::with_capacity(6),
     };
     let own = (principal.kind.as_str(), principal.name.as_str());
-    collector.add(caller(names, &collector.caller, own, principal.role)?);
+    collector.add(caller(
+        names,
+        &collector.caller,
+        own,
+        principal.role,
+        needs,
+    )?);
     let resource = collector.resource(question)?;
     let (action, family) = names.action_in_family(question.action)?;
     collector.add(Entity::new_no_attrs(
@@ -342,20 +387,29 @@ pub(super) fn ask(question: &Question<'_>) -> Result<Asked, Unaskable> {
         principal.scopes,
         principal.organisation,
         hour_and_weekday(question.now),
+        needs,
     );
-    if let Some(ip) = question.source_ip {
+    if let Some(ip) = question.source_ip
+        && needs.attribute("source_ip")
+    {
         let ip = RestrictedExpression::new_ip(ip.to_canonical().to_string());
         context.push(pair("source_ip", ip));
     }
     if let Some(lease) = &question.facts.lease {
-        context.extend(lease_context(lease));
+        context.extend(lease_context(lease, needs));
     }
     if let Some(terms) = &question.facts.terms {
-        context.push(pair("ttl_seconds", seconds(terms.ttl)));
-        context.push(pair("lifetime_seconds", seconds(terms.lifetime)));
-        context.push(pair("reveal", RestrictedExpression::new_bool(terms.reveal)));
+        let facts = [
+            ("ttl_seconds", seconds(terms.ttl)),
+            ("lifetime_seconds", seconds(terms.lifetime)),
+            ("reveal", RestrictedExpression::new_bool(terms.reveal)),
+        ];
+        let read = facts.into_iter().filter(|(name, _)| needs.attribute(name));
+        context.extend(read.map(|(name, value)| pair(name, value)));
     }
-    if let Some(value) = question.facts.value {
+    if let Some(value) = question.facts.value
+        && needs.attribute("value")
+    {
         let value = collector.value(value)?;
         context.push(pair("value", RestrictedExpression::new_entity_uid(value)));
     }

@@ -6,12 +6,13 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use cedar_policy::{Authorizer, Effect, PolicySet as CedarSet};
+use cedar_policy::{Authorizer, Effect};
 
 use super::{
     Action, PolicySet, Question, Refusal,
     built_in::{self, Outcome},
     entities,
+    needs::{Needs, Part},
 };
 use crate::domain::id::WorkspaceId;
 
@@ -214,14 +215,15 @@ struct Said {
 }
 
 impl Said {
-    fn evaluate(
-        question: &Question<'_>,
-        applying: &[&CedarSet],
-    ) -> Result<Self, entities::Unaskable> {
-        let asked = entities::ask(question)?;
+    fn evaluate(question: &Question<'_>, applying: &[&Part]) -> Result<Self, entities::Unaskable> {
+        let needs = applying
+            .iter()
+            .fold(Needs::default(), |all, part| all.and(&part.needs));
+        let asked = entities::ask(question, &needs)?;
         let authorizer = Authorizer::new();
         let mut said = Self::default();
-        for set in applying {
+        for part in applying {
+            let set = &part.policies;
             let response = authorizer.is_authorized(&asked.request, set, &asked.entities);
             let diagnostics = response.diagnostics();
             // Cedar passes over a policy that errs. Here it denies: what it would have forbidden is not known.

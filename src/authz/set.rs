@@ -16,8 +16,10 @@ pub const MAX_POLICIES: usize = 2_000;
 const MAX_ID_BYTES: usize = 64;
 /// The deepest nesting of brackets: reading a policy takes stack for each.
 const MAX_DEPTH: usize = 64;
-/// The most operators in a row without a bracket between them, for the same reason.
-const MAX_CHAIN: usize = 256;
+/// The most characters of operators in one policy, for the same reason: each may nest what follows it.
+const MAX_OPERATORS: usize = 512;
+/// The stack that policies at these bounds are read on, in bytes: what is not used is never touched.
+const STACK_BYTES: usize = 256 * 1024 * 1024;
 /// The most faults that are told at once.
 const MAX_FAULTS: usize = 20;
 
@@ -82,6 +84,26 @@ pub struct PolicySet {
 impl PolicySet {
     /// Reads the policies of a layer; all faults that were found, where there is one.
     pub fn parse(layer: Layer, sources: &[Source]) -> Result<Self, Vec<Fault>> {
+        let broken = |reason: String| {
+            let source = sources.first().map(|source| source.name.clone());
+            vec![Fault {
+                source: source.unwrap_or_default(),
+                line: None,
+                column: None,
+                reason,
+            }]
+        };
+        std::thread::scope(|scope| {
+            let reader = std::thread::Builder::new().stack_size(STACK_BYTES);
+            let reading = reader.spawn_scoped(scope, || Self::read(layer, sources));
+            let reading =
+                reading.map_err(|error| broken(format!("no thread to read on: {error}")))?;
+            let unreadable = || broken("the policies cannot be read".to_owned());
+            reading.join().unwrap_or_else(|_| Err(unreadable()))
+        })
+    }
+
+    fn read(layer: Layer, sources: &[Source]) -> Result<Self, Vec<Fault>> {
         let mut reader = Reader {
             layer,
             ids: BTreeSet::new(),
@@ -174,7 +196,7 @@ impl Reader {
         let at = At(source);
         if let Some(offset) = too_deep(&source.text) {
             let reason = format!(
-                "the policy nests deeper than {MAX_DEPTH} brackets, or chains more than {MAX_CHAIN} operators"
+                "the policy nests deeper than {MAX_DEPTH} brackets, or holds more than {MAX_OPERATORS} operators"
             );
             return self.faults.push(at.fault(Some(offset), reason));
         }
@@ -291,7 +313,7 @@ impl Reader {
 
 /// Where a text nests too deep for the parser, which takes stack for every level.
 fn too_deep(text: &str) -> Option<usize> {
-    let (mut depth, mut chain) = (0_usize, 0_usize);
+    let (mut depth, mut operators) = (0_usize, 0_usize);
     let mut bytes = text.bytes().enumerate().peekable();
     while let Some((at, byte)) = bytes.next() {
         match byte {
@@ -310,12 +332,12 @@ fn too_deep(text: &str) -> Option<usize> {
             }
             b'(' | b'[' | b'{' => depth += 1,
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            b';' => (depth, chain) = (0, 0),
-            b'!' | b'-' | b'+' | b'*' | b'|' | b'&' | b'.' => chain += 1,
-            b't' if text.get(at..).is_some_and(|rest| rest.starts_with("then")) => chain += 1,
+            b';' => (depth, operators) = (0, 0),
+            b'!' | b'-' | b'+' | b'*' | b'|' | b'&' | b'.' => operators += 1,
+            b't' if text.get(at..).is_some_and(|rest| rest.starts_with("then")) => operators += 1,
             _ => {}
         }
-        if depth > MAX_DEPTH || chain > MAX_CHAIN * 4 {
+        if depth > MAX_DEPTH || operators > MAX_OPERATORS {
             return Some(at);
         }
     }

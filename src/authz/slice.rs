@@ -4,27 +4,28 @@
 use std::collections::HashMap;
 
 use cedar_policy::{
-    ActionConstraint, EntityUid, Policy, PolicySet, PrincipalConstraint, ResourceConstraint, Schema,
+    ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint, Schema,
 };
 
 use super::{
     Action, Question, Resource, entities::Names, entities::Unaskable, entities::identity_name,
+    needs::Part,
 };
 
 /// The policies of one action.
 #[derive(Debug, Default)]
-struct Part {
+struct Slice {
     /// Those whose scope names nobody and nothing.
-    general: PolicySet,
+    general: Part,
     /// Those whose scope names a resource, or else a principal, by that one's type and id.
-    named: HashMap<String, HashMap<String, PolicySet>>,
+    named: HashMap<String, HashMap<String, Part>>,
 }
 
 /// Policies by action.
 #[derive(Debug, Default)]
 pub(super) struct Slices {
     /// In the order of [`Action::ALL`]; empty where there is no policy at all.
-    parts: Vec<Part>,
+    slices: Vec<Slice>,
 }
 
 /// The entity that a policy's scope names, if any. Whatever it names, nothing else can satisfy the policy but that
@@ -52,9 +53,9 @@ impl Slices {
     ) -> Result<Self, Unaskable> {
         let names = Names::get()?;
         let groups = schema.action_entities()?;
-        let mut parts = Vec::new();
+        let mut slices = Vec::new();
         for policy in policies {
-            parts.resize_with(Action::ALL.len(), Part::default);
+            slices.resize_with(Action::ALL.len(), Slice::default);
             let constraint = policy.action_constraint();
             let applies = |action: &EntityUid| match &constraint {
                 ActionConstraint::Any => true,
@@ -63,35 +64,35 @@ impl Slices {
                     .iter()
                     .any(|wanted| wanted == action || groups.is_ancestor_of(wanted, action)),
             };
-            for (action, part) in Action::ALL.iter().zip(&mut parts) {
+            for (action, slice) in Action::ALL.iter().zip(&mut slices) {
                 if applies(names.action(*action)?) {
-                    part.add(policy)?;
+                    slice.add(policy)?;
                 }
             }
         }
-        Ok(Self { parts })
+        Ok(Self { slices })
     }
 
     /// Whether any policy is about the action.
     pub(super) fn concern(&self, action: Action) -> bool {
-        self.parts
+        self.slices
             .get(action as usize)
-            .is_some_and(|part| !part.general.is_empty() || !part.named.is_empty())
+            .is_some_and(|slice| !slice.general.policies.is_empty() || !slice.named.is_empty())
     }
 
-    /// The sets that can apply to a question.
-    pub(super) fn applying<'a>(&'a self, question: &Question<'_>, found: &mut Vec<&'a PolicySet>) {
-        let Some(part) = self.parts.get(question.action as usize) else {
+    /// The parts that can apply to a question.
+    pub(super) fn applying<'a>(&'a self, question: &Question<'_>, found: &mut Vec<&'a Part>) {
+        let Some(slice) = self.slices.get(question.action as usize) else {
             return;
         };
-        if !part.general.is_empty() {
-            found.push(&part.general);
+        if !slice.general.policies.is_empty() {
+            found.push(&slice.general);
         }
-        if part.named.is_empty() {
+        if slice.named.is_empty() {
             return;
         }
         let mut look = |kind: &str, id: &dyn Fn() -> String| {
-            let of_kind = part.named.get(kind);
+            let of_kind = slice.named.get(kind);
             found.extend(of_kind.and_then(|sets| sets.get(id().as_str())));
         };
         let principal = question.principal;
@@ -125,9 +126,9 @@ impl Slices {
     }
 }
 
-impl Part {
+impl Slice {
     fn add(&mut self, policy: &Policy) -> Result<(), Unaskable> {
-        let set = match named(policy) {
+        let part = match named(policy) {
             None => &mut self.general,
             Some(uid) => {
                 let of_kind = self.named.entry(uid.type_name().to_string()).or_default();
@@ -135,6 +136,6 @@ impl Part {
                 of_kind.entry(id.to_owned()).or_default()
             }
         };
-        Ok(set.add(policy.clone())?)
+        part.add(policy)
     }
 }

@@ -6,19 +6,19 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Call, Engine, Note, Unit, lease::resource, terms::Resolved};
+use super::{Call, Engine, IssueLease, Note, Unit, lease::resource, terms::Resolved};
 use crate::{
     authz::{
-        self, Action, CredentialFacts, Denial, Facts, LeaseFacts, Permit, Question, Resource,
-        TermsFacts,
+        self, Action, Allowed, CredentialFacts, Denial, Facts, LeaseFacts, Permit, Question,
+        Resource, TermsFacts,
     },
     domain::{
         credential::Credential,
         error::{Code, Error, Result},
         event::{EventName, Object},
         id::CredentialId,
-        lease::Lease,
-        policy::Terms,
+        lease::{Holder, Lease},
+        policy::{Delivery, Terms},
         time::{Timestamp, Ttl},
     },
     tables::{Read, Tables},
@@ -27,7 +27,8 @@ use crate::{
 /// A credential as a decision sees it, wherever it was read.
 pub(super) enum Subject {
     Resolved(Arc<Resolved>),
-    Read(Box<Credential>),
+    /// With whom its own policy admits, whatever it extends.
+    Read(Box<(Credential, Option<Allowed>)>),
     /// Deleted, or not looked at: no policy asks.
     Unread,
 }
@@ -36,7 +37,7 @@ impl Subject {
     pub(super) fn facts(&self) -> Facts<'_> {
         let (credential, allowed) = match self {
             Self::Resolved(resolved) => (&resolved.credential, resolved.allowed.as_ref()),
-            Self::Read(credential) => (&**credential, None),
+            Self::Read(read) => (&read.0, read.1.as_ref()),
             Self::Unread => return Facts::default(),
         };
         Facts {
@@ -256,13 +257,57 @@ pub(super) async fn read_subject(
     read: &mut impl Read,
     id: CredentialId,
 ) -> Result<Subject> {
-    let found = tables.credential(read, id).await?;
-    Ok(found.map_or(Subject::Unread, |credential| {
-        Subject::Read(Box::new(credential))
-    }))
+    let Some(credential) = tables.credential(read, id).await? else {
+        return Ok(Subject::Unread);
+    };
+    let allowed = credential.policy.allowed_identities.as_deref();
+    let allowed = allowed.map(Allowed::compile).transpose()?;
+    Ok(Subject::Read(Box::new((credential, allowed))))
 }
 
 impl Unit<'_> {
+    /// The decision on a grant, on the credential and terms that it would be made under. A lease for another identity
+    /// than the caller takes two.
+    pub(super) async fn decide_grant(
+        &mut self,
+        call: &Call,
+        id: CredentialId,
+        holder: &Holder,
+        command: &IssueLease,
+    ) -> Result<Result<(), Box<Denial>>> {
+        let resolved = self.resolved(id).await?;
+        let subject = Subject::Resolved(resolved.clone());
+        let terms = &resolved.terms;
+        let ttl = terms.grant_ttl(command.ttl).0.span();
+        let wanted = command.delivery.unwrap_or(Delivery::Reveal);
+        let facts = Facts {
+            lease: Some(LeaseFacts {
+                holder,
+                requested_by: (call.principal.kind, &call.principal.name),
+                // What the terms do not allow is refused at the grant, whatever is decided here.
+                delivery: terms.grant_delivery(command.delivery).unwrap_or(wanted),
+                purpose: command.purpose.as_deref(),
+            }),
+            terms: Some(TermsFacts {
+                ttl,
+                lifetime: ttl,
+                reveal: command.reveal,
+            }),
+            ..subject.facts()
+        };
+        let delegated = holder.identity != call.principal.identity;
+        let also = delegated.then_some(Action::LeaseDelegate);
+        for action in also.into_iter().chain([Action::LeaseCreate]) {
+            let resource = Resource::Credential(command.credential_name.clone());
+            let decided = self.engine.decide(call, action, resource, facts, self.now);
+            match decided {
+                Ok(permit) => self.decided(&permit),
+                Err(denial) => return Ok(Err(denial)),
+            }
+        }
+        Ok(Ok(()))
+    }
+
     /// The decision on a lease under its credential's lock. `ttl` is what a renewal asks for.
     pub(super) async fn decide_lease(
         &mut self,
@@ -272,11 +317,18 @@ impl Unit<'_> {
         ttl: Option<Ttl>,
     ) -> Result<Result<Permit, Box<Denial>>> {
         let subject = match action {
-            // Whom the credential admits is part of its terms, and what cannot be resolved admits nobody.
+            // Whom the credential admits is part of its terms.
             Action::LeaseRenew | Action::HandleRedeem => {
                 match self.resolved(lease.credential).await {
                     Ok(resolved) => Subject::Resolved(resolved),
                     Err(error) if error.code() == Code::NotFound => Subject::Unread,
+                    // The named policy is gone. An open lease may be used up, by whom the credential itself admits.
+                    Err(error)
+                        if error.code() == Code::InvalidState && action == Action::HandleRedeem =>
+                    {
+                        let tables = self.tables.clone();
+                        read_subject(&tables, &mut self.txn, lease.credential).await?
+                    }
                     Err(error) => return Err(error),
                 }
             }

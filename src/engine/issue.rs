@@ -2,14 +2,13 @@
 
 use super::{
     Call, Engine, Note, Unit,
-    authorize::Subject,
     close::object,
     credential::{author, change, no_credential},
     idempotency::{Answer, Slot},
     views::LeaseView,
 };
 use crate::{
-    authz::{Action, Denial, Facts, LeaseFacts, Resource, TermsFacts},
+    authz::{Action, Resource},
     crypto::bearer::Bearer,
     domain::{
         error::{Code, Error, Result},
@@ -278,48 +277,6 @@ struct Granted {
 }
 
 impl Unit<'_> {
-    /// The decision on a grant, on the credential and terms that it would be made under. A lease for another identity
-    /// than the caller takes two.
-    async fn decide_grant(
-        &mut self,
-        call: &Call,
-        id: CredentialId,
-        holder: &Holder,
-        command: &IssueLease,
-    ) -> Result<Result<(), Box<Denial>>> {
-        let resolved = self.resolved(id).await?;
-        let subject = Subject::Resolved(resolved.clone());
-        let terms = &resolved.terms;
-        let ttl = terms.grant_ttl(command.ttl).0.span();
-        let wanted = command.delivery.unwrap_or(Delivery::Reveal);
-        let facts = Facts {
-            lease: Some(LeaseFacts {
-                holder,
-                requested_by: (call.principal.kind, &call.principal.name),
-                // What the terms do not allow is refused at the grant, whatever is decided here.
-                delivery: terms.grant_delivery(command.delivery).unwrap_or(wanted),
-                purpose: command.purpose.as_deref(),
-            }),
-            terms: Some(TermsFacts {
-                ttl,
-                lifetime: ttl,
-                reveal: command.reveal,
-            }),
-            ..subject.facts()
-        };
-        let delegated = holder.identity != call.principal.identity;
-        let also = delegated.then_some(Action::LeaseDelegate);
-        for action in also.into_iter().chain([Action::LeaseCreate]) {
-            let resource = Resource::Credential(command.credential_name.clone());
-            let decided = self.engine.decide(call, action, resource, facts, self.now);
-            match decided {
-                Ok(permit) => self.decided(&permit),
-                Err(denial) => return Ok(Err(denial)),
-            }
-        }
-        Ok(Ok(()))
-    }
-
     async fn grant(
         &mut self,
         call: &Call,

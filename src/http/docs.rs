@@ -70,7 +70,10 @@ const REFUSALS: [(&str, &str); 6] = [
         "`UNAUTHORIZED`, `KEY_EXPIRED`, `KEY_PAUSED` or `TOKEN_EXPIRED`; for an exchange `ISSUER_UNKNOWN`, `SIGNATURE_INVALID`, \
          `ASSERTION_EXPIRED`, `AUDIENCE_MISMATCH`, `CLAIM_MISMATCH` or `ASSERTION_REPLAYED`",
     ),
-    ("403", "`INSUFFICIENT_PERMISSIONS` or `IDENTITY_SUSPENDED`"),
+    (
+        "403",
+        "`INSUFFICIENT_PERMISSIONS`, `POLICY_DENIED` or `IDENTITY_SUSPENDED`",
+    ),
     ("404", "`NOT_FOUND`"),
     ("429", "`RATE_LIMITED`, with `Retry-After`"),
     ("500", "`INTERNAL`"),
@@ -87,9 +90,10 @@ const REFUSED_CHANGES: [(&str, &str); 2] = [
     ),
 ];
 /// What a request with a body may be refused with as well.
-const REFUSED_BODIES: [(&str, &str); 2] = [
+const REFUSED_BODIES: [(&str, &str); 3] = [
     ("413", "`PAYLOAD_TOO_LARGE`"),
     ("415", "`UNSUPPORTED_MEDIA_TYPE`"),
+    ("422", "`VALIDATION_FAILED`: a policy refuses the value"),
 ];
 
 /// Writes each refusal down where the handlers say `4XX`.

@@ -150,7 +150,7 @@ fn depth_is_refused_before_it_is_parsed() {
         assert!(refusal(&condition(&deep)).contains("nests deeper"));
     }
     // What is in comments and strings is no depth, and a policy's end is the end of its own.
-    let many = condition(&"true || ".repeat(200).trim_end_matches(" || "));
+    let many = condition("true || ".repeat(200).trim_end_matches(" || "));
     assert!(parse(&many.repeat(30)).is_ok());
     assert!(parse(&format!("// {}\n{}", "(".repeat(1000), condition("true"))).is_ok());
     let quoted = format!("principal.name == \"{}\\\"((\"", "(".repeat(1000));

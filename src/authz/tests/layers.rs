@@ -495,3 +495,22 @@ fn every_example_is_valid_and_says_something() {
     }
     assert_eq!(examples, 7);
 }
+
+#[test]
+fn a_policy_at_its_bounds_is_decided_on_a_workers_stack() {
+    let decide = |ors: usize| {
+        let long = "context.hour > 24 || ".repeat(ors) + "context.hour == 10";
+        let deep = format!("{}{long}{}", "(".repeat(60), ")".repeat(60));
+        let rules = organisation(&format!(
+            r#"forbid (principal, action == Action::"lease:create", resource) when {{ {deep} }};"#
+        ));
+        Asked::of(agent()).grant(&rules, "c").unwrap_err().refusal
+    };
+    assert_eq!(decide(64), Refusal::Forbidden { message: None });
+    // Where the stack is too short for one, Cedar says so, and the answer is no.
+    let refusal = decide(160);
+    assert!(matches!(
+        refusal,
+        Refusal::Forbidden { .. } | Refusal::Failed
+    ));
+}

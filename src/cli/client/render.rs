@@ -99,9 +99,12 @@ pub(super) fn facts(value: &Value, order: &[&str]) -> Vec<(String, String)> {
         Value::Null => {}
         Value::Object(fields) => {
             let known = order.iter().filter_map(|name| fields.get_key_value(*name));
-            let others = fields
+            // By name, whatever order the answer had.
+            let mut others: Vec<_> = fields
                 .iter()
-                .filter(|(name, _)| !order.contains(&name.as_str()));
+                .filter(|(name, _)| !order.contains(&name.as_str()))
+                .collect();
+            others.sort_by_key(|(name, _)| *name);
             for (name, value) in known.chain(others) {
                 flatten(&clean(name), value, &mut facts);
             }

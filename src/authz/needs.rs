@@ -1,0 +1,151 @@
+//! What of a question a policy can look at. Building a fact costs more than evaluating a rule, so only those are built
+//! that some policy in question reads. Names are taken wherever they are read from, which can only be too many.
+
+use std::collections::BTreeSet;
+
+use cedar_policy::{Policy, PolicySet};
+use serde_json::Value;
+
+use super::entities::Unaskable;
+
+/// The facts that policies read.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Needs {
+    everything: bool,
+    attributes: BTreeSet<String>,
+    tags: bool,
+}
+
+/// Policies, with what they read.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) policies: PolicySet,
+    pub(super) needs: Needs,
+}
+
+impl Part {
+    /// A policy of the vault's own, which reads these attributes.
+    pub(super) fn reading(policy: Policy, attributes: &[&str]) -> Result<Self, Unaskable> {
+        Ok(Self {
+            policies: PolicySet::from_policies([policy])?,
+            needs: Needs {
+                attributes: attributes.iter().map(ToString::to_string).collect(),
+                ..Needs::default()
+            },
+        })
+    }
+
+    pub(super) fn add(&mut self, policy: &Policy) -> Result<(), Unaskable> {
+        self.needs.add(policy)?;
+        Ok(self.policies.add(policy.clone())?)
+    }
+}
+
+impl Needs {
+    /// Every fact there is.
+    pub(super) fn everything() -> Self {
+        Self {
+            everything: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether an attribute of that name is read, of the context or of an entity.
+    pub(super) fn attribute(&self, name: &str) -> bool {
+        self.everything || self.attributes.contains(name)
+    }
+
+    /// Whether tags are read.
+    pub(super) fn tags(&self) -> bool {
+        self.everything || self.tags
+    }
+
+    fn add(&mut self, policy: &Policy) -> Result<(), Unaskable> {
+        let json = policy.to_json()?;
+        self.read(json.get("conditions").unwrap_or(&json));
+        Ok(())
+    }
+
+    fn read(&mut self, expression: &Value) {
+        match expression {
+            Value::Array(several) => several.iter().for_each(|one| self.read(one)),
+            Value::Object(fields) => {
+                for (operator, operand) in fields {
+                    self.read_operator(operator, operand);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn read_operator(&mut self, operator: &str, operand: &Value) {
+        let field = |name| operand.get(name);
+        match (operator, field("attr").and_then(Value::as_str)) {
+            ("." | "has", Some(attribute)) => {
+                self.attributes.insert(attribute.to_owned());
+                let of = field("left").unwrap_or(operand);
+                let context = of.get("Var").and_then(Value::as_str) == Some("context");
+                if !context {
+                    self.read(of);
+                }
+            }
+            // The context as a whole: compared, or put into a set.
+            ("Var", _) if operand.as_str() == Some("context") => self.everything = true,
+            ("hasTag" | "getTag", _) => {
+                self.tags = true;
+                self.read(operand);
+            }
+            _ => self.read(operand),
+        }
+    }
+
+    /// What either reads.
+    #[must_use]
+    pub(super) fn and(mut self, other: &Self) -> Self {
+        self.everything |= other.everything;
+        self.tags |= other.tags;
+        self.attributes.extend(other.attributes.iter().cloned());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needs(condition: &str) -> Needs {
+        let text = format!("forbid (principal, action, resource) when {{ {condition} }};");
+        let mut part = Part::default();
+        part.add(&Policy::parse(None, text).unwrap()).unwrap();
+        part.needs
+    }
+
+    #[test]
+    fn what_is_read_is_needed_however_it_is_written() {
+        for condition in [
+            r#"context.hour > 5"#,
+            r#"context["hour"] > 5"#,
+            r#"context["\u{68}our"] > 5"#,
+            r#"context has hour"#,
+            r#"context has hour.minute"#,
+            r#"[1].contains(context.hour)"#,
+            r#"if true then context.hour == 1 else false"#,
+            r#"{"Var": context.hour} == {"attr": 1}"#,
+            r#"context == {}"#,
+            r#"[context].isEmpty()"#,
+        ] {
+            assert!(needs(condition).attribute("hour"), "{condition}");
+        }
+        for condition in [
+            r#"true"#,
+            r#"context.holder.name == "hour""#,
+            r#"principal in Role::"hour""#,
+        ] {
+            let needs = needs(condition);
+            assert!(!needs.attribute("hour") && !needs.tags(), "{condition}");
+        }
+        assert!(needs(r#"resource.holder.name == "x""#).attribute("holder"));
+        assert!(needs(r#"resource.hasTag(context.holder.name)"#).tags());
+        assert!(needs(r#"resource.hasTag("a") && resource.getTag("a") == "b""#).tags());
+    }
+}
