@@ -18,6 +18,9 @@ pub struct Allowed(Part);
 impl Allowed {
     /// Compiles the patterns of a policy that names some.
     pub fn compile(patterns: &[String]) -> Result<Self> {
+        if patterns.is_empty() {
+            return Err(Error::internal("a list of identities that admits nobody"));
+        }
         let conditions = patterns
             .iter()
             .map(|text| IdentityPattern::parse(text).map(|pattern| condition(&pattern)))
@@ -25,7 +28,7 @@ impl Allowed {
             .ok_or_else(|| Error::internal("a stored pattern of identities cannot be read"))?;
         let text = format!(
             "forbid (principal, action, resource) unless {{ {} }};",
-            conditions.join(" || ")
+            any(&conditions)
         );
         let policy = Policy::parse(Some(PolicyId::new(ID)), text).map_err(Error::internal)?;
         let part = Part::reading(policy, &["holder"]).map_err(Error::internal)?;
@@ -39,6 +42,17 @@ impl Allowed {
             Action::LeaseCreate | Action::LeaseRenew | Action::HandleRedeem
         )
         .then_some(&self.0)
+    }
+}
+
+/// Any of the conditions, halved again and again: evaluating takes stack for every level.
+fn any(conditions: &[String]) -> String {
+    match conditions {
+        [one] => one.clone(),
+        _ => {
+            let (left, right) = conditions.split_at(conditions.len() / 2);
+            format!("({} || {})", any(left), any(right))
+        }
     }
 }
 
