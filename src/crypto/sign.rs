@@ -3,7 +3,8 @@
 //! A key signs statements of several kinds; each kind names itself within its bytes, so that none can be taken for
 //! another.
 
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+pub(super) use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 
 use super::aead::KeyBytes;
 use crate::domain::error::{Error, Result};
@@ -17,9 +18,14 @@ pub struct SigningKey {
     public: [u8; 32],
 }
 
+/// The key pair of a seed.
+pub(super) fn pair(seed: &KeyBytes) -> Result<Ed25519KeyPair> {
+    Ed25519KeyPair::from_seed_unchecked(&**seed).map_err(Error::internal)
+}
+
 impl SigningKey {
     pub(super) fn new(seed: &KeyBytes) -> Result<Self> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&**seed).map_err(Error::internal)?;
+        let pair = pair(seed)?;
         let public = pair.public_key().as_ref().try_into();
         Ok(Self {
             public: public.map_err(Error::internal)?,

@@ -8,14 +8,17 @@
 //! A signature over equal claims is equal, so a token that is shown again is the same text. Time is no matter of
 //! this file: whoever verifies judges `exp` by the vault's own clock.
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{aead::KeyBytes, kdf::Branch, keyring::Keyring};
+use super::{
+    kdf::Branch,
+    keyring::Keyring,
+    sign::{Ed25519KeyPair, KeyPair, pair},
+};
 use crate::domain::{
     error::{Error, Result},
     id::WorkspaceId,
@@ -72,11 +75,6 @@ impl TokenDigest {
     }
 }
 
-/// The Ed25519 key of a seed.
-pub(super) fn ed25519(seed: &KeyBytes) -> Result<Ed25519KeyPair> {
-    Ed25519KeyPair::from_seed_unchecked(&**seed).map_err(|error| Error::internal(error.to_string()))
-}
-
 /// The thumbprint of an Ed25519 key (RFC 7638, RFC 8037).
 fn thumbprint(x: &str) -> String {
     let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
@@ -85,7 +83,7 @@ fn thumbprint(x: &str) -> String {
 
 impl Keyring {
     pub(super) fn token_pair(&self, number: u32) -> Result<Ed25519KeyPair> {
-        ed25519(
+        pair(
             &self
                 .tokens
                 .subkey(Branch::TokenKey, &[&number.to_be_bytes()])?,

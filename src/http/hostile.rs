@@ -38,9 +38,15 @@ fn outcome<T: DeserializeOwned>(body: &[u8], command: impl FnOnce(T) -> Result<(
     parse::<T>(body).and_then(command)
 }
 
-/// Reads a body as each of the requests, and gives back what is said against it.
+/// What is said against a body by whoever does not take it.
 fn refusals(body: &[u8]) -> Vec<Error> {
-    let outcomes = [
+    let outcomes = outcomes(body);
+    outcomes.into_iter().filter_map(Result::err).collect()
+}
+
+/// Reads a body as each of the requests.
+fn outcomes(body: &[u8]) -> Vec<Result<()>> {
+    vec![
         outcome(body, |read: CreateCredentialBody| read.command().map(drop)),
         outcome(body, |read: UpdateCredentialBody| read.command().map(drop)),
         outcome(body, |read: RotateBody| {
@@ -61,8 +67,7 @@ fn refusals(body: &[u8]) -> Vec<Error> {
         outcome(body, |read: CreateIssuerBody| read.command().map(drop)),
         outcome(body, |read: UpdateIssuerBody| read.command().map(drop)),
         outcome(body, |read: ExchangeBody| read.command().map(drop)),
-    ];
-    outcomes.into_iter().filter_map(Result::err).collect()
+    ]
 }
 
 fn is_the_callers_fault(error: &Error) {
@@ -129,9 +134,11 @@ fn misled() -> impl Strategy<Value = Value> {
 
 #[test]
 fn the_samples_are_taken() {
-    for body in BODIES.iter().take(10) {
-        let taken = 13 - refusals(body.as_bytes()).len();
-        assert_eq!(taken, 1, "{body}");
+    // The last is of two requests at once.
+    for body in BODIES.iter().take(14) {
+        let outcomes = outcomes(body.as_bytes());
+        let taken = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        assert!((1..=2).contains(&taken), "{taken} take {body}");
     }
 }
 

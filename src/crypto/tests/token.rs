@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     crypto::{
         assertion::{self, KeySet},
-        token::{MAX_TOKEN_BYTES, TokenClaims, TokenKey, ed25519, verify},
+        token::{MAX_TOKEN_BYTES, TokenClaims, TokenKey, verify},
     },
     domain::{
         hostile::{cases, damaged, damaged_text},
@@ -176,7 +176,7 @@ fn another_root_key_makes_other_keys() {
     assert_ne!(keys[0].kid, keys[1].kid);
     let text = other.sign_token(2, &claims()).unwrap();
     assert_eq!(verify(text.expose(), &keys, "leasehold"), None);
-    assert!(ed25519(&zeroize::Zeroizing::new([7; 32])).is_ok());
+    assert!(crate::crypto::sign::pair(&zeroize::Zeroizing::new([7; 32])).is_ok());
 }
 
 #[test]

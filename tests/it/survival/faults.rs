@@ -145,8 +145,13 @@ impl Patient {
             admin.get(&path(&self.lasting)).await["data"]["state"],
             "active"
         );
-        let credential = admin.credential(APART).await;
-        assert_eq!(credential["active_leases"], 1);
+        // sled may refuse a read for which it would rearrange a page, once a write of its own has failed.
+        let path = format!("/v1/credentials/{APART}");
+        let (status, credential) = admin.call(Method::GET, &path, None).await.unwrap();
+        match status {
+            503 => assert_eq!(credential["code"], "STORAGE_UNAVAILABLE", "{credential}"),
+            _ => assert_eq!(credential["data"]["active_leases"], 1, "{credential}"),
+        }
         self.assert_lists(&admin).await;
         // The operator sees why.
         let (status, ready) = admin.call(Method::GET, "/ready", None).await.unwrap();

@@ -224,7 +224,7 @@ static int synced(int fd, long call) {
         wait_us(control->sync_delay_us - waited < 1000 ? control->sync_delay_us - waited : 1000);
     int done = 0;
     if (mode == SYNC_REAL) done = syscall(call, fd);
-    if (mode == SYNC_FAILS && fault(EIO)) done = -1;
+    if (mode == SYNC_FAILS && fault(control->write_errno ? control->write_errno : EIO)) done = -1;
     pthread_mutex_lock(&lock);
     if (mode != SYNC_TAKEN_OUT) record('E', done == 0, token, NULL, 0);
     control->syncs++;
