@@ -16,7 +16,7 @@ use crate::{
         principal::{Identity, Principal, ProofId, RateLimit, Reach},
         time::Timestamp,
         token::{MAX_GENERATIONS, Parent, Token, TokenStatus, expired},
-        workspace::Workspace,
+        workspace::{Stop, Workspace},
     },
     tables::Tables,
 };
@@ -31,6 +31,8 @@ pub(super) struct KnownToken {
     token: Token,
     /// The tokens that made it, the one before it first.
     ancestors: Vec<Token>,
+    /// The stops of the workspace that it belongs to, and of the one that it reaches.
+    stops: Vec<Stop>,
     /// The workspace that is meant where nobody names one.
     workspace: Option<Workspace>,
     /// For whom an assertion was exchanged, where one was; none where either is gone.
@@ -142,8 +144,14 @@ impl Authenticator {
             Some(workspace) => self.system.workspace(read, workspace).await?,
             None => None,
         };
+        let home = self.system.workspace(read, token.home).await?;
+        let reached = workspace
+            .as_ref()
+            .filter(|workspace| token.reach == Reach::Workspace(workspace.id));
+        let stops = home.iter().chain(reached).filter_map(|of| of.stop);
         let known = Arc::new(KnownToken {
             generation,
+            stops: stops.collect(),
             digest,
             token,
             ancestors,
@@ -191,6 +199,16 @@ impl Authenticator {
     ) -> Result<Principal> {
         let token = &known.token;
         token.check(now)?;
+        let proof = ProofId::Token(token.id);
+        if known
+            .stops
+            .iter()
+            .any(|stop| stop.covers(proof, token.created_at))
+        {
+            return Err(unauthorized(
+                "the access token was revoked with all others of its workspace",
+            ));
+        }
         let mut scopes = token.scopes;
         let mut origin = token.parent;
         for ancestor in &known.ancestors {
@@ -221,7 +239,7 @@ impl Authenticator {
         Ok(Principal {
             workspace: chosen.id,
             workspace_name: chosen.name,
-            proof: ProofId::Token(token.id),
+            proof,
             proof_name: token.name.clone().unwrap_or_else(|| token.id.to_string()),
             // A token that holds less than its maker's role is told by its scopes alone.
             role: maker.role.filter(|_| scopes == maker.scopes),

@@ -50,13 +50,13 @@ pub struct SettingsPatch {
     pub max_api_keys: Option<Option<u32>>,
 }
 
-/// Every key and token that was made until an instant is stopped for good, but one.
+/// Every key and token that was made until an instant is stopped for good, but those of whoever stopped the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// The last instant whose keys and tokens are stopped.
     pub until: Timestamp,
-    /// The proof of whoever stopped the others.
-    pub spared: ProofId,
+    /// The proof of whoever stopped the others, and what it descends from.
+    pub spared: [ProofId; 2],
     /// Whether leases may still be open that belong to what was stopped.
     pub unfinished: bool,
 }
@@ -64,7 +64,7 @@ pub struct Stop {
 impl Stop {
     /// Whether this stopped a key or token that was made at `created_at`.
     pub fn covers(&self, proof: ProofId, created_at: Timestamp) -> bool {
-        created_at <= self.until && proof != self.spared
+        created_at <= self.until && !self.spared.contains(&proof)
     }
 }
 
@@ -164,17 +164,18 @@ mod tests {
 
     #[test]
     fn a_stop_covers_what_was_made_until_it_but_the_proof_it_spares() {
-        let spared = ProofId::Key(KeyId::from_bytes([1; 16]));
+        let spared = ProofId::Token(TokenId::from_bytes([2; 16]));
+        let root = ProofId::Key(KeyId::from_bytes([1; 16]));
         let stop = Stop {
             until: Timestamp::from_millis(100),
-            spared,
+            spared: [spared, root],
             unfinished: false,
         };
         let at = Timestamp::from_millis;
         let other = ProofId::Token(TokenId::from_bytes([1; 16]));
         assert!(stop.covers(other, at(99)) && stop.covers(other, at(100)));
         assert!(!stop.covers(other, at(101)));
-        assert!(!stop.covers(spared, at(1)));
+        assert!(!stop.covers(spared, at(1)) && !stop.covers(root, at(1)));
     }
 
     #[test]

@@ -19,9 +19,9 @@ use crate::{
         event::EventName,
         id::EventId,
         name::{IdentityName, MAX_DIRECTORY_TEXT_BYTES, WorkspaceName, check_text},
-        principal::{ApiKey, Identity, IdentityType, ProofId, Reach, Unfinished},
+        principal::{Identity, IdentityType, Reach, Unfinished},
         time::{Span, Timestamp},
-        workspace::{Stop, Workspace},
+        workspace::Stop,
     },
 };
 
@@ -131,7 +131,7 @@ impl Engine {
         let permit = self
             .authorize(&call, Action::WorkspaceRevokeAll, Resource::Workspace)
             .await?;
-        let spared = call.principal.proof;
+        let spared = [call.principal.proof, call.principal.root];
         let lock = [self.workspace_lock(name)?];
         let mut unit = self.begin(&call, &permit, &lock).await?;
         let mut workspace = unit.workspace().await?;
@@ -176,11 +176,11 @@ impl Engine {
             }),
         );
         let mut counts = self
-            .proofs(|key| {
-                let proof = ProofId::Key(key.id);
-                in_workspace(key, &workspace)
-                    && stop.covers(proof, key.created_at)
-                    && !before.is_some_and(|before| before.covers(proof, key.created_at))
+            .proofs(|listed| {
+                let covered = |stop: Stop| stop.covers(listed.proof, listed.created_at);
+                let inside =
+                    listed.home == workspace.id || listed.reach == Reach::Workspace(workspace.id);
+                inside && covered(stop) && !before.is_some_and(covered)
             })
             .await?;
         counts.leases = self.finish_stop(&revoker, &workspace, &counts).await?;
@@ -222,10 +222,6 @@ impl Engine {
 }
 
 /// Whether a key is one of the workspace's: its identity belongs to it, or it was made for it.
-fn in_workspace(key: &ApiKey, workspace: &Workspace) -> bool {
-    key.home == workspace.id || key.reach == Reach::Workspace(workspace.id)
-}
-
 fn lost() -> Error {
     Error::internal("a workspace lost its stop")
 }

@@ -168,7 +168,7 @@ impl Engine {
     }
 
     async fn forget_token(&self, id: TokenId) -> Result<()> {
-        let locks = [key::token_lock(id)];
+        let locks = [key::token_lock(id), key::usage_lock(id.as_bytes())];
         let mut unit = self
             .begin_own("housekeeping", WorkspaceId::SYSTEM, &locks)
             .await?;

@@ -99,9 +99,11 @@ impl Engine {
             .collect();
         let mut unit = self.begin_own("usage", WorkspaceId::SYSTEM, &locks).await?;
         for last in some {
-            if let ProofId::Key(id) = last.proof
-                && unit.txn.get(&key::api_key(id)).await?.is_none()
-            {
+            let of = match last.proof {
+                ProofId::Key(id) => key::api_key(id),
+                ProofId::Token(id) => key::token(id),
+            };
+            if unit.txn.get(&of).await?.is_none() {
                 continue;
             }
             unit.tables.put_last_use(&mut *unit.txn, last)?;

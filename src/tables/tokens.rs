@@ -1,7 +1,7 @@
 //! Access tokens, their index by workspace, and the ring of signing keys. A token is found before the caller's
 //! workspace is known, so all of it is sealed with the keys of the vault itself.
 
-use super::{Read, Tables};
+use super::{Read, Tables, range_all, read_id};
 use crate::{
     crypto::envelope::{RecordType, Slot},
     domain::{
@@ -34,6 +34,16 @@ impl Tables {
             .transpose()
     }
 
+    /// Every access token of the vault, ended ones that are not forgotten yet included.
+    pub async fn tokens(&self, read: &mut impl Read) -> Result<Vec<Token>> {
+        let mut tokens = Vec::new();
+        for (at, sealed) in range_all(read, key::tokens()).await? {
+            let id = TokenId::from_bytes(read_id(at.get(1..).unwrap_or_default())?);
+            tokens.push(self.open(slot(&id), &sealed)?);
+        }
+        Ok(tokens)
+    }
+
     /// Writes a token with its place in its workspace's list.
     pub fn put_token(&self, txn: &mut dyn Txn, token: &Token) -> Result<()> {
         txn.put(key::listed_token(token.listed_in(), token.id), Vec::new())?;
@@ -43,7 +53,9 @@ impl Tables {
         )
     }
 
+    /// Removes a token and what is noted of its use.
     pub fn delete_token(&self, txn: &mut dyn Txn, token: &Token) {
+        txn.delete(key::last_use(token.id.as_bytes()));
         txn.delete(key::listed_token(token.listed_in(), token.id));
         txn.delete(key::token(token.id));
     }

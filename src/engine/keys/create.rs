@@ -27,8 +27,6 @@ use crate::{
     tables::Tables,
 };
 
-/// The most API keys of a workspace's identities.
-const MAX_API_KEYS: usize = 1_000;
 /// The longest that a rotated key's old value is good for.
 const MAX_GRACE: Span = Span::from_secs(7 * 24 * 60 * 60);
 
@@ -71,11 +69,6 @@ pub struct MadeKey {
 }
 
 impl Engine {
-    /// The most API keys that the workspace's identities may have.
-    fn max_api_keys(&self, _workspace: WorkspaceId) -> usize {
-        MAX_API_KEYS
-    }
-
     /// Makes an API key for an identity of the caller's workspace.
     pub async fn create_api_key(&self, call: &Call, command: CreateApiKey) -> Result<MadeKey> {
         let permit = self
@@ -267,7 +260,7 @@ impl Unit<'_> {
             .await?;
         check_grant(caller, command.grant, &identity)?;
         let reach = reach(call, &command)?;
-        let limit = self.engine.max_api_keys(tables.workspace);
+        let limit = self.settings().await?.max_api_keys as usize;
         let used = tables
             .api_keys_of(&mut self.txn, tables.workspace)
             .await?

@@ -10,8 +10,11 @@ use crate::{
         id::{IdentityId, WorkspaceId},
         lease::Lease,
         name::IdentityName,
-        principal::{ApiKey, Identity, IdentityState, IdentityType, Suspension, Unfinished},
+        principal::{
+            ApiKey, Identity, IdentityState, IdentityType, ProofId, Reach, Suspension, Unfinished,
+        },
         time::Timestamp,
+        token::{Token, TokenStatus},
         workspace::Workspace,
     },
     engine::{
@@ -116,7 +119,7 @@ impl Engine {
         let leases = self.revoke_open(&tables, revoker, &of_it).await?;
         let counts = Counts {
             leases,
-            ..self.proofs(|key| key.identity == id).await?
+            ..self.proofs(|listed| listed.identity == id).await?
         };
         let mut unit = revoker.begin(self, workspace, &locks).await?;
         // Another stop of it may have come first.
@@ -130,7 +133,7 @@ impl Engine {
             Some(Unfinished::Removal) => EventName::IdentityDeleted,
         };
         if left == Some(Unfinished::Removal) {
-            self.delete_keys_of(&mut unit, id).await?;
+            self.delete_proofs_of(&mut unit, id).await?;
             tables.delete_identity(&mut *unit.txn, &after);
         } else {
             if let IdentityState::Suspended(suspension) = &mut after.state {
@@ -178,21 +181,25 @@ impl Engine {
         Ok(leases)
     }
 
-    /// Counts the proofs that are wanted and have not expired. Whatever else proves a caller is counted here.
-    pub(super) async fn proofs(&self, wanted: impl Fn(&ApiKey) -> bool) -> Result<Counts> {
+    /// Counts the keys and tokens that are wanted and have not ended.
+    pub(super) async fn proofs(&self, wanted: impl Fn(&Listed) -> bool) -> Result<Counts> {
         let system = self.tables(WorkspaceId::SYSTEM)?;
         let now = self.now();
-        let lasting = |key: &&ApiKey| key.expires_at.is_none_or(|at| at > now);
         let keys = system.api_keys(&mut self.read()).await?;
-        let keys = keys.iter().filter(lasting).filter(|key| wanted(key));
+        let lasting = |key: &&ApiKey| key.expires_at.is_none_or(|at| at > now);
+        let keys = keys.iter().filter(lasting).map(Listed::key);
+        let tokens = system.tokens(&mut self.read()).await?;
+        let active = |token: &&Token| token.status(now) == TokenStatus::Active;
+        let tokens = tokens.iter().filter(active).map(Listed::token);
         Ok(Counts {
-            keys: keys.count() as u64,
+            keys: keys.filter(&wanted).count() as u64,
+            tokens: tokens.filter(&wanted).count() as u64,
             ..Counts::default()
         })
     }
 
-    /// Deletes the keys of an identity that goes. Whatever else belongs to it goes here.
-    async fn delete_keys_of(&self, unit: &mut Unit<'_>, id: IdentityId) -> Result<()> {
+    /// Deletes the keys and tokens of an identity that goes.
+    async fn delete_proofs_of(&self, unit: &mut Unit<'_>, id: IdentityId) -> Result<()> {
         let system = self.tables(WorkspaceId::SYSTEM)?;
         for key in system.api_keys(&mut unit.txn).await? {
             if key.identity == id {
@@ -205,6 +212,17 @@ impl Engine {
                     ..Object::default()
                 };
                 unit.record(Note::new(EventName::KeyDeleted, object))?;
+            }
+        }
+        for token in system.tokens(&mut unit.txn).await? {
+            if token.identity == id {
+                system.delete_token(&mut *unit.txn, &token);
+                let object = Object {
+                    name: Some(token.id.to_string()),
+                    holder: Some(id),
+                    ..Object::default()
+                };
+                unit.record(Note::new(EventName::TokenRevoked, object))?;
             }
         }
         Ok(())
@@ -239,6 +257,37 @@ impl Engine {
             }
         }
         Ok(revoked)
+    }
+}
+
+/// A key or token, as a stop looks at it.
+pub(super) struct Listed {
+    pub(super) proof: ProofId,
+    pub(super) identity: IdentityId,
+    pub(super) home: WorkspaceId,
+    pub(super) reach: Reach,
+    pub(super) created_at: Timestamp,
+}
+
+impl Listed {
+    fn key(key: &ApiKey) -> Self {
+        Self {
+            proof: ProofId::Key(key.id),
+            identity: key.identity,
+            home: key.home,
+            reach: key.reach,
+            created_at: key.created_at,
+        }
+    }
+
+    fn token(token: &Token) -> Self {
+        Self {
+            proof: ProofId::Token(token.id),
+            identity: token.identity,
+            home: token.home,
+            reach: token.reach,
+            created_at: token.created_at,
+        }
     }
 }
 

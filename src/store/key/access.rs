@@ -7,6 +7,11 @@ pub fn token(id: TokenId) -> Key {
     key(TOKEN, &[id.as_bytes()])
 }
 
+/// Every access token of the vault, in the order of their creation.
+pub fn tokens() -> Scan {
+    Scan::prefix(&[TOKEN], usize::MAX)
+}
+
 pub fn listed_token(workspace: WorkspaceId, id: TokenId) -> Key {
     key(LISTED_TOKEN, &[workspace.as_bytes(), id.as_bytes()])
 }

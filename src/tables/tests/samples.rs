@@ -73,7 +73,7 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
             updated_at: at(7),
             stop: Some(Stop {
                 until: at(7),
-                spared: ProofId::Key(KeyId::from_bytes([6; 16])),
+                spared: [ProofId::Key(KeyId::from_bytes([6; 16])); 2],
                 unfinished: true,
             }),
             ..workspace()

@@ -186,7 +186,7 @@ async fn a_start_goes_on_with_what_a_crash_left() {
             let call = house.call(&owner).await;
             workspace.stop = Some(Stop {
                 until: house.engine.now(),
-                spared: call.principal.proof,
+                spared: [call.principal.proof, call.principal.root],
                 unfinished: true,
             });
             system.put_workspace(&mut **txn, &workspace).unwrap();

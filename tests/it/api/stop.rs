@@ -14,7 +14,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use super::{DELETE, GET, POST, ask, isolation::Two, take, text};
+use super::{DELETE, GET, PATCH, POST, ask, isolation::Two, take, text};
 use crate::support::{Answer, TempDir, Vault};
 
 const AGENT: &str = "/v1/identities/agent/claude-code";
@@ -394,4 +394,104 @@ async fn a_body_that_dawdles_does_not_hold_up_a_stop() {
     // Had the stop waited for the body, the lease would have been granted before it.
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert_eq!(active(&vault).await, 0);
+}
+
+/// A token of the caller whose key this is.
+async fn token(vault: &Vault, key: &str) -> String {
+    let made = vault.request(POST, "/v1/tokens", key, Some(json!({})), &[]);
+    text(&made.await.data(201), "token").to_owned()
+}
+
+async fn works(vault: &Vault, proof: &str) -> bool {
+    let answer = vault
+        .request(GET, "/v1/auth/whoami", proof, None, &[])
+        .await;
+    if !answer.status.is_success() {
+        answer.fails(401, "UNAUTHORIZED");
+        return false;
+    }
+    true
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_of_a_workspace_ends_its_tokens_but_the_one_that_asked_for_it() {
+    let vault = Vault::dev();
+    let body = json!({"name": "second", "role": "owner", "workspace": "*"});
+    let second = vault
+        .admin(POST, "/v1/api-keys", Some(body))
+        .await
+        .data(201);
+    let second = text(&second, "key");
+    let (mine, another, theirs) = (
+        token(&vault, &vault.admin_key).await,
+        token(&vault, &vault.admin_key).await,
+        token(&vault, second).await,
+    );
+    let path = "/v1/workspaces/default/revoke-all";
+    let stopped = vault
+        .request(POST, path, &mine, Some(json!({})), &[])
+        .await
+        .data(200);
+    // Two others' tokens; the agent's key and the second one.
+    assert_eq!(
+        (&stopped["stopped_tokens"], &stopped["stopped_keys"]),
+        (&json!(2), &json!(2)),
+        "{stopped}"
+    );
+    for stopped in [another.as_str(), &theirs, second, &vault.agent_key] {
+        assert!(!works(&vault, stopped).await);
+    }
+    assert!(works(&vault, &mine).await && works(&vault, &vault.admin_key).await);
+    let later = token(&vault, &mine).await;
+    assert!(works(&vault, &later).await);
+    let vault = vault.restart(&[]);
+    assert!(!works(&vault, &theirs).await && works(&vault, &mine).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_identity_takes_its_tokens_with_it() {
+    let vault = Vault::dev();
+    let person = json!({"name": "ops", "type": "human", "role": "workspace_admin"});
+    vault
+        .admin(POST, "/v1/identities", Some(person))
+        .await
+        .data(201);
+    let key = json!({"name": "ops", "identity": {"type": "human", "name": "ops"}, "role": "workspace_admin"});
+    let key = vault.admin(POST, "/v1/api-keys", Some(key)).await.data(201);
+    let token = token(&vault, text(&key, "key")).await;
+    assert!(works(&vault, &token).await);
+    let path = "/v1/identities/human/ops";
+    let suspended = vault
+        .admin(POST, &format!("{path}/suspend"), Some(json!({})))
+        .await
+        .data(200);
+    assert_eq!(suspended["stopped_tokens"], 1);
+    let refused = vault
+        .request(GET, "/v1/auth/whoami", &token, None, &[])
+        .await;
+    refused.fails(403, "IDENTITY_SUSPENDED");
+    vault.admin(DELETE, path, None).await.data(200);
+    assert!(!works(&vault, &token).await);
+    let listed = vault.admin(GET, "/v1/tokens", None).await.data(200);
+    assert_eq!(listed, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_sets_how_many_keys_it_has() {
+    let vault = Vault::dev();
+    let make = || {
+        vault.admin(
+            POST,
+            "/v1/api-keys",
+            Some(json!({"name": "k", "role": "viewer"})),
+        )
+    };
+    let settings = json!({"settings": {"max_api_keys": 3}});
+    vault
+        .admin(PATCH, "/v1/workspaces/default", Some(settings))
+        .await
+        .data(200);
+    make().await.data(201);
+    let full = make().await.fails(429, "QUOTA_EXCEEDED");
+    assert_eq!(full["details"]["limit"], 3, "{full}");
 }

@@ -287,7 +287,7 @@ async fn a_lease_that_outlived_a_stop_is_found() {
             let mut workspace = found.unwrap();
             workspace.stop = Some(Stop {
                 until: Timestamp::from_millis(u64::MAX),
-                spared: ProofId::Key(KeyId::from_bytes([1; 16])),
+                spared: [ProofId::Key(KeyId::from_bytes([1; 16])); 2],
                 unfinished: false,
             });
             system.put_workspace(&mut *txn, &workspace).unwrap();
