@@ -12,6 +12,7 @@ mod keys;
 mod leases;
 mod mend;
 mod open_index;
+mod policies;
 mod states;
 mod tokens;
 

@@ -18,6 +18,7 @@ pub mod ledger;
 mod model_tests;
 pub mod name;
 pub mod policy;
+pub mod policy_set;
 pub mod principal;
 pub mod scope;
 pub mod secret;

@@ -20,6 +20,7 @@ mod keys;
 mod lease;
 mod leases;
 mod page;
+mod policies;
 mod redeem;
 mod rotate;
 mod schedule;
@@ -57,6 +58,7 @@ pub use self::{
     },
     leases::LeaseFilter,
     page::{Page, PageRequest},
+    policies::{ApplyPolicies, InForce, PolicyFault, Rollback, Tried},
     redeem::Redeemed,
     rotate::{RotateCredential, Rotated},
     schedule::Place,
@@ -111,6 +113,8 @@ pub struct Engine {
     issuer_keys: IssuerKeyCache,
     epochs: Epochs,
     backups: Arc<Semaphore>,
+    /// Held from reading the newest policy set until the next one is in force.
+    policy_turn: tokio::sync::Mutex<()>,
 }
 
 /// One request: who asks, from where, and whether it may be a retry.
@@ -166,6 +170,7 @@ impl Engine {
             issuer_keys: IssuerKeyCache::default(),
             epochs: Epochs::default(),
             backups: backup::turns(),
+            policy_turn: tokio::sync::Mutex::default(),
         }
     }
 

@@ -16,6 +16,7 @@ mod keys;
 mod leases;
 mod limits;
 mod operations;
+mod policies;
 mod query;
 pub mod serve;
 mod signing_keys;
@@ -163,6 +164,11 @@ fn routes() -> OpenApiRouter<Surface> {
         .routes(routes!(workspaces::show, workspaces::update))
         .routes(routes!(workspaces::revoke_all))
         .routes(routes!(workspaces::public_keys))
+        .routes(routes!(policies::show, policies::replace))
+        .routes(routes!(policies::validate))
+        .routes(routes!(policies::history))
+        .routes(routes!(policies::version))
+        .routes(routes!(policies::rollback))
         .routes(routes!(system::backup))
         .routes(routes!(operations::health))
         .routes(routes!(operations::ready))

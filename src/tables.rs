@@ -6,6 +6,7 @@ mod directory;
 mod issuers;
 mod keys;
 mod leases;
+mod policy_sets;
 mod recent;
 mod tokens;
 mod vault;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use self::policy_sets::next_with_policies;
 pub use self::recent::Recent;
 pub use self::vault::{Header, Unseal, first_writes, high_water, load_keys, seal_mark, unlock_new};
 use crate::{

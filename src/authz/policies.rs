@@ -56,14 +56,14 @@ impl Policies {
     }
 
     /// Replaces the organisation's policies. From the return on, every decision is made over the new ones.
-    pub fn set_organisation(&self, set: PolicySet) -> u64 {
-        self.swap(|snapshot| snapshot.organisation = Arc::new(set))
+    pub fn set_organisation(&self, set: impl Into<Arc<PolicySet>>) -> u64 {
+        self.swap(|snapshot| snapshot.organisation = set.into())
     }
 
     /// Replaces a workspace's policies.
-    pub fn set_workspace(&self, workspace: WorkspaceId, set: PolicySet) -> u64 {
+    pub fn set_workspace(&self, workspace: WorkspaceId, set: impl Into<Arc<PolicySet>>) -> u64 {
         self.swap(|snapshot| {
-            snapshot.workspaces.insert(workspace, Arc::new(set));
+            snapshot.workspaces.insert(workspace, set.into());
         })
     }
 
@@ -93,18 +93,18 @@ impl Snapshot {
 
     /// The same policies with another set of the organisation's: to try a candidate.
     #[must_use]
-    pub fn with_organisation(&self, set: PolicySet) -> Self {
+    pub fn with_organisation(&self, set: impl Into<Arc<PolicySet>>) -> Self {
         Self {
-            organisation: Arc::new(set),
+            organisation: set.into(),
             ..self.clone()
         }
     }
 
     /// The same policies with another set of a workspace's: to try a candidate.
     #[must_use]
-    pub fn with_workspace(&self, workspace: WorkspaceId, set: PolicySet) -> Self {
+    pub fn with_workspace(&self, workspace: WorkspaceId, set: impl Into<Arc<PolicySet>>) -> Self {
         let mut candidate = self.clone();
-        candidate.workspaces.insert(workspace, Arc::new(set));
+        candidate.workspaces.insert(workspace, set.into());
         candidate
     }
 

@@ -45,6 +45,7 @@ pub enum RecordType {
     Seen = 22,
     KeyUsage = 20,
     LastUse = 23,
+    PolicySet = 19,
 }
 
 /// Where a ciphertext belongs. One that is moved to another slot does not open.

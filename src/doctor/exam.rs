@@ -210,6 +210,7 @@ impl<'a> Exam<'a> {
             Table::Sweep => self.sweep(at).await,
             Table::Lease => self.lease(at, stored).await,
             Table::OpenLease => self.open_lease(at, stored).await,
+            Table::PolicySet => self.policy_set(at).await,
         }
     }
 

@@ -3,7 +3,7 @@
 //! Knows no HTTP: `http::error` maps a [`Code`] to a status. A message never holds a value, a handle or a
 //! key; what a dependency said is kept in the private source, which is logged once and never shown.
 
-use std::{error::Error as StdError, fmt};
+use std::{collections::BTreeMap, error::Error as StdError, fmt};
 
 use serde::Serialize;
 
@@ -103,6 +103,8 @@ pub enum Detail {
     Text(String),
     Number(u64),
     List(Vec<String>),
+    /// Several of a kind, each with facts of its own.
+    Items(Vec<BTreeMap<&'static str, Detail>>),
 }
 
 impl From<&str> for Detail {
@@ -126,6 +128,12 @@ impl From<Vec<String>> for Detail {
 impl From<u64> for Detail {
     fn from(number: u64) -> Self {
         Self::Number(number)
+    }
+}
+
+impl From<Vec<BTreeMap<&'static str, Detail>>> for Detail {
+    fn from(list: Vec<BTreeMap<&'static str, Detail>>) -> Self {
+        Self::Items(list)
     }
 }
 

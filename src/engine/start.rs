@@ -183,6 +183,7 @@ impl Unsealed {
     ) -> Result<Engine> {
         let store = store(Box::new(self.log))?;
         let engine = Engine::new(store, self.keyring, self.clock, policies);
+        engine.load_policy_sets().await?;
         engine.start().await?;
         Ok(engine)
     }

@@ -8,11 +8,12 @@ mod issuer;
 mod key;
 mod key_requests;
 mod lease;
+mod policies;
 mod rate;
 mod requests;
 mod token;
 
 pub(super) use self::{
     answers::*, credential::*, directory::*, history::*, issuer::*, key::*, key_requests::*,
-    lease::*, requests::*, token::*,
+    lease::*, policies::*, requests::*, token::*,
 };

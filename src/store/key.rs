@@ -27,6 +27,7 @@
 //! 83 ‖ workspace ‖ hash(idempotency key)        first answer
 //! 84 ‖ workspace ‖ credential                   sweep that is not finished
 //! 85 ‖ sequence(8)                              audit block that begins with that record
+//! 86 ‖ workspace ‖ version(4)                   policy set; the system's workspace has the organisation's
 //! 87 ‖ key ‖ number(4)                          block of the requests that an API key made
 //! ```
 //!
@@ -71,6 +72,7 @@ const VALUE: u8 = 0x82;
 const FIRST_ANSWER: u8 = 0x83;
 const SWEEP: u8 = 0x84;
 const AUDIT: u8 = 0x85;
+const POLICY_SET: u8 = 0x86;
 const KEY_USAGE: u8 = 0x87;
 
 /// The workspace that a key names first, and what follows it.
@@ -369,6 +371,23 @@ pub fn parse_audit(key: &[u8]) -> Option<u64> {
     key.strip_prefix(&[AUDIT])
         .and_then(|rest| rest.try_into().ok())
         .map(u64::from_be_bytes)
+}
+
+pub fn policy_set(workspace: WorkspaceId, version: u32) -> Key {
+    key(POLICY_SET, &[workspace.as_bytes(), &version.to_be_bytes()])
+}
+
+/// All policy sets of a workspace, oldest first.
+pub fn policy_sets(workspace: WorkspaceId) -> Scan {
+    Scan::prefix(&key(POLICY_SET, &[workspace.as_bytes()]), usize::MAX)
+}
+
+/// The policy sets of the workspaces behind this one.
+pub fn policy_sets_after(workspace: WorkspaceId) -> Scan {
+    Scan {
+        start: policy_sets(workspace).end,
+        ..Scan::prefix(&[POLICY_SET], usize::MAX)
+    }
 }
 
 /// The exclusive right to a credential's ledger, versions and leases.

@@ -22,6 +22,7 @@ mod limits;
 mod openapi;
 mod paths;
 mod policies;
+mod policy_sets;
 mod raw;
 mod retries;
 mod rotation;

@@ -32,12 +32,13 @@ pub enum Table {
     FirstAnswer = FIRST_ANSWER,
     Sweep = SWEEP,
     Audit = AUDIT,
+    PolicySet = POLICY_SET,
     KeyUsage = KEY_USAGE,
 }
 
 impl Table {
     /// Every table, in the order of the keys.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Header,
         Self::Kek,
         Self::Workspace,
@@ -63,6 +64,7 @@ impl Table {
         Self::FirstAnswer,
         Self::Sweep,
         Self::Audit,
+        Self::PolicySet,
         Self::KeyUsage,
     ];
 

@@ -57,6 +57,7 @@ fn keys() -> Vec<Vec<u8>> {
         key::key_usage(KeyId::from_bytes([6; 16]), 3),
         key::issuer(workspace, IssuerId::from_bytes([5; 16])),
         key::seen(workspace, &[6; 32]),
+        key::policy_set(workspace, 3),
     ]
 }
 

@@ -16,6 +16,7 @@ use crate::{
         ledger::{CredentialState, Ledger, OpenVersion, Stage},
         name::{CredentialName, IdentityName, IssuerName, Metadata, PolicyName, WorkspaceName},
         policy::{Delivery, LeasePolicy, OnRotate},
+        policy_set::{PolicySource, StoredPolicies},
         principal::{
             ApiKey, Identity, IdentityState, IdentityType, KeyState, PreviousValue, ProofId,
             RateLimit, Reach, Suspension, Unfinished,
@@ -137,6 +138,27 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
                 missing: ScopeSet::of(&[Scope::KeyCreate]),
             },
         ],
+        "policy_set": StoredPolicies {
+            version: 3,
+            sources: vec![
+                source("10-prod.cedar", "forbid (principal, action, resource);"),
+                source("empty.cedar", ""),
+            ],
+            applied_at: at(0),
+            applied_by: author(5, "admin"),
+            comment: text("as agreed"),
+            digest: [0xd1; 32],
+            restores: Some(1),
+        },
+        "policy_set_small": StoredPolicies {
+            version: 1,
+            sources: vec![],
+            applied_at: at(0),
+            applied_by: author(5, "admin"),
+            comment: None,
+            digest: [0xd1; 32],
+            restores: None,
+        },
         "audit_full": audit(),
         "audit_small": small_audit(EventName::LeaseExpired, "reaper"),
         "audit_ipv6": AuditRecord {
@@ -513,6 +535,13 @@ fn small_issuer(keys: IssuerKeys) -> Issuer {
             ..full.rules
         },
         ..full
+    }
+}
+
+fn source(name: &str, text: &str) -> PolicySource {
+    PolicySource {
+        name: name.to_owned(),
+        text: text.to_owned(),
     }
 }
 

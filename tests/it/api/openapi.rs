@@ -68,6 +68,12 @@ const ROUTES: &[(&str, &str, u16)] = &[
     ("PATCH", "/v1/workspaces/{name}", 403),
     ("POST", "/v1/workspaces/{name}/revoke-all", 403),
     ("GET", "/.well-known/leasehold-keys.json", 0),
+    ("GET", "/v1/policies", 403),
+    ("PUT", "/v1/policies", 403),
+    ("POST", "/v1/policies/validate", 403),
+    ("GET", "/v1/policies/history", 403),
+    ("POST", "/v1/policies/rollback", 403),
+    ("GET", "/v1/policies/history/{version}", 403),
     ("GET", "/health", 0),
     ("GET", "/ready", 0),
     ("GET", "/.well-known/jwks.json", 0),
@@ -145,6 +151,9 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
                 (&Method::POST, "/v1/workspaces") => Some(json!({"name": "w"})),
                 (_, "/v1/credentials/{name}/rotate") => Some(json!({"new_value": "w"})),
                 (&Method::PATCH, _) => Some(json!({})),
+                (_, "/v1/policies/validate") => Some(json!({"sources": []})),
+                (_, "/v1/policies/rollback") => Some(json!({"scope": "workspace", "version": 0})),
+                (&Method::PUT, _) => Some(json!({"scope": "workspace", "sources": []})),
                 _ => None,
             };
             let one = match path.starts_with("/v1/api-keys") {
@@ -162,6 +171,7 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
                 .replace("{name}", name)
                 .replace("{issuer}", "ci")
                 .replace("{number}", "2")
+                .replace("{version}", "1")
                 .replace("{jti}", "tok_00000000000000000000000000000000");
             let key = match who {
                 "agent" => &vault.agent_key,

@@ -1,0 +1,427 @@
+//! Keeping policies: validated, replaced as a whole, rolled back, kept over a restart, and by whom.
+
+use std::{path::Path, sync::Arc};
+
+use leasehold::{
+    clock::SystemTime,
+    crypto::{entropy::OsEntropy, root::RootKey},
+    domain::{
+        name::{IdentityName, WorkspaceName},
+        policy::NamedPolicies,
+        principal::{IdentityType, RateLimit, Reach},
+        scope::Role,
+    },
+    engine::{NewIdentity, NewKey, Opened},
+    store::sled::{Sled, SledOptions},
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{GET, POST, ask, text};
+use crate::support::{Answer, DevOptions, TempDir, Vault};
+
+const PUT: Method = Method::PUT;
+const POLICIES: &str = "/v1/policies";
+
+/// Forbids leases without a purpose.
+const PURPOSE: &str = r#"@id("purpose")
+@message("say what the lease is for")
+forbid (principal, action == Action::"lease:create", resource)
+unless { context has purpose };
+"#;
+/// Nobody may replace the policies.
+const LOCK: &str = r#"@id("lock")
+forbid (principal, action == Action::"policy:write", resource);
+"#;
+
+fn sources(texts: &[(&str, &str)]) -> Value {
+    let sources = texts
+        .iter()
+        .map(|(name, text)| json!({"name": name, "text": text}));
+    sources.collect()
+}
+
+fn set(scope: &str, texts: &[(&str, &str)]) -> Value {
+    json!({"scope": scope, "sources": sources(texts)})
+}
+
+async fn apply(vault: &Vault, body: Value) -> Answer {
+    vault.admin(PUT, POLICIES, Some(body)).await
+}
+
+async fn post(vault: &Vault, path: &str, body: Value) -> Answer {
+    vault
+        .admin(POST, &format!("{POLICIES}/{path}"), Some(body))
+        .await
+}
+
+async fn show(vault: &Vault, scope: &str) -> Value {
+    let path = format!("{POLICIES}?scope={scope}");
+    vault.admin(GET, &path, None).await.data(200)
+}
+
+async fn lease(vault: &Vault) -> Answer {
+    ask(vault, json!({"credential_name": "a"})).await
+}
+
+/// A vault with the credential `a`.
+async fn vault() -> Vault {
+    let vault = Vault::dev();
+    vault.store("a", "v", json!({})).await;
+    vault
+}
+
+/// A vault with the credential `a`, and keys of these roles that reach the default workspace or, where said, all.
+async fn staffed(roles: &[(Role, bool)]) -> (Vault, Vec<String>, TempDir) {
+    let folder = TempDir::new();
+    let data_dir = folder.path().join("data");
+    let start = || {
+        Vault::dev_with(DevOptions {
+            data_dir: Some(data_dir.clone()),
+            ..DevOptions::default()
+        })
+    };
+    let first = start();
+    first.store("a", "v", json!({})).await;
+    let (admin, agent) = (first.admin_key.clone(), first.agent_key.clone());
+    first.stop();
+    let keys = make_keys(&data_dir, roles).await;
+    let mut vault = start();
+    (vault.admin_key, vault.agent_key) = (admin, agent);
+    (vault, keys, folder)
+}
+
+async fn make_keys(data_dir: &Path, roles: &[(Role, bool)]) -> Vec<String> {
+    let options = SledOptions {
+        cache_bytes: 1 << 24,
+        reserve_bytes: 0,
+    };
+    let Opened::Sealed(sealed) = Opened::read(Sled::open(data_dir, &options).unwrap()).unwrap()
+    else {
+        panic!("no vault")
+    };
+    let root = RootKey::read_file(&data_dir.join("root.key")).unwrap();
+    let engine = sealed
+        .serve(
+            &root,
+            Arc::new(OsEntropy),
+            Arc::new(SystemTime),
+            NamedPolicies::default(),
+        )
+        .await
+        .unwrap();
+    let name = WorkspaceName::parse("default", "").unwrap();
+    let home = engine.find_workspace(&name).await.unwrap().unwrap();
+    let mut keys = Vec::new();
+    for (at, (role, everywhere)) in roles.iter().enumerate() {
+        let identity = NewIdentity {
+            name: IdentityName::parse(&format!("somebody-{at}"), "").unwrap(),
+            kind: IdentityType::Human,
+            role: *role,
+        };
+        let key = NewKey {
+            name: "a key".to_owned(),
+            identity: engine.create_identity(home, identity).await.unwrap(),
+            home,
+            role: *role,
+            reach: match everywhere {
+                true => Reach::Organisation,
+                false => Reach::Workspace(home),
+            },
+            rate_limit: RateLimit::Unlimited,
+            expires_in: None,
+        };
+        keys.push(engine.create_key(key).await.unwrap().expose().to_owned());
+    }
+    engine.shut_down().await.unwrap();
+    keys
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_is_in_force_before_the_answer_and_after_a_restart() {
+    let vault = vault().await;
+    let nothing = show(&vault, "workspace").await;
+    assert_eq!(
+        (
+            &nothing["version"],
+            &nothing["sources"],
+            &nothing["applied_at"]
+        ),
+        (&json!(0), &json!([]), &Value::Null)
+    );
+    lease(&vault).await.data(201);
+    let mut body = set("workspace", &[("10-purpose.cedar", PURPOSE)]);
+    body["comment"] = json!("as agreed");
+    body["expected_version"] = json!(0);
+    let applied = apply(&vault, body.clone()).await.data(200);
+    assert_eq!(
+        (
+            &applied["version"],
+            &applied["comment"],
+            &applied["applied_by"]
+        ),
+        (&json!(1), &json!("as agreed"), &json!("admin"))
+    );
+    let failure = lease(&vault).await.fails(403, "POLICY_DENIED");
+    assert_eq!(failure["details"]["policy"], "workspace:purpose");
+    assert_eq!(failure["message"], "say what the lease is for");
+    assert_eq!(show(&vault, "workspace").await, applied);
+    assert_eq!(show(&vault, "organisation").await["version"], 0);
+    // Somebody replaced it meanwhile.
+    let conflict = apply(&vault, body).await.fails(409, "VERSION_CONFLICT");
+    assert_eq!(conflict["details"]["current_version"], 1);
+    let history = vault
+        .admin(GET, "/v1/audit?event=policy.applied", None)
+        .await
+        .data(200);
+    assert_eq!(history.as_array().unwrap().len(), 1, "{history}");
+    assert_eq!(
+        history[0]["changes"],
+        json!([{"field": "version", "before": null, "after": "1"},
+            {"field": "digest", "before": null, "after": applied["digest"]}])
+    );
+    assert_eq!(history[0]["object"], "policies of the workspace");
+    assert_eq!(history[0]["reason"], "as agreed");
+
+    // A set of the organisation holds beside it, and both after a kill.
+    let organisation = PURPOSE.replace("purpose\")\n", "everywhere\")\n");
+    apply(
+        &vault,
+        set("organisation", &[("10-purpose.cedar", &organisation)]),
+    )
+    .await
+    .data(200);
+    let vault = vault.kill_and_reopen(&[]);
+    let failure = lease(&vault).await.fails(403, "POLICY_DENIED");
+    assert_eq!(
+        failure["details"]["policy"],
+        "organisation:everywhere, workspace:purpose"
+    );
+    assert_eq!(show(&vault, "workspace").await, applied);
+    // The empty set takes everything back.
+    for scope in ["workspace", "organisation"] {
+        apply(&vault, set(scope, &[])).await.data(200);
+    }
+    lease(&vault).await.data(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_with_a_fault_changes_nothing_and_the_fault_is_told_with_its_place() {
+    let vault = vault().await;
+    apply(&vault, set("workspace", &[("a.cedar", PURPOSE)]))
+        .await
+        .data(200);
+    let misspelt = PURPOSE.replace("has purpose", "has porpoise");
+    let cases = [
+        ("unless", &*PURPOSE.replace("unless", "unles"), Some(4)),
+        ("porpoise", &misspelt, Some(1)),
+        (
+            "role:owner",
+            &PURPOSE.replace("\"purpose\"", "\"role:owner\""),
+            None,
+        ),
+        (
+            "scope:missing",
+            &PURPOSE.replace("\"purpose\"", "\"scope:missing\""),
+            None,
+        ),
+    ];
+    for (what, bad, line) in cases {
+        let texts = [("a.cedar", PURPOSE), ("b.cedar", bad)];
+        let tried = post(&vault, "validate", json!({"sources": sources(&texts)}))
+            .await
+            .data(200);
+        assert_eq!(tried["valid"], false, "{what}: {tried}");
+        let failure = apply(&vault, set("workspace", &texts))
+            .await
+            .fails(422, "VALIDATION_FAILED");
+        let told = &failure["details"]["errors"][0];
+        assert_eq!(told["file"], "b.cedar", "{failure}");
+        assert!(told["column"].is_u64() || line.is_none(), "{failure}");
+        assert_eq!(told["reason"], tried["errors"][0]["reason"]);
+        if let Some(line) = line {
+            assert!(told["line"].as_u64().unwrap() >= line, "{failure}");
+        } else {
+            assert!(
+                text(told, "reason").contains("none may shadow one"),
+                "{told}"
+            );
+        }
+    }
+    let good = post(
+        &vault,
+        "validate",
+        set("organisation", &[("a.cedar", PURPOSE)]),
+    )
+    .await
+    .data(200);
+    assert_eq!(good, json!({"valid": true, "errors": [], "warnings": []}));
+    let permit = "permit (principal, action, resource);";
+    let warned = post(
+        &vault,
+        "validate",
+        json!({"sources": sources(&[("p.cedar", permit)])}),
+    )
+    .await
+    .data(200);
+    assert_eq!(
+        (&warned["valid"], &warned["warnings"][0]["line"]),
+        (&json!(true), &json!(1))
+    );
+
+    // Bounds: the set, its policies, its texts and their names.
+    let long = format!("// {}", "x".repeat(256 * 1024));
+    let many = "forbid (principal, action, resource is Vault);".repeat(1_001);
+    for (bad, what) in [(&long, "bytes"), (&many, "1000 policies")] {
+        let failure = apply(&vault, set("workspace", &[("a.cedar", bad)]))
+            .await
+            .fails(422, "VALIDATION_FAILED");
+        assert!(text(&failure, "message").contains(what), "{failure}");
+    }
+    for name in ["a", "../a.cedar", "A.cedar"] {
+        let failure = apply(&vault, set("workspace", &[(name, "")]))
+            .await
+            .fails(400, "INVALID_PARAMETER");
+        assert_eq!(failure["details"]["field"], "sources[0].name");
+    }
+    let failure = apply(&vault, set("vault", &[])).await;
+    failure.fails(400, "INVALID_PARAMETER");
+    assert_eq!(show(&vault, "workspace").await["version"], 1);
+    lease(&vault).await.fails(403, "POLICY_DENIED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_can_be_seen_and_brought_back() {
+    let vault = vault().await;
+    let texts = [PURPOSE, "", "// nothing yet"];
+    for text in texts {
+        apply(&vault, set("workspace", &[("a.cedar", text)]))
+            .await
+            .data(200);
+    }
+    lease(&vault).await.data(201);
+    let back =
+        json!({"scope": "workspace", "version": 1, "comment": "too early", "expected_version": 3});
+    let restored = post(&vault, "rollback", back.clone()).await.data(200);
+    assert_eq!(
+        (&restored["version"], &restored["restores"]),
+        (&json!(4), &json!(1))
+    );
+    lease(&vault).await.fails(403, "POLICY_DENIED");
+    post(&vault, "rollback", back)
+        .await
+        .fails(409, "VERSION_CONFLICT");
+    let at = |version: u32| format!("{POLICIES}/history/{version}");
+    for (version, text) in (1..).zip(texts.into_iter().chain([PURPOSE])) {
+        let found = vault.admin(GET, &at(version), None).await.data(200);
+        assert_eq!(found["sources"], sources(&[("a.cedar", text)]));
+    }
+    vault.admin(GET, &at(5), None).await.fails(404, "NOT_FOUND");
+    vault
+        .admin(GET, &at(0), None)
+        .await
+        .fails(400, "INVALID_PARAMETER");
+    let missing = json!({"scope": "workspace", "version": 9});
+    post(&vault, "rollback", missing)
+        .await
+        .fails(404, "NOT_FOUND");
+
+    let page = vault
+        .admin(GET, &format!("{POLICIES}/history?limit=3"), None)
+        .await;
+    assert_eq!(page.body["page"]["total"], 4);
+    let versions = |page: &Value| -> Vec<u64> {
+        let items = page["data"].as_array().unwrap().iter();
+        items
+            .map(|item| item["version"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(versions(&page.body), [4, 3, 2]);
+    assert_eq!(page.body["data"][0]["sources"], json!(["a.cedar"]));
+    let cursor = text(&page.body["page"], "next_cursor");
+    let path = format!("{POLICIES}/history?limit=3&cursor={cursor}");
+    let rest = vault.admin(GET, &path, None).await;
+    assert_eq!(versions(&rest.body), [1]);
+    let history = vault
+        .admin(GET, "/v1/audit?event=policy.rolled_back", None)
+        .await
+        .data(200);
+    assert_eq!(
+        history[0]["changes"][2],
+        json!({"field": "restores", "before": null, "after": "1"})
+    );
+    // Version 0 is the beginning.
+    let none = post(
+        &vault,
+        "rollback",
+        json!({"scope": "workspace", "version": 0}),
+    );
+    assert_eq!(none.await.data(200)["sources"], json!([]));
+    lease(&vault).await.data(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_locks_everybody_out_by_mistake_and_an_owner_finds_back() {
+    let (vault, keys, _folder) = staffed(&[(Role::Admin, true)]).await;
+    for scope in ["workspace", "organisation"] {
+        let body = set(scope, &[("lock.cedar", LOCK)]);
+        let failure = apply(&vault, body.clone())
+            .await
+            .fails(409, "INVALID_STATE");
+        assert!(text(&failure, "message").contains("allow_lockout"));
+        assert_eq!(failure["details"]["policy"], format!("{scope}:lock"));
+        assert_eq!(show(&vault, scope).await["version"], 0);
+        let mut meant = body;
+        meant["allow_lockout"] = json!(true);
+        apply(&vault, meant).await.data(200);
+        // Not even its author replaces it now, and no administrator rolls it back.
+        let replaced = apply(&vault, set(scope, &[])).await;
+        replaced.fails(403, "POLICY_DENIED");
+        let back = json!({"scope": scope, "version": 0});
+        let path = format!("{POLICIES}/rollback");
+        let admin = vault.request(POST, &path, &keys[0], Some(back.clone()), &[]);
+        admin.await.fails(403, "POLICY_DENIED");
+        post(&vault, "rollback", back).await.data(200);
+        apply(&vault, set(scope, &[])).await.data(200);
+    }
+    let refused = "/v1/audit?event=policy.applied&outcome=refused";
+    let refused = vault.admin(GET, refused, None).await.data(200);
+    assert_eq!(refused.as_array().unwrap().len(), 2, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspaces_administrator_keeps_its_own_set_and_no_other() {
+    let roles = [(Role::WorkspaceAdmin, false), (Role::Auditor, true)];
+    let (vault, keys, _folder) = staffed(&roles).await;
+    let request = |key: usize, method: Method, path: &str, body: Option<Value>| {
+        let (vault, key, path) = (&vault, &keys[key], format!("{POLICIES}{path}"));
+        async move { vault.request(method, &path, key, body, &[]).await }
+    };
+    let own = set("workspace", &[("a.cedar", PURPOSE)]);
+    let other = set("organisation", &[("a.cedar", PURPOSE)]);
+    let back = json!({"scope": "organisation", "version": 0});
+    request(0, PUT, "", Some(own.clone())).await.data(200);
+    for (method, path, body) in [
+        (PUT, "", Some(other.clone())),
+        (POST, "/rollback", Some(back)),
+        (GET, "?scope=organisation", None),
+        (GET, "/history?scope=organisation", None),
+        (GET, "/history/1?scope=organisation", None),
+        (POST, "/validate", Some(other)),
+    ] {
+        let failure = request(0, method, path, body).await;
+        let failure = failure.fails(403, "INSUFFICIENT_PERMISSIONS");
+        assert_eq!(failure["details"]["decided_by"], "organisation:only");
+    }
+    assert_eq!(show(&vault, "organisation").await["version"], 0);
+    // An auditor reads both and changes neither.
+    for scope in ["workspace", "organisation"] {
+        let path = format!("?scope={scope}");
+        request(1, GET, &path, None).await.data(200);
+        let body = set(scope, &[]);
+        let failure = request(1, PUT, "", Some(body)).await;
+        failure.fails(403, "INSUFFICIENT_PERMISSIONS");
+    }
+    let agent = vault.agent(GET, POLICIES, None).await;
+    agent.fails(403, "INSUFFICIENT_PERMISSIONS");
+}
