@@ -1,6 +1,7 @@
 //! The use cases. Each one authorises, decides (in the domain), and commits state and audit record together;
 //! nothing else changes anything.
 
+mod ask;
 mod authorize;
 mod backup;
 mod bulk;
@@ -39,6 +40,7 @@ mod workspaces;
 use std::sync::Arc;
 
 pub use self::{
+    ask::{Answered, Ask, AskedResource},
     backup::BackupFile,
     bulk::{BulkFilter, BulkRevocation},
     cascade::check_sweep,

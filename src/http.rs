@@ -164,6 +164,7 @@ fn routes() -> OpenApiRouter<Surface> {
         .routes(routes!(workspaces::show, workspaces::update))
         .routes(routes!(workspaces::revoke_all))
         .routes(routes!(workspaces::public_keys))
+        .routes(routes!(auth::check))
         .routes(routes!(policies::show, policies::replace))
         .routes(routes!(policies::validate))
         .routes(routes!(policies::history))

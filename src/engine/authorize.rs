@@ -19,6 +19,7 @@ use crate::{
         id::CredentialId,
         lease::{Holder, Lease},
         policy::{Delivery, Terms},
+        principal::Principal,
         time::{Timestamp, Ttl},
     },
     tables::{Read, Tables},
@@ -36,13 +37,23 @@ pub(super) enum Subject {
 impl Subject {
     pub(super) fn facts(&self) -> Facts<'_> {
         let (credential, allowed) = match self {
-            Self::Resolved(resolved) => (&resolved.credential, resolved.allowed.as_ref()),
+            Self::Resolved(resolved) => return resolved.facts(),
             Self::Read(read) => (&read.0, read.1.as_ref()),
             Self::Unread => return Facts::default(),
         };
         Facts {
             credential: Some(of(credential)),
             allowed,
+            ..Facts::default()
+        }
+    }
+}
+
+impl Resolved {
+    pub(super) fn facts(&self) -> Facts<'_> {
+        Facts {
+            credential: Some(of(&self.credential)),
+            allowed: self.allowed.as_ref(),
             ..Facts::default()
         }
     }
@@ -276,25 +287,7 @@ impl Unit<'_> {
         command: &IssueLease,
     ) -> Result<Result<(), Box<Denial>>> {
         let resolved = self.resolved(id).await?;
-        let subject = Subject::Resolved(resolved.clone());
-        let terms = &resolved.terms;
-        let ttl = terms.grant_ttl(command.ttl).0.span();
-        let wanted = command.delivery.unwrap_or(Delivery::Reveal);
-        let facts = Facts {
-            lease: Some(LeaseFacts {
-                holder,
-                requested_by: (call.principal.kind, &call.principal.name),
-                // What the terms do not allow is refused at the grant, whatever is decided here.
-                delivery: terms.grant_delivery(command.delivery).unwrap_or(wanted),
-                purpose: command.purpose.as_deref(),
-            }),
-            terms: Some(TermsFacts {
-                ttl,
-                lifetime: ttl,
-                reveal: command.reveal,
-            }),
-            ..subject.facts()
-        };
+        let facts = grant_facts(&call.principal, holder, command, &resolved);
         let delegated = holder.identity != call.principal.identity;
         let also = delegated.then_some(Action::LeaseDelegate);
         for action in also.into_iter().chain([Action::LeaseCreate]) {
@@ -364,8 +357,40 @@ impl Unit<'_> {
     }
 }
 
+/// What policies may look at of a grant, on the terms that it would be made under.
+pub(super) fn grant_facts<'a>(
+    principal: &'a Principal,
+    holder: &'a Holder,
+    command: &'a IssueLease,
+    resolved: &'a Resolved,
+) -> Facts<'a> {
+    let terms = &resolved.terms;
+    let ttl = terms.grant_ttl(command.ttl).0.span();
+    let wanted = command.delivery.unwrap_or(Delivery::Reveal);
+    Facts {
+        lease: Some(LeaseFacts {
+            holder,
+            requested_by: (principal.kind, &principal.name),
+            // What the terms do not allow is refused at the grant, whatever is decided here.
+            delivery: terms.grant_delivery(command.delivery).unwrap_or(wanted),
+            purpose: command.purpose.as_deref(),
+        }),
+        terms: Some(TermsFacts {
+            ttl,
+            lifetime: ttl,
+            reveal: command.reveal,
+        }),
+        ..resolved.facts()
+    }
+}
+
 /// What a renewal would give, as [`Lease::renew`] reckons it.
-fn renewal(lease: &Lease, terms: &Terms, ttl: Option<Ttl>, now: Timestamp) -> TermsFacts {
+pub(super) fn renewal(
+    lease: &Lease,
+    terms: &Terms,
+    ttl: Option<Ttl>,
+    now: Timestamp,
+) -> TermsFacts {
     let mut renewed = lease.clone();
     let end = match renewed.renew(ttl, terms, now) {
         Ok(()) => renewed.expires_at,

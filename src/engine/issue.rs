@@ -19,7 +19,7 @@ use crate::{
             CredentialName, IdentityName, MAX_SESSION_BYTES, MAX_TEXT_BYTES, Metadata, check_text,
         },
         policy::{Delivery, Terms},
-        principal::IdentityType,
+        principal::{IdentityType, Principal},
         secret::SecretText,
         time::Ttl,
     },
@@ -36,6 +36,16 @@ pub struct WantedHolder {
     pub kind: Option<IdentityType>,
     pub name: Option<IdentityName>,
     pub session: Option<String>,
+}
+
+impl WantedHolder {
+    /// Whether it is the caller itself.
+    pub(super) fn means(&self, principal: &Principal) -> bool {
+        self.name
+            .as_ref()
+            .is_none_or(|name| *name == principal.name)
+            && self.kind.is_none_or(|kind| kind == principal.kind)
+    }
 }
 
 /// A lease to issue.
@@ -159,19 +169,19 @@ impl Engine {
 
     /// Whom the lease is for: the caller itself, or, with `lease:delegate`, another active identity of the
     /// workspace.
-    async fn holder(&self, call: &Call, tables: &Tables, command: &IssueLease) -> Result<Holder> {
+    pub(super) async fn holder(
+        &self,
+        call: &Call,
+        tables: &Tables,
+        command: &IssueLease,
+    ) -> Result<Holder> {
         let principal = &call.principal;
         let wanted = &command.holder;
         if let Some(session) = &wanted.session {
             check_text(session, "identity.session_id", MAX_SESSION_BYTES)?;
         }
         let session = wanted.session.clone();
-        let own = wanted
-            .name
-            .as_ref()
-            .is_none_or(|name| *name == principal.name)
-            && wanted.kind.is_none_or(|kind| kind == principal.kind);
-        if own {
+        if wanted.means(principal) {
             let (identity, kind, name) =
                 (principal.identity, principal.kind, principal.name.clone());
             return Ok(Holder {

@@ -104,6 +104,24 @@ impl Engine {
         Ok(found)
     }
 
+    /// A credential with its terms, made anew.
+    pub(super) fn resolve(
+        &self,
+        credential: Credential,
+        settings: &Settings,
+        generation: u64,
+    ) -> Result<Resolved> {
+        let terms = self.policies.resolve(&credential.policy, settings)?;
+        let allowed = terms.allowed_identities.as_deref();
+        let allowed = allowed.map(Allowed::compile).transpose()?;
+        Ok(Resolved {
+            generation,
+            credential,
+            terms,
+            allowed,
+        })
+    }
+
     /// Forgets a hint that led nowhere.
     pub(super) fn forget_hint(&self, workspace: WorkspaceId, name: &CredentialName) {
         if let Some(names) = self.terms.names().get_mut(&workspace) {
@@ -157,18 +175,8 @@ impl Unit<'_> {
         let found = self.tables.credential(&mut self.txn, id).await?;
         let credential = found.ok_or_else(no_credential)?;
         let settings = self.settings().await?;
-        let terms = self
-            .engine
-            .policies
-            .resolve(&credential.policy, &settings)?;
-        let allowed = terms.allowed_identities.as_deref();
-        let allowed = allowed.map(Allowed::compile).transpose()?;
-        let resolved = Arc::new(Resolved {
-            generation,
-            credential,
-            terms,
-            allowed,
-        });
+        let resolved = self.engine.resolve(credential, &settings, generation)?;
+        let resolved = Arc::new(resolved);
         self.engine.terms.insert(id, resolved.clone());
         Ok(resolved)
     }

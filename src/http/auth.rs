@@ -1,8 +1,8 @@
 //! `/v1/auth`.
 
-use axum::Json;
+use axum::{Json, extract::State};
 
-use super::{caller::Caller, error::ApiError, query::Params, wire::*};
+use super::{Surface, body::Payload, caller::Caller, error::ApiError, query::Params, wire::*};
 use crate::domain::{
     principal::ProofId,
     scope::{Role, Scope},
@@ -33,4 +33,17 @@ pub(super) async fn whoami(
         role: principal.role.map(Role::as_str),
         scopes: principal.scopes.iter().map(Scope::as_str).collect(),
     }))
+}
+
+/// Says whether the caller might do something, and what decides. Nothing is done, changed or recorded.
+#[utoipa::path(post, path = "/v1/auth/check", tag = "auth", request_body = CheckBody,
+    responses((status = 200, body = Success<CheckedBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn check(
+    State(surface): State<Surface>,
+    caller: Caller,
+    payload: Payload<CheckBody>,
+) -> Result<Json<Success<CheckedBody>>, ApiError> {
+    let ask = payload.value.command()?;
+    let answered = surface.engine().ask(&caller.call(), &ask).await?;
+    Ok(Success::of(CheckedBody::new(answered)))
 }

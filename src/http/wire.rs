@@ -1,6 +1,7 @@
 //! The shapes of answers and requests, as JSON. The domain knows nothing of them.
 
 mod answers;
+mod check;
 mod credential;
 mod directory;
 mod history;
@@ -14,6 +15,6 @@ mod requests;
 mod token;
 
 pub(super) use self::{
-    answers::*, credential::*, directory::*, history::*, issuer::*, key::*, key_requests::*,
-    lease::*, policies::*, requests::*, token::*,
+    answers::*, check::*, credential::*, directory::*, history::*, issuer::*, key::*,
+    key_requests::*, lease::*, policies::*, requests::*, token::*,
 };

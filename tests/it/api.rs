@@ -7,6 +7,7 @@ use crate::support::{Answer, Vault};
 
 mod audit;
 mod canary;
+mod check;
 mod cli;
 mod conventions;
 mod credentials;

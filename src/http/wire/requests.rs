@@ -234,6 +234,19 @@ pub(crate) struct WantedIdentityBody {
     session_id: Option<String>,
 }
 
+impl WantedIdentityBody {
+    pub(crate) fn wanted(self, field: &str) -> Result<WantedHolder> {
+        let name = self.name.as_deref();
+        Ok(WantedHolder {
+            kind: self.r#type,
+            name: name
+                .map(|name| IdentityName::parse(name, field))
+                .transpose()?,
+            session: self.session_id,
+        })
+    }
+}
+
 impl CreateLeaseBody {
     pub(crate) fn command(self) -> Result<IssueLease> {
         let identity = self.identity.unwrap_or_default();
@@ -245,15 +258,7 @@ impl CreateLeaseBody {
                 .map(|ttl| Ttl::parse(ttl, "ttl"))
                 .transpose()?,
             delivery: self.delivery,
-            holder: WantedHolder {
-                kind: identity.r#type,
-                name: identity
-                    .name
-                    .as_deref()
-                    .map(|name| IdentityName::parse(name, "identity.name"))
-                    .transpose()?,
-                session: identity.session_id,
-            },
+            holder: identity.wanted("identity.name")?,
             purpose: self.purpose,
             reveal: self.reveal,
         })

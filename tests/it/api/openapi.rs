@@ -68,6 +68,7 @@ const ROUTES: &[(&str, &str, u16)] = &[
     ("PATCH", "/v1/workspaces/{name}", 403),
     ("POST", "/v1/workspaces/{name}/revoke-all", 403),
     ("GET", "/.well-known/leasehold-keys.json", 0),
+    ("POST", "/v1/auth/check", 200),
     ("GET", "/v1/policies", 403),
     ("PUT", "/v1/policies", 403),
     ("POST", "/v1/policies/validate", 403),
@@ -151,6 +152,9 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
                 (&Method::POST, "/v1/workspaces") => Some(json!({"name": "w"})),
                 (_, "/v1/credentials/{name}/rotate") => Some(json!({"new_value": "w"})),
                 (&Method::PATCH, _) => Some(json!({})),
+                (_, "/v1/auth/check") => {
+                    Some(json!({"action": "audit:read", "resource": "workspace"}))
+                }
                 (_, "/v1/policies/validate") => Some(json!({"sources": []})),
                 (_, "/v1/policies/rollback") => Some(json!({"scope": "workspace", "version": 0})),
                 (&Method::PUT, _) => Some(json!({"scope": "workspace", "sources": []})),

@@ -1,0 +1,96 @@
+//! Questions about what a caller may do, and their answers.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::WantedIdentityBody;
+use crate::{
+    domain::{
+        error::Result,
+        name::{MAX_TEXT_BYTES, check_text},
+        policy::Delivery,
+        scope::Scope,
+        strict::optional_object,
+        time::Ttl,
+    },
+    engine::{Answered, Ask, AskedResource},
+};
+
+/// Something that the caller might do.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CheckBody {
+    #[schema(example = "lease:create")]
+    action: String,
+    /// `workspace`, `vault`, `credential/NAME`, `lease/ID`, `identity/TYPE/NAME` or `api-key/ID`.
+    #[schema(example = "credential/openai-api-key-prod")]
+    resource: String,
+    #[serde(default, deserialize_with = "optional_object")]
+    context: Option<CheckContextBody>,
+}
+
+/// How a lease would be taken or renewed.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CheckContextBody {
+    #[schema(example = "30m")]
+    ttl: Option<String>,
+    #[schema(value_type = Option<String>, example = "reveal")]
+    delivery: Option<Delivery>,
+    #[serde(default)]
+    reveal: bool,
+    purpose: Option<String>,
+    #[serde(default, deserialize_with = "optional_object")]
+    identity: Option<WantedIdentityBody>,
+}
+
+impl CheckBody {
+    pub(crate) fn command(self) -> Result<Ask> {
+        let context = self.context.unwrap_or_default();
+        if let Some(purpose) = &context.purpose {
+            check_text(purpose, "context.purpose", MAX_TEXT_BYTES)?;
+        }
+        let ttl = context.ttl.as_deref();
+        Ok(Ask {
+            action: self.action,
+            resource: AskedResource::parse(&self.resource)?,
+            ttl: ttl.map(|ttl| Ttl::parse(ttl, "context.ttl")).transpose()?,
+            delivery: context.delivery,
+            reveal: context.reveal,
+            purpose: context.purpose,
+            holder: context
+                .identity
+                .unwrap_or_default()
+                .wanted("context.identity.name")?,
+        })
+    }
+}
+
+/// Whether the caller may do it, and what decides.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CheckedBody {
+    allowed: bool,
+    action: &'static str,
+    resource: String,
+    /// The role, the key's scopes or the policies that decide; null where nothing permits it.
+    decided_by: Option<String>,
+    policies: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_scope: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl CheckedBody {
+    pub(crate) fn new(answered: Answered) -> Self {
+        Self {
+            allowed: answered.allowed,
+            action: answered.action,
+            resource: answered.resource,
+            decided_by: (!answered.policies.is_empty()).then(|| answered.policies.join(", ")),
+            policies: answered.policies,
+            missing_scope: answered.missing_scope.map(Scope::as_str),
+            reason: answered.reason,
+        }
+    }
+}
