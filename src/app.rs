@@ -4,6 +4,8 @@ mod bench;
 mod dev;
 mod doctor;
 mod init;
+mod policy;
+mod policy_cases;
 mod process;
 mod restore;
 mod running;
@@ -12,7 +14,7 @@ mod unseal;
 
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command, client};
+use crate::cli::{Cli, Command, PolicyCommand, client};
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
@@ -30,6 +32,15 @@ pub fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Client(command) => return client::run(cli.options, command).await,
+            Command::Policy(PolicyCommand::Vault(command)) => {
+                return client::run_policies(cli.options, command).await;
+            }
+            Command::Policy(PolicyCommand::Validate(args)) => {
+                return policy::validate(&args, cli.options.json);
+            }
+            Command::Policy(PolicyCommand::Test(args)) => {
+                return policy::test(&args, cli.options.json);
+            }
             Command::Doctor(args) => return doctor::run(args, cli.options.json).await,
             Command::Dev(args) => dev::run(args).await,
             Command::Init(args) => init::run(args).await,

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use self::client::{ClientCommand, ClientOptions};
+use self::client::{ClientCommand, ClientOptions, PoliciesCommand};
 use crate::{
     bench::{BaselineArgs, BenchArgs},
     config::LogFormat,
@@ -58,6 +58,9 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Check a data folder that no vault serves, and mend what can be
     Doctor(DoctorArgs),
+    /// Keep Cedar policies: check and try them here, and put them in force at a vault
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     #[command(flatten)]
     Client(ClientCommand),
 }
@@ -69,6 +72,45 @@ pub enum Output {
     Text,
     /// One line of JSON
     Json,
+}
+
+/// What can be done with Cedar policies.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say what is wrong with policies, without a vault
+    Validate(PolicySourceArgs),
+    /// Run test cases against policies and the built-in ones, without a vault; fails where one fails
+    Test(PolicyTestArgs),
+    #[command(flatten)]
+    Vault(PoliciesCommand),
+}
+
+/// Policies to read.
+#[derive(Debug, Args)]
+pub struct PolicySourceArgs {
+    /// Files of Cedar policies, and folders, whose `*.cedar` are read
+    #[arg(value_name = "DIR_OR_FILE", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Whose policies they are: their names begin with it
+    #[arg(long, value_enum, default_value_t = PolicyLayer::Workspace)]
+    pub scope: PolicyLayer,
+}
+
+/// Arguments of `leasehold policy test`.
+#[derive(Debug, Args)]
+pub struct PolicyTestArgs {
+    #[command(flatten)]
+    pub sources: PolicySourceArgs,
+    /// The cases: a TOML or JSON file, or a folder of them
+    #[arg(long, value_name = "DIR_OR_FILE")]
+    pub cases: PathBuf,
+}
+
+/// Whose policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PolicyLayer {
+    Workspace,
+    Organisation,
 }
 
 /// Arguments of `leasehold dev`.

@@ -22,6 +22,7 @@ mod new_key;
 mod output;
 mod paging;
 mod partial;
+mod policies;
 mod policy;
 mod redeem;
 mod render;
@@ -34,6 +35,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
+pub use self::policies::PoliciesCommand;
 use failure::Failure;
 use http::Vault;
 use output::{Mode, Report};
@@ -121,6 +123,24 @@ pub async fn run(options: ClientOptions, command: ClientCommand) -> ExitCode {
                 output::note(&warning);
             }
             execute(&vault, command, mode).await
+        }
+        Err(failure) => Err(failure),
+    };
+    output::finish(outcome, mode)
+}
+
+/// Runs one command on policies, as [`run`] does.
+pub async fn run_policies(options: ClientOptions, command: PoliciesCommand) -> ExitCode {
+    let mode = Mode::detect(options.json);
+    let outcome = match Vault::connect(&options, api_key()) {
+        Ok(vault) => {
+            if let Some(warning) = vault.warning() {
+                output::note(&warning);
+            }
+            match vault.require_key() {
+                Ok(()) => policies::run(&vault, command, mode).await,
+                Err(failure) => Err(failure),
+            }
         }
         Err(failure) => Err(failure),
     };

@@ -24,6 +24,9 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// The largest file of Cedar policies, in bytes.
 const MAX_CEDAR_BYTES: u64 = 512 * 1024;
 
+/// The built-in policies, where a folder shows them.
+const ROLES_FILE: &str = "roles.cedar";
+
 /// Why named policies can't be used. One line each; causes are part of the message, and hence not sources.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
@@ -79,6 +82,40 @@ pub fn load_cedar(dir: &Path) -> Result<Vec<(String, String)>, PolicyError> {
         (name.to_string_lossy().into_owned(), text)
     });
     Ok(named.collect())
+}
+
+/// Cedar policies by file name, of files and folders in the order they are named: of a folder, every `*.cedar` directly in
+/// it but the built-in `roles.cedar`.
+pub fn load_sources(paths: &[PathBuf]) -> Result<Vec<(String, String)>, PolicyError> {
+    let mut sources = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let found = load_cedar(path)?.into_iter();
+            sources.extend(found.filter(|(name, _)| name != ROLES_FILE));
+            continue;
+        }
+        let file = path.clone();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let text = document::read(path, MAX_CEDAR_BYTES)
+            .map_err(|cause| PolicyError::Unreadable { file, cause })?;
+        sources.push((name.into_owned(), text));
+    }
+    Ok(sources)
+}
+
+/// Every test case file: of a folder, every `*.toml` and `*.json` directly in it.
+pub fn load_cases(path: &Path) -> Result<Vec<(PathBuf, String)>, PolicyError> {
+    if !path.is_dir() {
+        let text = document::read(path, MAX_FILE_BYTES);
+        let text = text.map_err(|cause| PolicyError::Unreadable {
+            file: path.to_owned(),
+            cause,
+        })?;
+        return Ok(vec![(path.to_owned(), text)]);
+    }
+    let mut found = texts(path, "toml", MAX_FILE_BYTES)?;
+    found.extend(texts(path, "json", MAX_FILE_BYTES)?);
+    Ok(found)
 }
 
 fn texts(dir: &Path, ending: &str, max_bytes: u64) -> Result<Vec<(PathBuf, String)>, PolicyError> {

@@ -60,6 +60,14 @@ impl Call {
         Ok(call)
     }
 
+    /// A replacement of a whole.
+    pub(super) fn put(
+        segments: &[impl AsRef<str>],
+        body: &impl Serialize,
+    ) -> Result<Self, Failure> {
+        Self::new(Method::PUT, segments).with_body(body)
+    }
+
     /// A merge patch.
     pub(super) fn patch(
         segments: &[impl AsRef<str>],

@@ -57,7 +57,8 @@ pub(super) fn object(answer: &Answer, mode: Mode, order: &[&str]) -> Report {
     Report::new(aligned(facts(answer.data(), order)))
 }
 
-fn table(rows: &[Value], columns: &[Column]) -> String {
+/// Rows as a table.
+pub(super) fn table(rows: &[Value], columns: &[Column]) -> String {
     let mut table = Table::new();
     table.load_style(STYLE);
     table.set_header(columns.iter().map(|column| column.0));
