@@ -22,6 +22,8 @@ mod lease;
 mod leases;
 mod page;
 mod policies;
+mod policy_diff;
+mod policy_dry_run;
 mod redeem;
 mod rotate;
 mod schedule;
@@ -61,6 +63,8 @@ pub use self::{
     leases::LeaseFilter,
     page::{Page, PageRequest},
     policies::{ApplyPolicies, InForce, PolicyFault, Rollback, Tried},
+    policy_diff::{PolicyDiff, SourceChange, SourceDiff},
+    policy_dry_run::{ChangedDecision, DryRun, Replayed},
     redeem::Redeemed,
     rotate::{RotateCredential, Rotated},
     schedule::Place,

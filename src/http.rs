@@ -170,6 +170,8 @@ fn routes() -> OpenApiRouter<Surface> {
         .routes(routes!(policies::history))
         .routes(routes!(policies::version))
         .routes(routes!(policies::rollback))
+        .routes(routes!(policies::diff))
+        .routes(routes!(policies::dry_run))
         .routes(routes!(system::backup))
         .routes(routes!(operations::health))
         .routes(routes!(operations::ready))

@@ -163,6 +163,48 @@ impl Reader<'_> {
         }
     }
 
+    /// The next records that match behind a sequence number, oldest first: at most `limit`, and no block more is read.
+    pub async fn next(
+        &self,
+        filter: &AuditFilter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Numbered>> {
+        let mut scan = self.range(filter).await?;
+        scan.limit = BLOCKS_PER_TURN;
+        if let Some(after) = after {
+            // The block that holds that record.
+            let holds = Scan {
+                end: key::audit(after.saturating_add(1)),
+                reverse: true,
+                limit: 1,
+                ..key::audits(0)
+            };
+            if let Some((at, _)) = self.store.scan(&holds).await?.pop() {
+                scan.start = scan.start.max(at);
+            }
+        }
+        let mut found = Vec::new();
+        loop {
+            let blocks = self.store.scan(&scan).await?;
+            let Some((last, _)) = blocks.last() else {
+                return Ok(found);
+            };
+            scan = scan.after(last);
+            for (at, block) in &blocks {
+                let records = self.open(at, block)?.into_iter();
+                found.extend(records.filter(|one| {
+                    after.is_none_or(|after| one.sequence > after) && filter.matches(&one.record)
+                }));
+                if found.len() >= limit {
+                    found.truncate(limit);
+                    return Ok(found);
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The workspace's records in a block.
     fn open(&self, at: &[u8], block: &[u8]) -> Result<Vec<Numbered>> {
         let first = key::parse_audit(at).ok_or_else(|| Error::internal("malformed audit key"))?;

@@ -180,7 +180,7 @@ pub(super) fn faulty(faults: Vec<PolicyFault>) -> Error {
 }
 
 /// Where a scope's sets are kept.
-fn home(principal: &Principal, scope: PolicyScope) -> WorkspaceId {
+pub(super) fn home(principal: &Principal, scope: PolicyScope) -> WorkspaceId {
     match scope {
         PolicyScope::Organisation => WorkspaceId::SYSTEM,
         PolicyScope::Workspace => principal.workspace,

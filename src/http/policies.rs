@@ -139,3 +139,37 @@ pub(super) async fn rollback(
         .await?;
     Ok(Success::of(found.into()))
 }
+
+/// Compares a set with the one in force, text by text. Neither has to be valid.
+#[utoipa::path(post, path = "/v1/policies/diff", tag = "policies", request_body = PoliciesBody,
+    responses((status = 200, body = Success<PolicyDiffBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn diff(
+    State(surface): State<Surface>,
+    caller: Caller,
+    payload: Payload<PoliciesBody>,
+) -> Answer<Json<Success<PolicyDiffBody>>> {
+    let (scope, sources) = payload.value.read()?;
+    let found = surface
+        .engine()
+        .diff_policies(&caller.call(), scope, sources)
+        .await?;
+    Ok(Success::of(found.into()))
+}
+
+/// Replays the workspace's recorded decisions, oldest first, under a set that is not in force, and lists those that
+/// would change. It takes `audit:read` besides, and the reading becomes part of history.
+#[utoipa::path(post, path = "/v1/policies/dry-run", tag = "policies", request_body = DryRunBody,
+    responses((status = 200, body = Success<ReplayedBody>), (status = 422, body = Failure, description = "`VALIDATION_FAILED`"),
+        (status = "4XX", body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn dry_run(
+    State(surface): State<Surface>,
+    caller: Caller,
+    payload: Payload<DryRunBody>,
+) -> Answer<Json<Success<ReplayedBody>>> {
+    let command = payload.value.command()?;
+    let found = surface
+        .engine()
+        .dry_run_policies(&caller.call(), command)
+        .await?;
+    Ok(Success::of(found.into()))
+}

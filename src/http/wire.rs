@@ -10,11 +10,12 @@ mod key;
 mod key_requests;
 mod lease;
 mod policies;
+mod policy_trial;
 mod rate;
 mod requests;
 mod token;
 
 pub(super) use self::{
     answers::*, check::*, credential::*, directory::*, history::*, issuer::*, key::*,
-    key_requests::*, lease::*, policies::*, requests::*, token::*,
+    key_requests::*, lease::*, policies::*, policy_trial::*, requests::*, token::*,
 };

@@ -24,6 +24,7 @@ mod openapi;
 mod paths;
 mod policies;
 mod policy_sets;
+mod policy_trial;
 mod raw;
 mod retries;
 mod rotation;

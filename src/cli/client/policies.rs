@@ -313,7 +313,10 @@ fn replayed(answer: &Answer, mode: Mode) -> Report {
         return Report::new(mode.layout(answer.text()));
     }
     let data = answer.data();
-    let count = |name: &str| data["counts"][name].as_u64().unwrap_or_default();
+    let count = |name: &str| {
+        let found = data.pointer(&format!("/counts/{name}"));
+        found.and_then(Value::as_u64).unwrap_or_default()
+    };
     let rows = data["changes"]
         .as_array()
         .map(Vec::as_slice)

@@ -79,13 +79,9 @@ pub(crate) struct ChangeBody {
     after: Option<String>,
 }
 
-impl From<Numbered> for AuditBody {
-    fn from(Numbered { sequence, record }: Numbered) -> Self {
-        let (outcome, code) = match record.outcome {
-            Outcome::Success => ("success", None),
-            Outcome::Refused { code } => ("refused", Some(code)),
-        };
-        let actor = match record.actor {
+impl From<Actor> for ActorBody {
+    fn from(actor: Actor) -> Self {
+        match actor {
             Actor::Identity {
                 identity,
                 name,
@@ -111,7 +107,17 @@ impl From<Numbered> for AuditBody {
                 key_id: None,
                 token_id: None,
             },
+        }
+    }
+}
+
+impl From<Numbered> for AuditBody {
+    fn from(Numbered { sequence, record }: Numbered) -> Self {
+        let (outcome, code) = match record.outcome {
+            Outcome::Success => ("success", None),
+            Outcome::Refused { code } => ("refused", Some(code)),
         };
+        let actor = record.actor.into();
         let object = record.object;
         let origin = record.origin.unwrap_or_default();
         let change = |change: Change| ChangeBody {

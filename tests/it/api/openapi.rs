@@ -72,6 +72,8 @@ const ROUTES: &[(&str, &str, u16)] = &[
     ("GET", "/v1/policies", 403),
     ("PUT", "/v1/policies", 403),
     ("POST", "/v1/policies/validate", 403),
+    ("POST", "/v1/policies/diff", 403),
+    ("POST", "/v1/policies/dry-run", 403),
     ("GET", "/v1/policies/history", 403),
     ("POST", "/v1/policies/rollback", 403),
     ("GET", "/v1/policies/history/{version}", 403),
@@ -155,7 +157,9 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
                 (_, "/v1/auth/check") => {
                     Some(json!({"action": "audit:read", "resource": "workspace"}))
                 }
-                (_, "/v1/policies/validate") => Some(json!({"sources": []})),
+                (_, "/v1/policies/validate" | "/v1/policies/diff" | "/v1/policies/dry-run") => {
+                    Some(json!({"sources": []}))
+                }
                 (_, "/v1/policies/rollback") => Some(json!({"scope": "workspace", "version": 0})),
                 (&Method::PUT, _) => Some(json!({"scope": "workspace", "sources": []})),
                 _ => None,

@@ -1,11 +1,12 @@
 //! Keeping policies: validated, replaced as a whole, rolled back, kept over a restart, and by whom.
 
-use std::{path::Path, sync::Arc};
+use std::{io::Read, path::Path, process::Stdio, sync::Arc};
 
 use leasehold::{
     clock::SystemTime,
     crypto::{entropy::OsEntropy, root::RootKey},
     domain::{
+        id::WorkspaceId,
         name::{IdentityName, WorkspaceName},
         policy::NamedPolicies,
         principal::{IdentityType, RateLimit, Reach},
@@ -13,12 +14,13 @@ use leasehold::{
     },
     engine::{NewIdentity, NewKey, Opened},
     store::sled::{Sled, SledOptions},
+    tables::Tables,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{GET, POST, ask, text};
-use crate::support::{Answer, DevOptions, TempDir, Vault};
+use crate::support::{Answer, DevOptions, TempDir, Vault, leasehold, wait};
 
 const PUT: Method = Method::PUT;
 const POLICIES: &str = "/v1/policies";
@@ -91,13 +93,16 @@ async fn staffed(roles: &[(Role, bool)]) -> (Vault, Vec<String>, TempDir) {
     (vault, keys, folder)
 }
 
-async fn make_keys(data_dir: &Path, roles: &[(Role, bool)]) -> Vec<String> {
+fn opened(data_dir: &Path) -> Opened {
     let options = SledOptions {
         cache_bytes: 1 << 24,
         reserve_bytes: 0,
     };
-    let Opened::Sealed(sealed) = Opened::read(Sled::open(data_dir, &options).unwrap()).unwrap()
-    else {
+    Opened::read(Sled::open(data_dir, &options).unwrap()).unwrap()
+}
+
+async fn make_keys(data_dir: &Path, roles: &[(Role, bool)]) -> Vec<String> {
+    let Opened::Sealed(sealed) = opened(data_dir) else {
         panic!("no vault")
     };
     let root = RootKey::read_file(&data_dir.join("root.key")).unwrap();
@@ -211,20 +216,15 @@ async fn a_set_with_a_fault_changes_nothing_and_the_fault_is_told_with_its_place
     apply(&vault, set("workspace", &[("a.cedar", PURPOSE)]))
         .await
         .data(200);
-    let misspelt = PURPOSE.replace("has purpose", "has porpoise");
+    let other = PURPOSE.replace("(\"purpose\")", "(\"other\")");
+    let misspelt = other.replace("context has purpose", "context.porpoise == \"p\"");
+    let named = |id: &str| PURPOSE.replace("(\"purpose\")", &format!("(\"{id}\")"));
     let cases = [
-        ("unless", &*PURPOSE.replace("unless", "unles"), Some(4)),
-        ("porpoise", &misspelt, Some(1)),
-        (
-            "role:owner",
-            &PURPOSE.replace("\"purpose\"", "\"role:owner\""),
-            None,
-        ),
-        (
-            "scope:missing",
-            &PURPOSE.replace("\"purpose\"", "\"scope:missing\""),
-            None,
-        ),
+        ("unless", &other.replace("unless", "unles"), Some(4)),
+        ("porpoise", &misspelt, Some(4)),
+        ("role:owner", &named("role:owner"), None),
+        ("scope:missing", &named("scope:missing"), None),
+        ("used twice", &named("purpose"), Some(1)),
     ];
     for (what, bad, line) in cases {
         let texts = [("a.cedar", PURPOSE), ("b.cedar", bad)];
@@ -239,13 +239,13 @@ async fn a_set_with_a_fault_changes_nothing_and_the_fault_is_told_with_its_place
         assert_eq!(told["file"], "b.cedar", "{failure}");
         assert!(told["column"].is_u64() || line.is_none(), "{failure}");
         assert_eq!(told["reason"], tried["errors"][0]["reason"]);
-        if let Some(line) = line {
-            assert!(told["line"].as_u64().unwrap() >= line, "{failure}");
-        } else {
-            assert!(
-                text(told, "reason").contains("none may shadow one"),
-                "{told}"
-            );
+        let reason = text(told, "reason");
+        match line {
+            Some(line) => {
+                assert_eq!(told["line"], line, "{failure}");
+                assert!(reason.contains(what) || what == "unless", "{failure}");
+            }
+            None => assert!(reason.contains("none may shadow one"), "{failure}"),
         }
     }
     let good = post(
@@ -288,6 +288,58 @@ async fn a_set_with_a_fault_changes_nothing_and_the_fault_is_told_with_its_place
     failure.fails(400, "INVALID_PARAMETER");
     assert_eq!(show(&vault, "workspace").await["version"], 1);
     lease(&vault).await.fails(403, "POLICY_DENIED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_set_that_is_no_longer_valid_refuses_the_start() {
+    let folder = TempDir::new();
+    let data_dir = folder.path().join("data");
+    let vault = Vault::dev_with(DevOptions {
+        data_dir: Some(data_dir.clone()),
+        ..DevOptions::default()
+    });
+    apply(&vault, set("organisation", &[("a.cedar", PURPOSE)]))
+        .await
+        .data(200);
+    assert_eq!(vault.stop().0, Some(0));
+    // As a release does whose schema knows other names.
+    let Opened::Sealed(sealed) = opened(&data_dir) else {
+        panic!("no vault")
+    };
+    let root = RootKey::read_file(&data_dir.join("root.key")).unwrap();
+    let closed = sealed
+        .unlock(&root, Arc::new(OsEntropy), Arc::new(SystemTime))
+        .unwrap();
+    let tables = Tables::of(&closed.keyring, WorkspaceId::SYSTEM).unwrap();
+    let store = closed.serve().unwrap();
+    let mut stored = tables
+        .newest_policy_set(&mut &*store)
+        .await
+        .unwrap()
+        .unwrap();
+    stored.version = 2;
+    stored.sources[0].text = PURPOSE.replace("context has purpose", "context.porpoise == \"p\"");
+    let mut txn = store.begin(&[]).await.unwrap();
+    tables.put_policy_set(&mut *txn, &stored).unwrap();
+    txn.commit(Vec::new()).await.unwrap();
+    store.close().await.unwrap();
+    drop((store, tables));
+    let mut started = leasehold()
+        .args(["dev", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data_dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert_eq!(wait(&mut started).code(), Some(1));
+    let mut error = String::new();
+    let said = started.stderr.as_mut().unwrap();
+    said.read_to_string(&mut error).unwrap();
+    assert!(
+        error.contains("version 2 of the policies of the organisation is not valid")
+            && error.contains("a.cedar:"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
