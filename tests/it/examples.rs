@@ -1,5 +1,7 @@
-//! The agents of `examples/`, each run against a vault and an upstream, and the tour of the README: what a reader
-//! copies works.
+//! The agents of `examples/`, each run against a vault and an upstream, the walk through access control, and the tour of
+//! the README: what a reader copies works.
+
+mod access;
 
 use std::{
     path::{Path, PathBuf},
