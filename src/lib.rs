@@ -1,8 +1,8 @@
 //! Leasehold: a credential leasing vault for AI agents.
 //!
 //! The layers, each of which imports only what stands before it:
-//! `domain` and `archive`, then `clock`, `crypto`, `authz` and `store`, then `tables`, then `authn`, `audit` and
-//! `backup`, then `engine`, then `doctor`, then the surfaces (`http`, `cli`), `jwks` and `schedule`, then `app`, the
+//! `domain` and `archive`, then `clock`, `crypto`, `authz`, `store` and `config`, then `tables`, then `authn`, `audit`
+//! and `backup`, then `engine`, then `doctor`, then the surfaces (`http`, `cli`), `jwks` and `schedule`, then `app`, the
 //! composition root. `bench`, the load generator, knows none of them: it talks HTTP.
 #![cfg_attr(
     test,

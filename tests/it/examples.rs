@@ -303,15 +303,19 @@ async fn the_rust_agent_says_what_is_wrong() {
     assert_says_what_is_wrong(rust_agent).await;
 }
 
-/// The commands of the README's tour, in order.
-fn tour() -> String {
+/// The commands of a part of the README, in order.
+fn commands(part: &str) -> String {
     let readme = include_str!("../../README.md");
-    let (_, rest) = readme.split_once("<!-- tour -->\n").unwrap();
-    let (tour, _) = rest.split_once("<!-- /tour -->").unwrap();
-    let blocks = tour.split("```sh\n").skip(1);
+    let (_, rest) = readme.split_once(&format!("<!-- {part} -->\n")).unwrap();
+    let (text, _) = rest.split_once(&format!("<!-- /{part} -->")).unwrap();
+    let blocks = text.split("```sh\n").skip(1);
     blocks
         .map(|block| block.split_once("```").unwrap().0)
         .collect()
+}
+
+fn tour() -> String {
+    commands("tour")
 }
 
 #[tokio::test]

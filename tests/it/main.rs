@@ -15,6 +15,7 @@ mod bench;
 mod compile_fail;
 mod examples;
 mod layers;
+mod readme;
 mod sim;
 mod support;
 mod survival;

@@ -1,12 +1,12 @@
 //! `access.sh`, which walks through access control: it says itself what it expects of each step, and history must tell
-//! the same.
+//! the same. And the commands of the README's section on access.
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use reqwest::Method;
 
-use super::{file, require, run};
-use crate::support::Vault;
+use super::{commands, file, require, run};
+use crate::support::{TempDir, Vault};
 
 fn walk() -> Command {
     require("bash", "curl");
@@ -111,4 +111,33 @@ async fn the_walk_stops_where_a_step_fails() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(stderr, "access.sh: LEASEHOLD_KEY is not set\n");
+}
+
+#[tokio::test]
+async fn the_commands_of_the_readme_work_one_after_the_other() {
+    require("bash", "curl");
+    require("jq", "openssl");
+    let vault = Vault::dev();
+    let folder = TempDir::new();
+    let path = path();
+    let mut command = Command::new("bash");
+    command
+        .args(["-e", "-o", "pipefail", "-c", &commands("access")])
+        .current_dir(folder.path());
+    let settings = [
+        ("VAULT", vault.address.as_str()),
+        ("ADMIN", vault.admin_key.as_str()),
+        ("PATH", path.as_str()),
+    ];
+    let output = run(command, &settings).await;
+    assert!(output.status.success(), "{output:?}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    for told in [
+        "Signature Verified Successfully",
+        "allowed_identities",
+        "lease:create, lease:renew, handle:redeem",
+        "/v1/leases",
+    ] {
+        assert!(stdout.contains(told), "{told}: {stdout}");
+    }
 }
