@@ -2,7 +2,7 @@
 //! `policies/schema.cedarschema`.
 //!
 //! What they decide depends on a few facts only: the action, the kind of resource, the role, three scopes, ownership and
-//! reach. INVARIANT (built-in memo): a decision is made of a [`Key`] alone, by Cedar, and remembered under it, so nothing
+//! reach. INVARIANT (built-in-memo): a decision is made of a [`Key`] alone, by Cedar, and remembered under it, so nothing
 //! that is not in the key can have decided. There are few keys, whatever callers do.
 
 use std::{

@@ -1,7 +1,7 @@
 //! Making, showing and changing identities. Stopping and deleting them is in `stop`.
 //!
 //! INVARIANT (no-escalation): nobody gives, takes or touches a role that it could not give; nobody changes its own
-//! role or labels, on which policies decide, nor stops or deletes itself.
+//! role or labels, nor stops or deletes itself.
 
 use std::collections::BTreeMap;
 

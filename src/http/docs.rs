@@ -27,15 +27,15 @@ use super::Surface;
         (name = "credentials", description = "Stored keys, their policies and versions"),
         (name = "leases", description = "The right of one identity to use one version until it expires"),
         (name = "tokens", description = "Short-lived access tokens, and the keys that verify them"),
-        (name = "api-keys", description = "What callers prove themselves with"),
+        (name = "api-keys", description = "What callers prove themselves with, what for, and how it was used"),
         (name = "issuers", description = "Whose assertions are exchanged for access tokens"),
         (name = "identities", description = "Named agents, people and services, their roles and labels, and how they are stopped"),
         (name = "workspaces", description = "The unit of isolation, what it sets for all that is in it, and how all of it is stopped"),
-        (name = "audit", description = "History"),
+        (name = "audit", description = "History: every change, use and denial"),
         (name = "policies", description = "Cedar policies of the organisation and of workspaces"),
-        (name = "auth", description = "Who the caller is"),
+        (name = "auth", description = "Who the caller is, what it may do, and the exchange of another system's assertion for a token"),
         (name = "system", description = "The vault as a whole"),
-        (name = "operation", description = "Health and metrics"),
+        (name = "operation", description = "Health, metrics, and the keys that check what the vault signed"),
     )
 )]
 struct Base;

@@ -95,7 +95,7 @@ pub struct Create {
     /// What it is for
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// A label, on which policies may decide; repeatable
+    /// A label, by which lists are filtered; repeatable
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = metadata::parse_pair)]
     labels: Vec<(String, String)>,
 }

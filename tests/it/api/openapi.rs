@@ -96,11 +96,23 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
         ),
         (200, true)
     );
+    let tags: BTreeSet<_> = answer.body["tags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tag| text(tag, "name").to_owned())
+        .collect();
     let mut documented = BTreeSet::new();
     for (path, operations) in answer.body["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
             assert!(
                 operation["responses"].is_object() && operation["operationId"].is_string(),
+                "{method} {path}"
+            );
+            // What the explorer shows of it: a line of its own, under a heading that is explained.
+            let tag = operation["tags"][0].as_str().unwrap();
+            assert!(
+                !text(operation, "summary").is_empty() && tags.contains(tag),
                 "{method} {path}"
             );
             documented.insert((method.to_uppercase(), path.clone()));

@@ -1,5 +1,5 @@
-//! `no-side-door` and `sealed-at-rest`: canaries in everything that a caller can say, and then a search of everything
-//! that the vault leaves behind.
+//! INVARIANT (no-side-door) and INVARIANT (sealed-at-rest): canaries in everything that a caller can say, and then a
+//! search of everything that the vault leaves behind.
 
 use std::fs;
 
