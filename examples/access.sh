@@ -172,8 +172,8 @@ leasehold identity resume agent/deployer >/dev/null
 as deployer lease create stripe-live --purpose 'release 43' --json >/dev/null
 echo 'credential rotated, agent resumed'
 
-# 11. The last resort: all leases of the workspace, and all keys and tokens but your own, for good. Identities and
-# credentials stay, and keys that are made from now on work.
+# 11. The last resort: all leases of the workspace, and all keys and tokens but the one that asks, for good. Identities
+# and credentials stay, and keys that are made from now on work.
 leasehold workspace revoke-all "$WORKSPACE" --reason 'laptop stolen' --json >"$keys/stopped"
 expect 1 "$(jq .data.revoked_leases "$keys/stopped")"
 expect 3 "$(jq .data.stopped_keys "$keys/stopped")"
