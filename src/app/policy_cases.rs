@@ -168,6 +168,8 @@ impl Who {
             name,
             kind,
             proof: ProofId::Key(KeyId::from_bytes([0; 16])),
+            root: ProofId::Key(KeyId::from_bytes([0; 16])),
+            labels: Default::default(),
             proof_name: String::new(),
             role,
             scopes,

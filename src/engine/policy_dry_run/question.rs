@@ -221,27 +221,36 @@ impl<'a> Recall<'a> {
             return Ok(known.clone());
         }
         let read = &mut self.engine.read();
-        let key = match proof {
+        let system = self.engine.tables(WorkspaceId::SYSTEM)?;
+        let held = match proof {
             ProofId::Key(id) => {
-                let system = self.engine.tables(WorkspaceId::SYSTEM)?;
-                system.api_key(read, *id).await?
+                let key = system.api_key(read, *id).await?;
+                key.map(|key| (key.home, key.scopes, key.reach))
             }
-            ProofId::Token(_) => None,
-        };
-        let rights = match key {
-            Some(key) => Some((key.role, key.scopes, key.reach == Reach::Organisation)),
-            None => {
-                let found = self.tables.identity(read, *identity).await?;
-                found.map(|found| (Some(found.role), found.role.scopes(), false))
+            ProofId::Token(id) => {
+                let token = system.token(read, *id).await?;
+                token.map(|token| (token.home, token.scopes, token.reach))
             }
         };
-        let principal = rights.map(|(role, scopes, organisation)| Principal {
+        let home = held.map_or(self.asker.workspace, |(home, ..)| home);
+        let found = self.engine.tables(home)?.identity(read, *identity).await?;
+        let principal = found.map(|found| {
+            let given = found.role.scopes();
+            let scopes = held.map_or(given, |(_, scopes, _)| scopes.intersection(given));
+            let everywhere = held.is_some_and(|(.., reach)| reach == Reach::Organisation);
+            let organisation = everywhere && found.role.is_organisational();
+            let role = Some(found.role).filter(|_| scopes == given);
+            (role, scopes, organisation, found.labels)
+        });
+        let principal = principal.map(|(role, scopes, organisation, labels)| Principal {
             workspace: self.asker.workspace,
             workspace_name: self.asker.workspace_name.clone(),
             identity: *identity,
             name: name.clone(),
             kind: *kind,
             proof: *proof,
+            root: *proof,
+            labels: Arc::new(labels),
             proof_name: String::new(),
             role,
             scopes,
