@@ -30,6 +30,7 @@ mod retries;
 mod rotation;
 mod samples;
 mod stop;
+mod sweep;
 mod tokens;
 mod values;
 

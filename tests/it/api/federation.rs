@@ -1,7 +1,7 @@
 //! Assertions of other issuers, exchanged for access tokens: a provider of the test's own publishes real keys on
 //! loopback, and signs.
 
-mod provider;
+pub(super) mod provider;
 mod registered;
 
 use std::sync::atomic::Ordering;

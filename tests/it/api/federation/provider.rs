@@ -16,7 +16,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
 use serde_json::{Value, json};
 
-pub(super) struct SigningKey {
+pub(in crate::api) struct SigningKey {
     kid: &'static str,
     algorithm: Algorithm,
     secret: EncodingKey,
@@ -24,7 +24,7 @@ pub(super) struct SigningKey {
 }
 
 impl SigningKey {
-    pub(super) fn new(kid: &'static str, algorithm: Algorithm) -> Self {
+    pub(in crate::api) fn new(kid: &'static str, algorithm: Algorithm) -> Self {
         let random = SystemRandom::new();
         let published = |secret: &EncodingKey| {
             let jwk = Jwk::from_encoding_key(secret, algorithm).unwrap();
@@ -63,11 +63,11 @@ impl SigningKey {
         }
     }
 
-    pub(super) fn public(&self) -> Value {
+    pub(in crate::api) fn public(&self) -> Value {
         self.public.clone()
     }
 
-    pub(super) fn sign(&self, claims: &Value) -> String {
+    pub(in crate::api) fn sign(&self, claims: &Value) -> String {
         let header = Header {
             kid: Some(self.kid.to_owned()),
             ..Header::new(self.algorithm)
@@ -77,14 +77,14 @@ impl SigningKey {
 }
 
 /// An issuer with a JWKS endpoint.
-pub(super) struct Provider {
+pub(in crate::api) struct Provider {
     iss: String,
     answer: Arc<Mutex<(u16, String)>>,
-    pub(super) asked: Arc<AtomicUsize>,
+    pub(in crate::api) asked: Arc<AtomicUsize>,
 }
 
 impl Provider {
-    pub(super) async fn publishing(keys: &[&SigningKey]) -> Self {
+    pub(in crate::api) async fn publishing(keys: &[&SigningKey]) -> Self {
         let answer = Arc::new(Mutex::new((200, String::new())));
         let asked = Arc::new(AtomicUsize::new(0));
         let (told, count) = (answer.clone(), asked.clone());
@@ -106,18 +106,18 @@ impl Provider {
         provider
     }
 
-    pub(super) fn publish(&self, keys: &[&SigningKey]) {
+    pub(in crate::api) fn publish(&self, keys: &[&SigningKey]) {
         let mut keys: Vec<_> = keys.iter().map(|key| key.public()).collect();
         keys.push(json!({"kty": "of the future", "kid": "x"}));
         self.answers(200, &json!({"keys": keys}).to_string());
     }
 
-    pub(super) fn answers(&self, status: u16, body: &str) {
+    pub(in crate::api) fn answers(&self, status: u16, body: &str) {
         *self.answer.lock().unwrap() = (status, body.to_owned());
     }
 
     /// What is registered at the vault, some of it replaced.
-    pub(super) fn issuer(&self, changes: Value) -> Value {
+    pub(in crate::api) fn issuer(&self, changes: Value) -> Value {
         let mut issuer = json!({
             "name": "ci", "iss": self.iss, "jwks_url": format!("{}/jwks", self.iss), "audiences": ["vault"],
             "conditions": {"repository": "acme/*"},
@@ -130,7 +130,7 @@ impl Provider {
     }
 
     /// Claims that are accepted, some of them replaced; null takes away.
-    pub(super) fn claims(&self, changes: Value) -> Value {
+    pub(in crate::api) fn claims(&self, changes: Value) -> Value {
         let now = std::time::SystemTime::now();
         let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let mut claims = json!({
