@@ -100,13 +100,9 @@ fn lacking(missing: ScopeSet, why: &str) -> Result<()> {
 
 /// Whether `caller` may give this to a key of `identity`.
 fn check_grant(caller: &Principal, grant: KeyGrant, identity: &Identity) -> Result<()> {
-    let others = (identity.id != caller.identity).then_some(identity.role);
-    let mut roles = [grant.role(), others].into_iter().flatten();
-    if !caller.organisation && roles.any(Role::is_organisational) {
-        return Err(refused(
-            "a role of the organisation, and keys of those who have one, are given by callers that reach every \
-             workspace only",
-        ));
+    check_value(caller, identity)?;
+    if !caller.organisation && grant.role().is_some_and(Role::is_organisational) {
+        return Err(of_the_organisation());
     }
     let scopes = grant.scopes();
     lacking(
@@ -116,6 +112,23 @@ fn check_grant(caller: &Principal, grant: KeyGrant, identity: &Identity) -> Resu
     lacking(
         scopes.difference(identity.role.scopes()),
         "a key holds no more than its identity's role, which lacks",
+    )
+}
+
+/// Whether `caller` may be shown a value that proves `identity`, whatever little its key may do. INVARIANT
+/// (no-escalation): who reaches one workspace does not act in the name of those who reach all.
+fn check_value(caller: &Principal, identity: &Identity) -> Result<()> {
+    let others = identity.id != caller.identity && identity.role.is_organisational();
+    match others && !caller.organisation {
+        true => Err(of_the_organisation()),
+        false => Ok(()),
+    }
+}
+
+fn of_the_organisation() -> Error {
+    refused(
+        "a role of the organisation, and keys of those who have one, are given by callers that reach every workspace \
+         only",
     )
 }
 

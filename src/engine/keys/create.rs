@@ -7,8 +7,8 @@ use super::{
         credential::{author, change},
         idempotency::{Answer, Slot},
     },
-    KeyGrant, check_description, check_grant, check_name, check_stronger, is_own, object, refused,
-    spelled,
+    KeyGrant, check_description, check_grant, check_name, check_stronger, check_value, is_own,
+    object, refused, spelled,
     view::{KeyView, KeyViews},
 };
 use crate::{
@@ -128,10 +128,12 @@ impl Engine {
         if let Some((view, seed)) = first(&slot, &mut unit).await? {
             return self.again(unit, &slot, view, seed).await;
         }
+        let identity = self.identity_of(&mut unit, &key).await?;
         let longer = is_own(&call.principal, &key) && prolongs(&key, &command);
         let allowed = match longer {
             true => Err(refused("nobody prolongs the key that it is using")),
-            false => check_stronger(&call.principal, &key),
+            false => check_stronger(&call.principal, &key)
+                .and_then(|()| check_value(&call.principal, &identity)),
         };
         if let Err(error) = allowed {
             drop(unit);

@@ -1,5 +1,9 @@
 //! Failures that systems of this kind have had, each a test by its name.
 
+mod offspring;
+mod policies;
+mod privilege;
+
 use serde_json::{Value, json};
 
 use super::{GET, POST, create, isolation::Two, raw, shown, text};
