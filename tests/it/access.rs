@@ -3,6 +3,7 @@
 
 mod roles;
 mod stops;
+mod timing;
 
 use std::sync::Arc;
 
@@ -13,12 +14,12 @@ use leasehold::{
     domain::{
         error::{Code, Error, Result},
         event::Origin,
-        id::{IdentityId, WorkspaceId},
+        id::{IdentityId, KeyId, LeaseId, WorkspaceId},
         kind::CredentialType,
         lease::LeaseStatus,
         name::{CredentialName, IdentityName, Metadata, WorkspaceName},
         policy::{LeasePolicy, NamedPolicies},
-        principal::{IdentityType, Principal, RateLimit, Reach},
+        principal::{IdentityType, Principal, ProofId, RateLimit, Reach},
         scope::Role,
         secret::SecretText,
         time::Timestamp,
