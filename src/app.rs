@@ -10,6 +10,7 @@ mod process;
 mod restore;
 mod running;
 mod server;
+mod tls;
 mod unseal;
 
 use std::process::ExitCode;

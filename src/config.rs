@@ -75,13 +75,16 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
 }
 
-/// A certificate and its key, both PEM files.
+/// A certificate and its key, and whose certificates clients may show; all PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// The certificate chain, the server's own first.
     pub cert: PathBuf,
     /// The private key.
     pub key: PathBuf,
+    /// The CAs of client certificates. `None`, the default: no client is asked for one. A client need not have one;
+    /// one that is not of these CAs ends the handshake.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Where the vault's records are.
@@ -303,7 +306,7 @@ mod tests {
             max_connections = 5
             trusted_proxies = "10.0.0.0/8, ::1"
             public_url = "https://vault.example.com"
-            tls = { cert = "c.pem", key = "k.pem" }
+            tls = { cert = "c.pem", key = "k.pem", client_ca = "ca.pem" }
             [storage]
             data_dir = "/data"
             cache_bytes = 16777216
@@ -330,6 +333,7 @@ mod tests {
                 tls: Some(Tls {
                     cert: "c.pem".into(),
                     key: "k.pem".into(),
+                    client_ca: Some("ca.pem".into()),
                 }),
                 public_url: Some("https://vault.example.com".into()),
                 drain_deadline: Duration::from_secs(90),
@@ -404,7 +408,8 @@ mod tests {
             config.server.tls,
             Some(Tls {
                 cert: "c".into(),
-                key: "k".into()
+                key: "k".into(),
+                client_ca: None,
             })
         );
 

@@ -6,11 +6,14 @@ use std::{
     time::Duration,
 };
 
-use axum_server::{Handle, tls_rustls::RustlsConfig};
+use axum_server::Handle;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::process::{Failure, check_files, told_to_stop};
+use super::{
+    process::{Failure, check_files, told_to_stop},
+    tls,
+};
 use crate::{
     authz::{self, Layer, PolicySet, Source},
     clock::SystemTime,
@@ -124,13 +127,7 @@ impl Running {
         check_files(config.server.max_connections);
         let tls = match &config.server.tls {
             None => None,
-            Some(tls) => Some(
-                RustlsConfig::from_pem_file(&tls.cert, &tls.key)
-                    .await
-                    .map_err(|error| {
-                        format!("the TLS certificate and key cannot be used: {error}")
-                    })?,
-            ),
+            Some(tls) => Some(tls::served(tls).await?),
         };
         let metrics = install_metrics()?;
         // A cascade that a crash cut short is carried on beside the first requests: its leases are stopped already.

@@ -190,8 +190,17 @@ impl Step<'_> {
     fn tls(&self, raw: RawTls) -> Result<Option<Tls>, ConfigError> {
         let cert = self.path("server.tls.cert", raw.cert)?;
         let key = self.path("server.tls.key", raw.key)?;
+        let client_ca = self.path("server.tls.client_ca", raw.client_ca)?;
         match (cert, key) {
-            (Some(cert), Some(key)) => Ok(Some(Tls { cert, key })),
+            (Some(cert), Some(key)) => Ok(Some(Tls {
+                cert,
+                key,
+                client_ca,
+            })),
+            (None, None) if client_ca.is_some() => Err(self.refuse(
+                "server.tls.client_ca",
+                "is set without `server.tls.cert` and `server.tls.key`: clients show certificates over TLS alone",
+            )),
             (None, None) => Ok(None),
             (Some(_), None) => Err(self.refuse(
                 "server.tls.cert",

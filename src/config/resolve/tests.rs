@@ -39,6 +39,10 @@ fn plain_http_stays_on_loopback_unless_somebody_says_otherwise() {
         );
     }
     assert_refused(
+        listen("127.0.0.1:1", "tls.client_ca = \"ca\""),
+        "c.toml:4:5: `server.tls.client_ca` is set without",
+    );
+    assert_refused(
         from_variables(&[("LEASEHOLD__SERVER__LISTEN", "0.0.0.0:1")]),
         "environment variable LEASEHOLD__SERVER__LISTEN: `server.listen` is not",
     );
