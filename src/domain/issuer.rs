@@ -1,14 +1,21 @@
 //! Registered issuers of federated identities: whose assertions are believed, and which identity each stands for.
-//! An issuer's rules are looked at only once a signature is proven. Pure: keys and signatures are elsewhere.
+//! An issuer's rules are looked at only once a signature, or a certificate's key and chain, is proven. Pure: keys,
+//! signatures and handshakes are elsewhere.
+
+mod certificate;
+mod oidc;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+pub use self::{
+    certificate::{ClientCertificate, certificate_expired, malformed_certificate},
+    oidc::assertion_expired,
+};
 pub use super::claims::Claims;
 use super::{
-    claims::{claim, instant, matches, text},
+    claims::{claim, text},
     error::{Code, Error, Result},
     id::{IssuerId, WorkspaceId},
     name::{IdentityName, IssuerName},
@@ -132,11 +139,21 @@ impl Mapping {
     }
 }
 
+/// How whoever comes from an issuer proves it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IssuerKind {
+    /// By a JWT that the issuer signed.
+    Oidc(Oidc),
+    /// By a client certificate of a CA of the server's configuration.
+    Certificate,
+}
+
 /// What somebody registers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssuerRules {
-    pub oidc: Oidc,
-    /// Claims by name, or by JSON pointer where it begins with `/`, each with the patterns of which one must match.
+    pub kind: IssuerKind,
+    /// Claims by name, or by JSON pointer where it begins with `/`, or what a certificate says, each with the patterns
+    /// of which one must match.
     pub conditions: BTreeMap<String, Vec<String>>,
     pub identity: Mapping,
     pub token_ttl: Ttl,
@@ -154,13 +171,15 @@ pub struct Issuer {
     pub updated_at: Timestamp,
 }
 
-/// An assertion that an issuer's rules accepted.
+/// A proof that an issuer's rules accepted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Accepted {
     pub name: IdentityName,
     pub subject: Option<String>,
     /// What must be remembered until then, where it is to be taken once.
     pub once: Option<(String, Timestamp)>,
+    /// The SHA-256 of the certificate, as hex, and its end, which no token outlives; where it was one.
+    pub certificate: Option<(String, Timestamp)>,
 }
 
 fn each<'a>(
@@ -181,26 +200,27 @@ fn each<'a>(
     Ok(())
 }
 
+/// The refusal of a parameter that says what assertions must look like, where none are taken.
+pub fn of_oidc(field: &str) -> Error {
+    let message = format!("`{field}` is of issuers of the kind `oidc`");
+    Error::invalid(field, message)
+}
+
 impl IssuerRules {
+    /// What assertions must look like, where it takes any.
+    pub fn oidc(&self) -> Option<&Oidc> {
+        match &self.kind {
+            IssuerKind::Oidc(oidc) => Some(oidc),
+            IssuerKind::Certificate => None,
+        }
+    }
+
     /// Refuses rules that cannot mean what they say, and those that would let in the whole world: an issuer's keys
     /// sign for everybody who uses it.
     pub fn check(&self) -> Result<()> {
-        let oidc = &self.oidc;
-        each([&oidc.iss].into_iter(), "iss", 1)?;
-        each(oidc.audiences.iter(), "audiences", 1)?;
-        if oidc.algorithms.is_empty() {
-            return Err(Error::invalid("algorithms", "`algorithms` names none"));
-        }
-        if oidc.leeway > MAX_LEEWAY {
-            let message = format!("`leeway` must be at most {MAX_LEEWAY}");
-            return Err(Error::invalid("leeway", message));
-        }
         if self.token_ttl > MAX_TOKEN_TTL {
             let message = format!("`token_ttl` must be at most {MAX_TOKEN_TTL}");
             return Err(Error::invalid("token_ttl", message));
-        }
-        if let IssuerKeys::Url(url) = &oidc.keys {
-            check_url(url)?;
         }
         each(self.conditions.keys(), "conditions", 1)?;
         for (claim, patterns) in &self.conditions {
@@ -213,7 +233,11 @@ impl IssuerRules {
                 return Err(Error::invalid("conditions", message));
             }
         }
-        template(&self.identity.name)?;
+        let (_, made_of, _) = template(&self.identity.name)?;
+        match &self.kind {
+            IssuerKind::Oidc(oidc) => oidc.check()?,
+            IssuerKind::Certificate => certificate::check(&self.conditions, made_of)?,
+        }
         if self.identity.ceiling().is_empty() {
             let message = "`identity.scopes` holds nothing of what `identity.role` may do";
             return Err(Error::invalid("identity.scopes", message));
@@ -226,28 +250,6 @@ impl IssuerRules {
 fn shown(claim: &str) -> String {
     let plain = |c: char| if c.is_ascii_graphic() { c } else { '?' };
     claim.chars().take(64).map(plain).collect()
-}
-
-fn check_url(text: &str) -> Result<()> {
-    let refuse = |why: &str| Err(Error::invalid("jwks_url", format!("`jwks_url` {why}")));
-    let Ok(url) = url::Url::parse(text) else {
-        return refuse("is not a URL");
-    };
-    let loopback = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => return refuse("names no host"),
-    };
-    match url.scheme() {
-        _ if text.len() > MAX_TEXT_BYTES => refuse("is too long"),
-        _ if !url.username().is_empty() || url.password().is_some() => {
-            refuse("must hold no user and no password")
-        }
-        "https" => Ok(()),
-        "http" if loopback => Ok(()),
-        _ => refuse("must be an https URL; http is for this machine alone"),
-    }
 }
 
 /// A name's parts: before a claim, the claim, behind it. With one claim at most, no two assertions that differ in
@@ -275,72 +277,20 @@ fn template(text: &str) -> Result<(&str, Option<&str>, &str)> {
     Ok((head, claim, tail))
 }
 
-/// The refusal of a proven assertion for what it says.
+/// The refusal of a proof for what it says.
 pub fn mismatch(claim: &str) -> Error {
     let claim = shown(claim);
-    let message = format!("the assertion's `{claim}` is not what the issuer is registered for");
+    let message = format!("`{claim}` is not what the issuer is registered for");
     Error::new(Code::ClaimMismatch, message).with("claim", claim)
 }
 
-/// The refusal of a proven assertion whose time is over.
-pub fn assertion_expired(at: Timestamp) -> Error {
-    Error::new(Code::AssertionExpired, "the assertion has expired")
-        .with("expired_at", at.to_string())
+/// The refusal of a proof whose time is over.
+fn expired(what: &str, at: Timestamp) -> Error {
+    let message = format!("the {what} has expired");
+    Error::new(Code::AssertionExpired, message).with("expired_at", at.to_string())
 }
 
 impl Issuer {
-    /// Judges a proven assertion at `now`.
-    pub fn accept(&self, claims: &Claims, now: Timestamp) -> Result<Accepted> {
-        let oidc = &self.rules.oidc;
-        if claims.get("iss").and_then(Value::as_str) != Some(&oidc.iss) {
-            return Err(mismatch("iss"));
-        }
-        let expires = instant(claims, "exp")?.ok_or_else(|| mismatch("exp"))?;
-        let end = expires.plus(oidc.leeway);
-        if now >= end {
-            return Err(assertion_expired(expires));
-        }
-        for begin in ["nbf", "iat"] {
-            let early = instant(claims, begin)?.is_some_and(|begin| begin > now.plus(oidc.leeway));
-            if early {
-                return Err(mismatch(begin));
-            }
-        }
-        let audience = claims.get("aud").unwrap_or(&Value::Null);
-        let meant = |one: &Value| {
-            let one = one.as_str();
-            one.is_some_and(|one| oidc.audiences.iter().any(|known| known == one))
-        };
-        let for_us = match audience {
-            Value::Array(all) => all.iter().any(meant),
-            one => meant(one),
-        };
-        if !for_us {
-            let message = "the assertion is for another audience";
-            return Err(Error::new(Code::AudienceMismatch, message));
-        }
-        for (name, patterns) in &self.rules.conditions {
-            if !claim(claims, name).is_some_and(|value| matches(value, patterns)) {
-                return Err(mismatch(name));
-            }
-        }
-        let once = match oidc.require_jti {
-            false => None,
-            true if end > now.plus(MAX_REMEMBERED) => return Err(mismatch("exp")),
-            true => {
-                let jti = claims.get("jti").and_then(Value::as_str);
-                let jti = jti.filter(|jti| (1..=MAX_TEXT_BYTES).contains(&jti.len()));
-                Some((jti.ok_or_else(|| mismatch("jti"))?.to_owned(), end))
-            }
-        };
-        let subject = claims.get("sub").and_then(Value::as_str);
-        Ok(Accepted {
-            name: self.identity_name(claims)?,
-            subject: subject.map(|subject| subject.chars().take(MAX_TEXT_BYTES).collect()),
-            once,
-        })
-    }
-
     /// The name that the claims give. One that is not a name is refused, and never made into one: two assertions
     /// would mean one identity.
     fn identity_name(&self, claims: &Claims) -> Result<IdentityName> {

@@ -12,7 +12,10 @@ use crate::{
         error::{Code, Error, Result},
         event::{Change, EventName, Object},
         id::{IssuerId, WorkspaceId},
-        issuer::{Issuer, IssuerKeys, IssuerRules, MAX_ISSUERS, Mapping, SignatureAlgorithm},
+        issuer::{
+            Issuer, IssuerKeys, IssuerKind, IssuerRules, MAX_ISSUERS, Mapping, Oidc,
+            SignatureAlgorithm, of_oidc,
+        },
         name::IssuerName,
         scope::Scope,
         time::{Span, Ttl},
@@ -48,18 +51,38 @@ pub struct UpdateIssuer {
 }
 
 impl UpdateIssuer {
-    fn over(self, rules: IssuerRules) -> IssuerRules {
-        let mut new = rules;
-        new.oidc.iss = self.iss.unwrap_or(new.oidc.iss);
-        new.oidc.keys = self.keys.unwrap_or(new.oidc.keys);
-        new.oidc.audiences = self.audiences.unwrap_or(new.oidc.audiences);
-        new.oidc.algorithms = self.algorithms.unwrap_or(new.oidc.algorithms);
-        new.oidc.require_jti = self.require_jti.unwrap_or(new.oidc.require_jti);
-        new.oidc.leeway = self.leeway.unwrap_or(new.oidc.leeway);
-        new.conditions = self.conditions.unwrap_or(new.conditions);
-        new.identity = self.identity.unwrap_or(new.identity);
-        new.token_ttl = self.token_ttl.unwrap_or(new.token_ttl);
-        new
+    fn over(self, rules: IssuerRules) -> Result<IssuerRules> {
+        let kind = match rules.kind {
+            IssuerKind::Oidc(old) => IssuerKind::Oidc(Oidc {
+                iss: self.iss.unwrap_or(old.iss),
+                keys: self.keys.unwrap_or(old.keys),
+                audiences: self.audiences.unwrap_or(old.audiences),
+                algorithms: self.algorithms.unwrap_or(old.algorithms),
+                require_jti: self.require_jti.unwrap_or(old.require_jti),
+                leeway: self.leeway.unwrap_or(old.leeway),
+            }),
+            IssuerKind::Certificate => {
+                for (field, given) in [
+                    ("iss", self.iss.is_some()),
+                    ("jwks_url", self.keys.is_some()),
+                    ("audiences", self.audiences.is_some()),
+                    ("algorithms", self.algorithms.is_some()),
+                    ("require_jti", self.require_jti.is_some()),
+                    ("leeway", self.leeway.is_some()),
+                ] {
+                    if given {
+                        return Err(of_oidc(field));
+                    }
+                }
+                IssuerKind::Certificate
+            }
+        };
+        Ok(IssuerRules {
+            kind,
+            conditions: self.conditions.unwrap_or(rules.conditions),
+            identity: self.identity.unwrap_or(rules.identity),
+            token_ttl: self.token_ttl.unwrap_or(rules.token_ttl),
+        })
     }
 }
 
@@ -81,14 +104,20 @@ fn facts(before: Option<&Issuer>, after: &Issuer) -> Vec<Change> {
         let scopes: Vec<_> = rules.identity.ceiling().iter().map(Scope::as_str).collect();
         let conditions = rules.conditions.iter();
         let conditions = conditions.map(|(claim, any)| format!("{claim}={}", any.join("|")));
-        [
+        let mut facts = vec![
             ("name", issuer.name.to_string()),
-            ("iss", rules.oidc.iss.clone()),
-            ("audiences", rules.oidc.audiences.join(" ")),
             ("conditions", conditions.collect::<Vec<_>>().join(" ")),
             ("identity", rules.identity.name.clone()),
             ("scopes", scopes.join(" ")),
-        ]
+        ];
+        match &rules.kind {
+            IssuerKind::Oidc(oidc) => {
+                facts.push(("iss", oidc.iss.clone()));
+                facts.push(("audiences", oidc.audiences.join(" ")));
+            }
+            IssuerKind::Certificate => facts.push(("kind", "certificate".to_owned())),
+        }
+        facts
     };
     let known = before.map(of);
     let known = |at: usize| known.as_ref().and_then(|all| all.get(at)).cloned();
@@ -191,7 +220,9 @@ impl Engine {
         rules: &IssuerRules,
     ) -> Result<()> {
         rules.check()?;
-        check_keys(&rules.oidc.keys)?;
+        if let Some(oidc) = rules.oidc() {
+            check_keys(&oidc.keys)?;
+        }
         if codec::encode(rules)?.len() > MAX_RECORD_BYTES {
             let message = "the issuer is described in too many words; give its keys by `jwks_url`";
             return Err(Error::new(Code::InvalidRequest, message));
@@ -283,7 +314,7 @@ impl Engine {
         let before = tables.issuer(&mut unit.txn, seen.id).await?;
         let before = before.ok_or_else(no_issuer)?;
         let mut after = before.clone();
-        after.rules = update.over(after.rules);
+        after.rules = update.over(after.rules)?;
         after.updated_at = unit.now;
         self.check_rules(call, &permit, after.workspace, &after.rules)
             .await?;

@@ -12,6 +12,7 @@ use super::{
     caller::{Caller, origin},
     error::ApiError,
     query::{Params, Segments},
+    serve::PeerCertificate,
     wire::*,
 };
 use crate::domain::event::Origin;
@@ -30,6 +31,8 @@ type Answer<T> = Result<T, ApiError>;
 /// `k8s-{/kubernetes.io/serviceaccount/name}`.
 /// SPIFFE JWT-SVID: `iss` and `jwks_url` of the trust domain's OIDC provider, `conditions`
 /// `{"sub": "spiffe://acme.example/billing"}`, `identity.name` `billing`.
+/// Client certificates, such as SPIFFE X.509-SVIDs: `kind` `certificate`, `conditions`
+/// `{"san_uri": "spiffe://acme.example/ns/prod/sa/*"}`, `identity.name` `{san_uri_path_last}`.
 #[utoipa::path(post, path = "/v1/issuers", tag = "issuers", request_body = CreateIssuerBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe for 24 hours")),
     responses((status = 201, body = Success<IssuerBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
@@ -107,8 +110,8 @@ pub(super) async fn delete(
     Ok(Success::of(issuer.into()))
 }
 
-/// Where a request came from that nobody proved, within the limit of its source.
-pub(super) struct Stranger(Origin);
+/// Where a request came from that nobody proved, within the limit of its source, and the certificate of its connection.
+pub(super) struct Stranger(Origin, Option<PeerCertificate>);
 
 impl FromRequestParts<Surface> for Stranger {
     type Rejection = ApiError;
@@ -118,22 +121,28 @@ impl FromRequestParts<Surface> for Stranger {
         if let Some(source) = origin.source_ip {
             surface.0.limits.check_exchange(source)?;
         }
-        Ok(Self(origin))
+        let certificate = parts.extensions.get::<PeerCertificate>().cloned();
+        Ok(Self(origin, certificate))
     }
 }
 
-/// Exchanges an assertion of a registered issuer for a short access token of the identity that it stands for.
+/// Exchanges an assertion of a registered issuer, or the connection's client certificate, for a short access token of
+/// the identity that it stands for.
 #[utoipa::path(post, path = "/v1/auth/exchange", tag = "auth", request_body = ExchangeBody, security(()),
     responses((status = 201, body = Success<IssuedTokenBody>), (status = "4XX", body = Failure),
         (status = 502, body = Failure, description = "`UPSTREAM_FAILED`: the issuer's keys cannot be had"), (status = 503, body = Failure)))]
 pub(super) async fn exchange(
     State(surface): State<Surface>,
-    Stranger(origin): Stranger,
+    Stranger(origin, certificate): Stranger,
     payload: Payload<ExchangeBody>,
 ) -> Answer<(StatusCode, Json<Success<IssuedTokenBody>>)> {
     let issued = surface
         .engine()
-        .exchange(origin, payload.value.command()?)
+        .exchange(
+            origin,
+            certificate.as_ref().map(PeerCertificate::der),
+            payload.value.command()?,
+        )
         .await?;
     Ok(Success::created(issued.into()))
 }

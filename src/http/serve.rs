@@ -3,6 +3,7 @@
 
 mod gate;
 mod patient;
+mod peer;
 
 use std::{
     io,
@@ -10,19 +11,25 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::ConnectInfo, middleware::AddExtension};
+use axum::{Router, extract::ConnectInfo, http::Request, middleware::AddExtension};
 use axum_server::{
     Handle,
     accept::{Accept, NoDelayAcceptor},
+    service::SendService,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 
-use self::gate::{Gate, Places};
+pub(super) use self::peer::PeerCertificate;
+use self::{
+    gate::{Gate, Places},
+    peer::Knowing,
+};
 
 /// How long a client may take to send a request's head, or take nothing of an answer; an idle connection is
 /// closed after it as well.
@@ -61,7 +68,7 @@ pub async fn serve(
     match options.tls {
         None => run(server.acceptor(places.acceptor(plain)), service).await,
         Some(tls) => {
-            let tls = RustlsAcceptor::new(tls).acceptor(plain);
+            let tls = Knowing(RustlsAcceptor::new(tls).acceptor(plain));
             run(server.acceptor(places.acceptor(tls)), service).await
         }
     }
@@ -74,7 +81,8 @@ async fn run<A>(
     service: Gate<axum::extract::connect_info::IntoMakeServiceWithConnectInfo<Router, SocketAddr>>,
 ) -> io::Result<()>
 where
-    A: Accept<TcpStream, Service, Service = Service> + Clone + Send + Sync + 'static,
+    A: Accept<TcpStream, Service> + Clone + Send + Sync + 'static,
+    A::Service: SendService<Request<Incoming>> + Send,
     A::Stream: AsyncRead + AsyncWrite + Unpin + Send,
     A::Future: Send,
 {

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -8,14 +8,14 @@ fn at(seconds: u64) -> Timestamp {
 
 fn rules() -> IssuerRules {
     IssuerRules {
-        oidc: Oidc {
+        kind: IssuerKind::Oidc(Oidc {
             iss: "https://ci.example.com".to_owned(),
             keys: IssuerKeys::Url("https://ci.example.com/jwks".to_owned()),
             audiences: vec!["vault".to_owned(), "other".to_owned()],
             algorithms: SignatureAlgorithm::DEFAULT.to_vec(),
             require_jti: false,
             leeway: DEFAULT_LEEWAY,
-        },
+        }),
         conditions: [("repository".to_owned(), vec!["acme/*".to_owned()])].into(),
         identity: Mapping {
             name: "ci-{repository_id}".to_owned(),
@@ -25,6 +25,13 @@ fn rules() -> IssuerRules {
             auto_create: false,
         },
         token_ttl: DEFAULT_TOKEN_TTL,
+    }
+}
+
+fn oidc(rules: &mut IssuerRules) -> &mut Oidc {
+    match &mut rules.kind {
+        IssuerKind::Oidc(oidc) => oidc,
+        IssuerKind::Certificate => panic!("of another kind"),
     }
 }
 
@@ -61,7 +68,7 @@ fn an_assertion_that_fits_becomes_an_identity() {
     assert_eq!(accepted.subject.as_deref(), Some("repo:acme/app"));
     assert_eq!(accepted.once, None);
     let mut once = rules();
-    once.oidc.require_jti = true;
+    oidc(&mut once).require_jti = true;
     let accepted = issuer(once).accept(&claims(json!({})), at(0)).unwrap();
     assert_eq!(accepted.once, Some(("j-1".to_owned(), at(330))));
 }
@@ -69,7 +76,7 @@ fn an_assertion_that_fits_becomes_an_identity() {
 #[test]
 fn each_claim_that_does_not_fit_is_named() {
     let mut once = rules();
-    once.oidc.require_jti = true;
+    oidc(&mut once).require_jti = true;
     let issuer = issuer(once);
     for (changes, code, claim) in [
         (
@@ -194,10 +201,10 @@ fn rules_that_let_in_the_world_or_nobody_are_refused() {
         |rules| drop(rules.conditions.insert("sub".into(), vec![])),
         "conditions",
     );
-    bad(|rules| rules.oidc.audiences.clear(), "audiences");
-    bad(|rules| rules.oidc.algorithms.clear(), "algorithms");
-    bad(|rules| rules.oidc.iss.clear(), "iss");
-    bad(|rules| rules.oidc.leeway = Span::from_secs(121), "leeway");
+    bad(|rules| oidc(rules).audiences.clear(), "audiences");
+    bad(|rules| oidc(rules).algorithms.clear(), "algorithms");
+    bad(|rules| oidc(rules).iss.clear(), "iss");
+    bad(|rules| oidc(rules).leeway = Span::from_secs(121), "leeway");
     bad(|rules| rules.token_ttl = Ttl::from_secs(3601), "token_ttl");
     bad(
         |rules| rules.identity.scopes = Some(ScopeSet::EMPTY),
@@ -213,7 +220,7 @@ fn rules_that_let_in_the_world_or_nobody_are_refused() {
         "jwks",
     ] {
         let mut rules = rules();
-        rules.oidc.keys = IssuerKeys::Url(url.to_owned());
+        oidc(&mut rules).keys = IssuerKeys::Url(url.to_owned());
         assert!(rules.check().is_err(), "{url}");
     }
     for name in [

@@ -11,8 +11,8 @@ use crate::{
         error::{Error, Result},
         id::WorkspaceId,
         issuer::{
-            DEFAULT_LEEWAY, DEFAULT_TOKEN_TTL, Issuer, IssuerKeys, IssuerRules,
-            MAX_STATIC_KEYS_BYTES, Mapping, Oidc, SignatureAlgorithm,
+            DEFAULT_LEEWAY, DEFAULT_TOKEN_TTL, Issuer, IssuerKeys, IssuerKind, IssuerRules,
+            MAX_STATIC_KEYS_BYTES, Mapping, Oidc, SignatureAlgorithm, of_oidc,
         },
         name::{IssuerName, WorkspaceName},
         principal::IdentityType,
@@ -24,11 +24,12 @@ use crate::{
     engine::{CreateIssuer, Exchange, UpdateIssuer},
 };
 
-/// The only kind of issuer there is.
+/// How whoever comes from an issuer proves it.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum IssuerKind {
+pub(crate) enum KindBody {
     Oidc,
+    Certificate,
 }
 
 /// One pattern, or several of which one must match.
@@ -45,14 +46,15 @@ enum Patterns {
 pub(crate) struct CreateIssuerBody {
     #[schema(example = "github")]
     name: String,
-    /// `oidc`, which is the default: signed JWTs of any OpenID Connect provider, SPIFFE among them.
-    kind: Option<IssuerKind>,
+    /// `oidc`, which is the default: signed JWTs of any OpenID Connect provider, SPIFFE among them. `certificate`: client
+    /// certificates of the CAs that `server.tls.client_ca` names; `conditions`, `identity` and `token_ttl` are all of it.
+    kind: Option<KindBody>,
     /// Whether it serves every workspace, and not the caller's alone.
     #[serde(default)]
     organisation: bool,
-    /// What the assertions' `iss` is, exactly.
+    /// What the assertions' `iss` is, exactly. Required for `oidc`.
     #[schema(example = "https://token.actions.githubusercontent.com")]
-    iss: String,
+    iss: Option<String>,
     /// Where its keys are published: https, or http on the vault's own machine. One of this, `jwks` and `public_keys`.
     #[schema(example = "https://token.actions.githubusercontent.com/.well-known/jwks")]
     jwks_url: Option<String>,
@@ -61,13 +63,13 @@ pub(crate) struct CreateIssuerBody {
     jwks: Option<serde_json::Value>,
     /// Its keys by value, as PEM.
     public_keys: Option<Vec<String>>,
-    /// One of them must be the assertion's `aud`.
+    /// One of them must be the assertion's `aud`. Required for `oidc`.
     #[schema(example = json!(["https://vault.example.com"]))]
-    audiences: Vec<String>,
+    audiences: Option<Vec<String>>,
     /// `RS256`, `ES256` and `EdDSA` where absent.
     algorithms: Option<Vec<String>>,
     /// What claims must be: a text in which `*` stands for any, or a list of those. A claim within others is named by a
-    /// JSON pointer such as `/kubernetes.io/namespace`.
+    /// JSON pointer such as `/kubernetes.io/namespace`. Of a certificate: `san_uri`, `san_dns`, `san_email`, `subject_cn`.
     #[schema(value_type = BTreeMap<String, Object>, example = json!({"repository": "acme/app", "ref": ["refs/heads/main", "refs/tags/v*"]}))]
     conditions: UniqueMap<Patterns>,
     identity: MappingBody,
@@ -75,8 +77,7 @@ pub(crate) struct CreateIssuerBody {
     #[schema(example = "15m")]
     token_ttl: Option<String>,
     /// Whether each assertion has a `jti` and is taken once.
-    #[serde(default)]
-    require_jti: bool,
+    require_jti: Option<bool>,
     /// By how much the issuer's clock may differ: at most `2m`; `30s` where absent.
     #[schema(example = "30s")]
     leeway: Option<String>,
@@ -86,7 +87,8 @@ pub(crate) struct CreateIssuerBody {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MappingBody {
-    /// Its name, with at most one `{claim}` in it. A claim that makes no name is refused.
+    /// Its name, with at most one `{claim}` in it. A claim that makes no name is refused. Of a certificate:
+    /// `{san_dns}`, or `{san_uri_path_last}`, of one that has a single such name; with a condition on it.
     #[schema(example = "gh-{repository_id}")]
     name: String,
     #[schema(value_type = Option<String>, example = "service")]
@@ -177,28 +179,46 @@ fn leeway(text: &str) -> Result<Span> {
 
 impl CreateIssuerBody {
     pub(crate) fn command(self) -> Result<CreateIssuer> {
-        let IssuerKind::Oidc = self.kind.unwrap_or(IssuerKind::Oidc);
-        let keys = keys(self.jwks_url, self.jwks, self.public_keys)?;
         let token_ttl = self.token_ttl.as_deref();
+        let token_ttl = token_ttl.map(|ttl| Ttl::parse(ttl, "token_ttl"));
         Ok(CreateIssuer {
             name: IssuerName::parse(&self.name, "name")?,
             organisation: self.organisation,
             rules: IssuerRules {
-                oidc: Oidc {
-                    iss: self.iss,
-                    keys: keys.ok_or_else(|| Error::missing("jwks_url"))?,
-                    audiences: self.audiences,
-                    algorithms: match self.algorithms {
-                        Some(names) => algorithms(&names)?,
-                        None => SignatureAlgorithm::DEFAULT.to_vec(),
-                    },
-                    require_jti: self.require_jti,
-                    leeway: self.leeway.as_deref().map_or(Ok(DEFAULT_LEEWAY), leeway)?,
+                token_ttl: token_ttl.transpose()?.unwrap_or(DEFAULT_TOKEN_TTL),
+                kind: match self.kind.unwrap_or(KindBody::Oidc) {
+                    KindBody::Oidc => IssuerKind::Oidc(Oidc {
+                        iss: self.iss.ok_or_else(|| Error::missing("iss"))?,
+                        keys: keys(self.jwks_url, self.jwks, self.public_keys)?
+                            .ok_or_else(|| Error::missing("jwks_url"))?,
+                        audiences: self.audiences.ok_or_else(|| Error::missing("audiences"))?,
+                        algorithms: match self.algorithms {
+                            Some(names) => algorithms(&names)?,
+                            None => SignatureAlgorithm::DEFAULT.to_vec(),
+                        },
+                        require_jti: self.require_jti.unwrap_or(false),
+                        leeway: self.leeway.as_deref().map_or(Ok(DEFAULT_LEEWAY), leeway)?,
+                    }),
+                    KindBody::Certificate => {
+                        for (field, given) in [
+                            ("iss", self.iss.is_some()),
+                            ("jwks_url", self.jwks_url.is_some()),
+                            ("jwks", self.jwks.is_some()),
+                            ("public_keys", self.public_keys.is_some()),
+                            ("audiences", self.audiences.is_some()),
+                            ("algorithms", self.algorithms.is_some()),
+                            ("require_jti", self.require_jti.is_some()),
+                            ("leeway", self.leeway.is_some()),
+                        ] {
+                            if given {
+                                return Err(of_oidc(field));
+                            }
+                        }
+                        IssuerKind::Certificate
+                    }
                 },
                 conditions: conditions(self.conditions),
                 identity: self.identity.mapping()?,
-                token_ttl: token_ttl
-                    .map_or(Ok(DEFAULT_TOKEN_TTL), |ttl| Ttl::parse(ttl, "token_ttl"))?,
             },
         })
     }
@@ -251,6 +271,20 @@ pub(crate) struct IssuerBody {
     kind: &'static str,
     /// Whether it serves every workspace.
     organisation: bool,
+    #[serde(flatten)]
+    oidc: Option<OidcBody>,
+    conditions: BTreeMap<String, Vec<String>>,
+    identity: MappedBody,
+    token_ttl: String,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+/// What an issuer's assertions look like, where it is of the kind `oidc`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct OidcBody {
     iss: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     jwks_url: Option<String>,
@@ -261,15 +295,28 @@ pub(crate) struct IssuerBody {
     public_keys: Option<Vec<String>>,
     audiences: Vec<String>,
     algorithms: Vec<&'static str>,
-    conditions: BTreeMap<String, Vec<String>>,
-    identity: MappedBody,
-    token_ttl: String,
     require_jti: bool,
     leeway: String,
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
-    #[schema(value_type = String, format = DateTime)]
-    updated_at: Timestamp,
+}
+
+impl From<Oidc> for OidcBody {
+    fn from(oidc: Oidc) -> Self {
+        let (jwks_url, jwks, public_keys) = match oidc.keys {
+            IssuerKeys::Url(url) => (Some(url), None, None),
+            IssuerKeys::Jwks(text) => (None, serde_json::from_str(&text).ok(), None),
+            IssuerKeys::Pem(all) => (None, None, Some(all)),
+        };
+        Self {
+            iss: oidc.iss,
+            jwks_url,
+            jwks,
+            public_keys,
+            audiences: oidc.audiences,
+            algorithms: oidc.algorithms.iter().map(|one| one.as_str()).collect(),
+            require_jti: oidc.require_jti,
+            leeway: oidc.leeway.to_string(),
+        }
+    }
 }
 
 /// Whom an issuer's assertions stand for.
@@ -286,27 +333,21 @@ pub(crate) struct MappedBody {
 impl From<Issuer> for IssuerBody {
     fn from(issuer: Issuer) -> Self {
         let IssuerRules {
-            oidc,
+            kind,
             conditions,
             identity,
             token_ttl,
         } = issuer.rules;
-        let (jwks_url, jwks, public_keys) = match oidc.keys {
-            IssuerKeys::Url(url) => (Some(url), None, None),
-            IssuerKeys::Jwks(text) => (None, serde_json::from_str(&text).ok(), None),
-            IssuerKeys::Pem(all) => (None, None, Some(all)),
+        let (kind, oidc) = match kind {
+            IssuerKind::Oidc(oidc) => ("oidc", Some(oidc.into())),
+            IssuerKind::Certificate => ("certificate", None),
         };
         Self {
             id: issuer.id.to_string(),
             name: issuer.name.to_string(),
-            kind: "oidc",
+            kind,
             organisation: issuer.workspace == WorkspaceId::SYSTEM,
-            iss: oidc.iss,
-            jwks_url,
-            jwks,
-            public_keys,
-            audiences: oidc.audiences,
-            algorithms: oidc.algorithms.iter().map(|one| one.as_str()).collect(),
+            oidc,
             conditions,
             identity: MappedBody {
                 r#type: identity.kind.as_str(),
@@ -316,24 +357,22 @@ impl From<Issuer> for IssuerBody {
                 name: identity.name,
             },
             token_ttl: token_ttl.to_string(),
-            require_jti: oidc.require_jti,
-            leeway: oidc.leeway.to_string(),
             created_at: issuer.created_at,
             updated_at: issuer.updated_at,
         }
     }
 }
 
-/// An assertion to exchange.
+/// What to exchange: an assertion, or without one the client certificate of the connection.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExchangeBody {
-    /// The issuer's id or name; found by the assertion's `iss` where absent.
+    /// The issuer's id or name; found by the assertion's `iss` where absent, and required without an assertion.
     #[schema(example = "github")]
     issuer: Option<String>,
     /// The assertion: a JWT that the issuer signed.
-    #[schema(value_type = String)]
-    token: SecretText,
+    #[schema(value_type = Option<String>)]
+    token: Option<SecretText>,
     /// The workspace of the identity that it stands for; `default` where absent.
     #[schema(example = "default")]
     workspace: Option<String>,

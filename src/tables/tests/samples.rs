@@ -10,7 +10,7 @@ use crate::{
         egress::Egress,
         event::{Actor, AuditRecord, Change, EventName, Object, Origin, Outcome},
         id::{CredentialId, EventId, IdentityId, IssuerId, KeyId, LeaseId, TokenId, WorkspaceId},
-        issuer::{Issuer, IssuerKeys, IssuerRules, Mapping, Oidc, SignatureAlgorithm},
+        issuer::{Issuer, IssuerKeys, IssuerKind, IssuerRules, Mapping, Oidc, SignatureAlgorithm},
         kind::CredentialType,
         lease::{Ending, Holder, Lease, LeaseState, Requester},
         ledger::{CredentialState, Ledger, OpenVersion, Stage},
@@ -105,6 +105,7 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
             ..token()
         },
         "issuer_full": issuer(),
+        "issuer_certificate": certificate_issuer(),
         "issuer_small": small_issuer(IssuerKeys::Jwks("{}".to_owned())),
         "issuer_pem": small_issuer(IssuerKeys::Pem(vec!["a".to_owned(), "b".to_owned()])),
         "seen": at(7),
@@ -490,14 +491,14 @@ fn issuer() -> Issuer {
         workspace: WorkspaceId::from_bytes([8; 16]),
         name: IssuerName::parse("ci", "").unwrap(),
         rules: IssuerRules {
-            oidc: Oidc {
+            kind: IssuerKind::Oidc(Oidc {
                 iss: "https://ci".to_owned(),
                 keys: IssuerKeys::Url("https://ci/k".to_owned()),
                 audiences: vec!["v".to_owned()],
                 algorithms: SignatureAlgorithm::ALL.to_vec(),
                 require_jti: true,
                 leeway: Span::from_millis(30_000),
-            },
+            }),
             conditions: [("sub".to_owned(), vec!["a".to_owned(), "b*".to_owned()])].into(),
             identity: Mapping {
                 name: "ci-{id}".to_owned(),
@@ -513,19 +514,30 @@ fn issuer() -> Issuer {
     }
 }
 
+fn certificate_issuer() -> Issuer {
+    let full = issuer();
+    Issuer {
+        rules: IssuerRules {
+            kind: IssuerKind::Certificate,
+            ..full.rules
+        },
+        ..full
+    }
+}
+
 fn small_issuer(keys: IssuerKeys) -> Issuer {
     let full = issuer();
     Issuer {
         workspace: WorkspaceId::SYSTEM,
         rules: IssuerRules {
-            oidc: Oidc {
+            kind: IssuerKind::Oidc(Oidc {
+                iss: "https://ci".to_owned(),
                 keys,
                 audiences: vec![],
                 algorithms: vec![],
                 require_jti: false,
                 leeway: Span::from_millis(0),
-                ..full.rules.oidc
-            },
+            }),
             conditions: BTreeMap::new(),
             identity: Mapping {
                 scopes: None,
