@@ -297,6 +297,7 @@ mod tests {
             "token show tok_1",
             "token revoke tok_1",
             "token exchange --issuer github --assertion-file a.jwt",
+            "token exchange --issuer mesh --client-cert c.pem --client-key k.pem",
             "issuer create --file github.json",
             "issuer list --limit 5",
             "issuer show github",
@@ -343,6 +344,10 @@ mod tests {
             "lease revoke lse_1 --credential a --reason r",
             "lease revoke --all --credential a --reason r",
             "lease revoke --credential a",
+            "token exchange --client-cert c.pem --client-key k.pem",
+            "token exchange --issuer mesh --client-cert c.pem",
+            "token exchange --issuer mesh --client-key k.pem",
+            "token exchange --issuer mesh --client-cert c --client-key k --assertion-file a",
         ] {
             assert_eq!(
                 parse(line).map(|_| ()).unwrap_err().exit_code(),

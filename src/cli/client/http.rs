@@ -39,6 +39,25 @@ pub(super) struct Vault {
     backoff: Duration,
 }
 
+fn client(base: &Url, identity: Option<reqwest::Identity>) -> Result<reqwest::Client, Failure> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("leasehold-cli/", env!("CARGO_PKG_VERSION")))
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(CALL_TIMEOUT);
+    if base.scheme() == "http" {
+        // The system's certificates are not needed, and a container may have none.
+        builder = builder.tls_certs_only([]);
+    }
+    if let Some(identity) = identity {
+        builder = builder.identity(identity);
+    }
+    builder
+        .build()
+        .map_err(|error| Failure::Local(format!("cannot prepare HTTP: {}", root_cause(&error))))
+}
+
 impl Vault {
     /// Reads the options; nothing is sent yet.
     pub(super) fn connect(
@@ -55,24 +74,30 @@ impl Vault {
                 .map_err(|_| Failure::Usage("the workspace's name is not a name".into()))?;
             headers.insert("x-workspace", value);
         }
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("leasehold-cli/", env!("CARGO_PKG_VERSION")))
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CALL_TIMEOUT);
-        if base.scheme() == "http" {
-            // The system's certificates are not needed, and a container may have none.
-            builder = builder.tls_certs_only([]);
-        }
-        let client = builder.build().map_err(|error| {
-            Failure::Local(format!("cannot prepare HTTP: {}", root_cause(&error)))
-        })?;
+        let client = client(&base, None)?;
         Ok(Self {
             client,
             base,
             headers,
             backoff: FIRST_BACKOFF,
+        })
+    }
+
+    /// The same vault, to which the certificate and the private key of `pem` are shown.
+    pub(super) fn showing(&self, pem: &[u8]) -> Result<Self, Failure> {
+        if self.base.scheme() != "https" {
+            let message = "a client certificate is shown over TLS alone; use an https address";
+            return Err(Failure::Usage(message.into()));
+        }
+        let identity = reqwest::Identity::from_pem(pem).map_err(|_| {
+            let message = "the client certificate and its private key are not PEM";
+            Failure::Local(message.into())
+        })?;
+        Ok(Self {
+            client: client(&self.base, Some(identity))?,
+            base: self.base.clone(),
+            headers: self.headers.clone(),
+            backoff: self.backoff,
         })
     }
 

@@ -14,7 +14,7 @@ use super::{
     output::{Mode, Report},
     paging::Paging,
     render::{self, Column},
-    secret_input::AssertionArgs,
+    secret_input::{AssertionArgs, CertificateArgs},
 };
 
 /// The longest description of an issuer, in bytes; the vault takes a page.
@@ -87,13 +87,16 @@ pub struct Exchange {
     issuer: Option<String>,
     #[command(flatten)]
     assertion: AssertionArgs,
+    #[command(flatten)]
+    certificate: CertificateArgs,
 }
 
 #[derive(Serialize)]
 struct ExchangeBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     issuer: Option<&'a str>,
-    token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     workspace: Option<&'a str>,
 }
@@ -134,28 +137,35 @@ pub(super) async fn run(
     Ok(render::object(&vault.call(call).await?, mode, FIELDS))
 }
 
-/// Exchanges an assertion; the access token is all that stdout gets, so that `$(leasehold token exchange)` is it.
+/// Exchanges an assertion or a client certificate; the access token is all that stdout gets, so that `$(leasehold token exchange)` is it.
 pub(super) async fn exchange(
     vault: &Vault,
     arguments: Exchange,
     mode: Mode,
 ) -> Result<Report, Failure> {
+    let certified = match arguments.certificate.read()? {
+        Some(pem) => Some(vault.showing(pem.as_bytes())?),
+        None => None,
+    };
     let call = {
-        let token = arguments.assertion.read()?;
+        let token = match certified {
+            Some(_) => None,
+            None => Some(arguments.assertion.read()?),
+        };
         let body = ExchangeBody {
             issuer: arguments.issuer.as_deref(),
-            token: &token,
+            token: token.as_ref().map(|token| token.as_str()),
             workspace: vault.workspace(),
         };
         Call::post(&["v1", "auth", "exchange"], &body)?
     };
-    let answer = vault.call(call).await?;
+    let answer = certified.as_ref().unwrap_or(vault).call(call).await?;
     if mode.json {
         return Ok(Report::new(mode.layout(answer.text())));
     }
     let Some(token) = answer.data().get("token").and_then(Value::as_str) else {
         return Err(Failure::Foreign(
-            "the vault took the assertion but answered no token".to_owned(),
+            "the vault took the proof but answered no token".to_owned(),
         ));
     };
     let mut out = Zeroizing::new(String::with_capacity(token.len() + 1));

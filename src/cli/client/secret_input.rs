@@ -50,6 +50,37 @@ pub(super) struct HandleArgs {
     pub(super) handle_stdin: bool,
 }
 
+/// The longest file of a certificate with its chain, or of a private key, in bytes.
+const MAX_PEM_BYTES: usize = 64 * 1024;
+
+/// The client certificate to show, and its key.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct CertificateArgs {
+    /// Show this certificate, with its chain if it needs one, in place of an assertion; PEM
+    #[arg(long, value_name = "FILE", requires_all = ["client_key", "issuer"], conflicts_with = "assertion_file")]
+    pub(super) client_cert: Option<PathBuf>,
+    /// The certificate's private key; PEM
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    pub(super) client_key: Option<PathBuf>,
+}
+
+impl CertificateArgs {
+    /// Certificate and key as one PEM text, where they were given.
+    pub(super) fn read(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        let (Some(certificate), Some(key)) = (&self.client_cert, &self.client_key) else {
+            return Ok(None);
+        };
+        let certificate =
+            Source::File(certificate).read("", "client certificate", MAX_PEM_BYTES)?;
+        let key = Source::File(key).read("", "private key", MAX_PEM_BYTES)?;
+        let mut pem = Zeroizing::new(String::with_capacity(certificate.len() + key.len() + 1));
+        pem.push_str(&certificate);
+        pem.push('\n');
+        pem.push_str(&key);
+        Ok(Some(pem))
+    }
+}
+
 /// Where an assertion comes from.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct AssertionArgs {

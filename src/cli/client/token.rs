@@ -45,7 +45,8 @@ pub enum TokenCommand {
     Create(Create),
     /// List access tokens: your own, or with token:read all of the workspace
     List(List),
-    /// Exchange an assertion of a registered issuer for an access token, and print it; needs no key
+    /// Exchange an assertion of a registered issuer, or a client certificate, for an access token, and print it;
+    /// needs no key
     Exchange(issuer::Exchange),
     /// Show one access token, never its text
     Show {
