@@ -17,7 +17,7 @@ mod faults;
 mod folder;
 mod full;
 mod history;
-mod kit;
+pub mod kit;
 mod lifecycle;
 mod mounted;
 mod power;

@@ -13,7 +13,8 @@ use leasehold::{
         credential::Author,
         error::{Code, Error, Result},
         id::{IdentityId, KeyId, WorkspaceId},
-        name::{IdentityName, WorkspaceName},
+        issuer::{IssuerKind, IssuerRules, Mapping},
+        name::{IdentityName, IssuerName, WorkspaceName},
         policy::NamedPolicies,
         principal::{
             ApiKey, Identity, IdentityState, IdentityType, KeyState, Principal, ProofId, RateLimit,
@@ -22,7 +23,10 @@ use leasehold::{
         scope::{Role, Scope, ScopeSet},
         time::{Timestamp, Ttl},
     },
-    engine::{Call, CreateToken, Engine, IssuedToken, NewIdentity, NewKey, TokenFilter, Unsealed},
+    engine::{
+        Call, CreateIssuer, CreateToken, Engine, Exchange, IssuedToken, NewIdentity, NewKey,
+        TokenFilter, Unsealed,
+    },
     store::{
         key,
         local::Backend,
@@ -463,4 +467,63 @@ async fn whoever_may_not_see_all_tokens_sees_its_own() {
         .revoke_token(&call(&world.engine, &own), id)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_client_certificate_counts_by_the_vaults_own_clock() {
+    use rcgen::{CertificateParams, KeyPair, SanType, date_time_ymd};
+
+    let world = World::new().await;
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::DnsName("billing.acme.example".try_into().unwrap())];
+    // The clock stands at 2027-01-15 08:00.
+    params.not_before = date_time_ymd(2027, 1, 15);
+    params.not_after = date_time_ymd(2027, 1, 15) + std::time::Duration::from_secs(8 * 3600 + 90);
+    let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+    let rules = IssuerRules {
+        kind: IssuerKind::Certificate,
+        conditions: [("san_dns".to_owned(), vec!["*.acme.example".to_owned()])].into(),
+        identity: Mapping {
+            name: "{san_dns}".to_owned(),
+            kind: IdentityType::Service,
+            role: Role::Agent,
+            scopes: None,
+            auto_create: true,
+        },
+        token_ttl: Ttl::from_secs(600),
+    };
+    let command = CreateIssuer {
+        name: IssuerName::parse("mesh", "name").unwrap(),
+        organisation: false,
+        rules,
+    };
+    let engine = &world.engine;
+    engine
+        .create_issuer(&call(engine, &world.admin), command)
+        .await
+        .unwrap();
+    let exchange = async || {
+        let command = Exchange {
+            issuer: Some("mesh".to_owned()),
+            token: None,
+            workspace: None,
+        };
+        let der = Some(certificate.der().as_ref());
+        engine.exchange(Default::default(), der, command).await
+    };
+    let token = exchange().await.unwrap();
+    assert!(token.ttl_capped);
+    let end = Timestamp::from_millis(1_800_000_090_000);
+    assert_eq!(token.view.token.expires_at, end);
+    assert_eq!(
+        world.prove(&token).await.unwrap().name.as_str(),
+        "billing.acme.example"
+    );
+    world.pass(89_999);
+    exchange().await.unwrap();
+    world.prove(&token).await.unwrap();
+    // The handshake may be long over: an open connection is worth no more than its certificate.
+    world.pass(1);
+    assert_eq!(code(&exchange().await), Some(Code::AssertionExpired));
+    assert_eq!(code(&world.prove(&token).await), Some(Code::TokenExpired));
 }

@@ -191,3 +191,157 @@ pub fn malformed_certificate() -> Error {
     )
     .with("claim", "certificate")
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType, date_time_ymd};
+
+    use super::*;
+    use crate::domain::{
+        id::{IssuerId, WorkspaceId},
+        issuer::{DEFAULT_TOKEN_TTL, IssuerKind, IssuerRules, Mapping},
+        name::IssuerName,
+        principal::IdentityType,
+        scope::Role,
+    };
+
+    fn der(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        let name = &mut params.distinguished_name;
+        name.push(DnType::CommonName, "billing");
+        params.subject_alt_names = vec![
+            SanType::IpAddress([127, 0, 0, 1].into()),
+            SanType::DnsName("b.acme.example".try_into().unwrap()),
+            SanType::Rfc822Name("b@acme.example".try_into().unwrap()),
+            SanType::URI("spiffe://acme.example/ns/prod/sa/b".try_into().unwrap()),
+        ];
+        params.not_before = date_time_ymd(2027, 1, 1);
+        params.not_after = date_time_ymd(2027, 2, 1);
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    fn issuer(conditions: &[(&str, &str)], name: &str) -> Issuer {
+        let conditions = conditions.iter();
+        let rules = IssuerRules {
+            kind: IssuerKind::Certificate,
+            conditions: conditions
+                .map(|(fact, pattern)| ((*fact).to_owned(), vec![(*pattern).to_owned()]))
+                .collect(),
+            identity: Mapping {
+                name: name.to_owned(),
+                kind: IdentityType::Service,
+                role: Role::Agent,
+                scopes: None,
+                auto_create: false,
+            },
+            token_ttl: DEFAULT_TOKEN_TTL,
+        };
+        rules.check().unwrap();
+        Issuer {
+            id: IssuerId::from_bytes([1; 16]),
+            workspace: WorkspaceId::from_bytes([2; 16]),
+            name: IssuerName::parse("mesh", "name").unwrap(),
+            rules,
+            created_at: instant(0),
+            updated_at: instant(0),
+        }
+    }
+
+    /// 2027-01-15.
+    const NOW: i64 = 1_799_971_200;
+
+    fn accept(der: &[u8], issuer: &Issuer, now: i64) -> Result<Accepted> {
+        let certificate = ClientCertificate::read(der).unwrap();
+        issuer.accept_certificate(&certificate, instant(now))
+    }
+
+    #[test]
+    fn each_of_its_names_may_be_asked_for() {
+        let der = der(|_| {});
+        for (conditions, name, becomes) in [
+            (
+                &[("san_uri", "spiffe://acme.example/ns/prod/*")][..],
+                "sa-{san_uri_path_last}",
+                Some("sa-b"),
+            ),
+            (
+                &[("san_dns", "*.acme.example")],
+                "{san_dns}",
+                Some("b.acme.example"),
+            ),
+            (&[("san_email", "b@acme.example")], "b", Some("b")),
+            (
+                &[("subject_cn", "billing"), ("san_dns", "b.*")],
+                "b",
+                Some("b"),
+            ),
+            (&[("subject_cn", "billing"), ("san_dns", "c.*")], "b", None),
+            // A name of one sort is not asked for as one of another.
+            (&[("san_dns", "billing")], "b", None),
+            (&[("san_dns", "127.0.0.1")], "b", None),
+            (&[("san_uri", "b.acme.example")], "b", None),
+            (&[("subject_cn", "b.acme.example")], "b", None),
+            (&[("san_dns", "B.acme.example")], "b", None),
+        ] {
+            let accepted = accept(&der, &issuer(conditions, name), NOW).ok();
+            let found = accepted.as_ref().map(|accepted| accepted.name.as_str());
+            assert_eq!(found, becomes, "{conditions:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_made_of_the_only_one_there_is() {
+        let issuer = issuer(&[("san_dns", "*.acme.example")], "{san_dns}");
+        let two = der(|params| {
+            let other = SanType::DnsName("admin".try_into().unwrap());
+            params.subject_alt_names.push(other);
+        });
+        let refused = accept(&two, &issuer, NOW).unwrap_err();
+        assert_eq!(refused.code(), Code::ClaimMismatch);
+        for (uri, last) in [
+            ("spiffe://a/b/c", Some("c")),
+            ("spiffe://a/b", Some("b")),
+            ("spiffe://a", None),
+            ("spiffe://a/", None),
+            ("spiffe://a/b/", None),
+            ("spiffe://a/b?x=/c", None),
+            ("spiffe://a/b#/c", None),
+            ("spiffe://a/b%2Fc", None),
+            ("urn:a/b", None),
+            ("", None),
+        ] {
+            assert_eq!(path_last(uri), last, "{uri}");
+        }
+    }
+
+    #[test]
+    fn its_time_is_judged_again() {
+        let der = der(|_| {});
+        let issuer = issuer(&[("subject_cn", "billing")], "b");
+        let (begin, end) = (1_798_761_600, 1_801_440_000);
+        for (now, code) in [
+            (begin - 1, Some(Code::ClaimMismatch)),
+            (begin, None),
+            (end - 1, None),
+            (end, Some(Code::AssertionExpired)),
+        ] {
+            let judged = accept(&der, &issuer, now);
+            assert_eq!(judged.err().map(|error| error.code()), code, "{now}");
+        }
+        let (fingerprint, until) = accept(&der, &issuer, NOW).unwrap().certificate.unwrap();
+        assert_eq!(until, instant(end));
+        assert_eq!(fingerprint.len(), 64);
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_none() {
+        let good = der(|_| {});
+        for len in 0..good.len() {
+            assert!(ClientCertificate::read(&good[..len]).is_none());
+        }
+        let longer = [&good[..], &[0]].concat();
+        assert!(ClientCertificate::read(&longer).is_none());
+    }
+}

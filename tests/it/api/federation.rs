@@ -1,8 +1,10 @@
 //! Assertions of other issuers, exchanged for access tokens: a provider of the test's own publishes real keys on
 //! loopback, and signs.
 
+mod certificates;
 pub(super) mod provider;
 mod registered;
+mod site;
 
 use std::sync::atomic::Ordering;
 
