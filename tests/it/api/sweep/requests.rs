@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{super::text, Client, GET, POST, Route};
@@ -187,6 +188,35 @@ const CHANGING: &[(&str, &str, &str, Option<&str>)] = &[
         "{}",
         Some("workspace.revoked_all"),
     ),
+    (
+        "PUT",
+        "/v1/policies",
+        r#"{"scope":"workspace","sources":[]}"#,
+        Some("policy.applied"),
+    ),
+    (
+        "POST",
+        "/v1/policies/rollback",
+        r#"{"scope":"workspace","version":0}"#,
+        Some("policy.rolled_back"),
+    ),
+    // They tell what a set would be and do; nothing is kept.
+    ("POST", "/v1/policies/validate", r#"{"sources":[]}"#, None),
+    ("POST", "/v1/policies/diff", r#"{"sources":[]}"#, None),
+    // Reads the log.
+    (
+        "POST",
+        "/v1/policies/dry-run",
+        r#"{"sources":[]}"#,
+        Some("audit.read"),
+    ),
+    // Tells what a decision would be.
+    (
+        "POST",
+        "/v1/auth/check",
+        r#"{"action":"audit:read","resource":"workspace"}"#,
+        None,
+    ),
 ];
 
 /// A request for a route, before it is known what it names.
@@ -228,6 +258,7 @@ impl Template {
             .replace("{type}", "agent")
             .replace("{number}", "1")
             .replace("{issuer}", "$issuer")
+            .replace("{version}", "1")
             .replace("{jti}", "$token");
         assert!(!path.contains('{'), "what is to be named in `{path}`?");
         Self {
@@ -275,6 +306,10 @@ impl Scene {
             ("fresh", fresh),
             ("workspace", admin.workspace.unwrap_or("default").to_owned()),
         ]);
+        if template.path == "/v1/policies/history/1" {
+            let body = json!({"scope": "workspace", "sources": []});
+            admin.does(Method::PUT, "/v1/policies", body, 200).await;
+        }
         let leased = template.names("lease") || template.names("handle");
         if leased || template.names("credential") {
             let name = format!("c-{number}");
