@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Call, Engine,
+        Ask, AskedResource, Call, Engine, WantedHolder,
         authorize::{Subject, read_subject},
         lease,
     },
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     authz::{self, Action, Question, Refusal, Resource},
     domain::{
-        error::{Error, Result},
+        error::{Code, Error, Result},
         id::{KeyId, LeaseId},
         name::{CredentialName, IdentityName},
         principal::{IdentityType, Principal},
@@ -117,12 +117,57 @@ impl Engine {
 }
 
 impl Engine {
+    /// The permission on a credential that is there, on the facts that the action itself would be decided on.
+    async fn grant_permission(
+        &self,
+        call: &Call,
+        principal: &Principal,
+        action: Action,
+        name: &CredentialName,
+    ) -> Result<Option<PermissionTest>> {
+        let asked = Call {
+            entered: self.enter(),
+            principal: principal.clone(),
+            origin: call.origin.clone(),
+            idempotency: None,
+        };
+        let ask = Ask {
+            action: action.as_str().to_owned(),
+            resource: AskedResource::Credential(name.clone()),
+            ttl: None,
+            delivery: None,
+            reveal: false,
+            purpose: None,
+            holder: WantedHolder::default(),
+        };
+        let answered = match self.ask(&asked, &ask).await {
+            Ok(answered) => answered,
+            Err(error) if matches!(error.code(), Code::NotFound | Code::InvalidParameter) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let decided = !answered.policies.is_empty();
+        Ok(Some(PermissionTest {
+            action,
+            resource: answered.resource,
+            decided_by: decided.then(|| answered.policies.join(", ")),
+            denied: (!answered.allowed)
+                .then(|| (answered.reason.unwrap_or_default(), answered.missing_scope)),
+        }))
+    }
+
     async fn permission(
         &self,
         call: &Call,
         principal: &Principal,
         (action, resource): (Action, Resource),
     ) -> Result<PermissionTest> {
+        if let Resource::Credential(name) = &resource
+            && let Some(found) = self.grant_permission(call, principal, action, name).await?
+        {
+            return Ok(found);
+        }
         let spelled = resource.describe();
         let tables = self.tables(call.principal.workspace)?;
         let subject = match &resource {

@@ -280,3 +280,28 @@ async fn a_workspace_has_a_thousand_keys_and_no_more() {
     one(7).await.data(201);
     one(7).await.fails(429, "QUOTA_EXCEEDED");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_of_a_permission_knows_whom_a_credential_admits() {
+    let vault = Vault::dev();
+    for (name, admits) in [("mine", "agent/claude-*"), ("theirs", "agent/other")] {
+        vault
+            .store(name, "v", json!({"allowed_identities": [admits]}))
+            .await;
+    }
+    let keys = vault
+        .admin(GET, "/v1/api-keys?identity=claude-code", None)
+        .await;
+    let path = format!("/v1/api-keys/{}/test", text(&keys.data(200)[0], "id"));
+    let may = async |name: &str| {
+        let body = json!({"action": "lease:create", "resource": format!("credential/{name}")});
+        vault.admin(POST, &path, Some(body)).await.data(200)["permission"].clone()
+    };
+    assert_eq!(may("mine").await["allowed"], true);
+    let denied = may("theirs").await;
+    assert_eq!(
+        (&denied["allowed"], &denied["decided_by"]),
+        (&json!(false), &json!("credential:allowed_identities")),
+        "{denied}"
+    );
+}
