@@ -112,17 +112,32 @@ fn check_grant(caller: &Principal, grant: KeyGrant, identity: &Identity) -> Resu
     lacking(
         scopes.difference(identity.role.scopes()),
         "a key holds no more than its identity's role, which lacks",
-    )
+    )?;
+    check_name_of(caller, identity)
 }
 
 /// Whether `caller` may be shown a value that proves `identity`, whatever little its key may do. INVARIANT
 /// (no-escalation): who reaches one workspace does not act in the name of those who reach all.
 fn check_value(caller: &Principal, identity: &Identity) -> Result<()> {
-    let others = identity.id != caller.identity && identity.role.is_organisational();
-    match others && !caller.organisation {
-        true => Err(of_the_organisation()),
-        false => Ok(()),
+    if identity.id == caller.identity {
+        return Ok(());
     }
+    if identity.role.is_organisational() && !caller.organisation {
+        return Err(of_the_organisation());
+    }
+    Ok(())
+}
+
+/// Whether `caller` may make or renew what proves `identity`. Policies and history go by the name: even a capped key of
+/// a stronger identity would borrow that.
+fn check_name_of(caller: &Principal, identity: &Identity) -> Result<()> {
+    if identity.id == caller.identity {
+        return Ok(());
+    }
+    lacking(
+        identity.role.scopes().difference(caller.scopes),
+        "a key proves no identity whose role holds more than its maker, who lacks",
+    )
 }
 
 fn of_the_organisation() -> Error {

@@ -7,8 +7,8 @@ use super::{
         credential::{author, change},
         idempotency::{Answer, Slot},
     },
-    KeyGrant, check_description, check_grant, check_name, check_stronger, check_value, is_own,
-    object, refused, spelled,
+    KeyGrant, check_description, check_grant, check_name, check_name_of, check_stronger,
+    check_value, is_own, object, refused, spelled,
     view::{KeyView, KeyViews},
 };
 use crate::{
@@ -133,7 +133,8 @@ impl Engine {
         let allowed = match longer {
             true => Err(refused("nobody prolongs the key that it is using")),
             false => check_stronger(&call.principal, &key)
-                .and_then(|()| check_value(&call.principal, &identity)),
+                .and_then(|()| check_value(&call.principal, &identity))
+                .and_then(|()| check_name_of(&call.principal, &identity)),
         };
         if let Err(error) = allowed {
             drop(unit);

@@ -305,3 +305,27 @@ async fn a_test_of_a_permission_knows_whom_a_credential_admits() {
         "{denied}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_borrows_the_name_of_a_stronger_identity() {
+    let vault = Vault::dev();
+    let boss = json!({"name": "boss", "type": "human", "role": "workspace_admin"});
+    vault
+        .admin(POST, "/v1/identities", Some(boss))
+        .await
+        .data(201);
+    let weak = with(&vault, &["key:*", "lease:create"]).await;
+    let body = json!({"name": "k", "scopes": ["lease:create"], "identity": {"type": "human", "name": "boss"}});
+    let asked = vault.request(
+        POST,
+        "/v1/api-keys",
+        text(&weak, "key"),
+        Some(body.clone()),
+        &[],
+    );
+    asked.await.fails(403, "INSUFFICIENT_PERMISSIONS");
+    vault
+        .admin(POST, "/v1/api-keys", Some(body))
+        .await
+        .data(201);
+}
