@@ -317,6 +317,22 @@ pub fn signal(pid: u32, name: &str) {
     );
 }
 
+/// Stops a process where it is and waits until each of its threads stands still: the signal alone returns sooner.
+pub fn freeze(pid: u32) {
+    signal(pid, "STOP");
+    let begun = Instant::now();
+    let stands = |stat: String| stat.rsplit(')').next().unwrap().starts_with(" T");
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let stat = |thread: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(thread.unwrap().path().join("stat"))
+    };
+    // A thread that ends meanwhile has no state, and is gone from the next list.
+    while !threads().all(|thread| stat(thread).is_ok_and(stands)) {
+        assert!(begun.elapsed() < PATIENCE, "the process did not stop");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Waits for a process to end.
 pub fn wait(child: &mut Child) -> std::process::ExitStatus {
     let begun = Instant::now();

@@ -20,7 +20,7 @@ use super::{
     shim::{Shim, Sync},
     traffic::{Habits, Traffic},
 };
-use crate::support::{TempDir, signal};
+use crate::support::{TempDir, freeze, signal};
 
 /// More than a development vault's reserve. Most of it is a hole.
 const IMAGE_BYTES: u64 = 512 * 1024 * 1024;
@@ -112,7 +112,7 @@ async fn nothing_acknowledged_is_lost_by_power_cuts_of_a_mounted_disk() {
         let traffic = Traffic::start(&agent, &admin, book, &mut dice, Habits::default());
         let longest = Duration::from_millis(300);
         traffic.worked(10, longest, &mut dice).await;
-        signal(vault.pid(), "STOP");
+        freeze(vault.pid());
         let mut then = traffic.look(Clone::clone);
         // Knows about holes.
         said(Command::new("cp").arg(&image).arg(&copied)).unwrap();
@@ -154,7 +154,7 @@ async fn a_mounted_disk_without_fdatasync_is_found_out() {
     traffic
         .worked(20, Duration::from_millis(100), &mut dice)
         .await;
-    signal(vault.pid(), "STOP");
+    freeze(vault.pid());
     let mut then = traffic.look(Clone::clone);
     said(Command::new("cp").arg(&image).arg(&copied)).unwrap();
     signal(vault.pid(), "KILL");

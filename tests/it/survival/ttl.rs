@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::kit::{Api, millis, now_millis, text};
-use crate::support::{DevOptions, Vault, signal};
+use crate::support::{DevOptions, Vault, freeze, signal};
 
 const NO_REAPER: &str = "--danger-disable-reaper";
 
@@ -215,7 +215,7 @@ async fn a_process_stopped_over_the_expiry_and_resumed_gives_nothing() {
         let lease = agent.lease("frozen", "2s").await.unwrap();
         let (handle, id) = (text(&lease, "handle"), text(&lease, "id"));
         assert_eq!(agent.redeem(&handle).await.unwrap(), "v1");
-        signal(vault.pid(), "STOP");
+        freeze(vault.pid());
         // Asked for in time, served too late.
         let redeem = tokio::spawn({
             let (agent, handle) = (agent.clone(), handle.clone());
