@@ -11,7 +11,7 @@ use super::{built_in, slice::Slices};
 /// The largest text of a set, all of its sources together, in bytes: some thousand policies.
 pub const MAX_SET_BYTES: usize = 512 * 1024;
 /// The most policies in a set.
-pub const MAX_POLICIES: usize = 2_000;
+pub const MAX_POLICIES: usize = 1_000;
 /// The longest name of a policy, in bytes.
 const MAX_ID_BYTES: usize = 64;
 /// The deepest nesting of brackets: reading a policy takes stack for each.
@@ -213,6 +213,11 @@ impl Reader {
                 "templates (`?principal`, `?resource`) are not taken: write the policy out";
             return self.faults.push(at.fault(source.text.find(&text), reason));
         }
+        // Before they are validated, which takes longest.
+        if self.policies.len() + parsed.num_of_policies() > MAX_POLICIES {
+            let reason = format!("there are more than {MAX_POLICIES} policies");
+            return self.faults.push(at.fault(None, reason));
+        }
         let schema = match built_in::schema() {
             Ok(schema) => schema,
             Err(fault) => return self.faults.push(at.fault(None, fault)),
@@ -290,11 +295,6 @@ impl Reader {
             column: None,
             reason,
         };
-        if self.policies.len() > MAX_POLICIES {
-            self.faults.push(whole(format!(
-                "there are more than {MAX_POLICIES} policies"
-            )));
-        }
         if !self.faults.is_empty() {
             self.faults.truncate(MAX_FAULTS);
             return Err(self.faults);

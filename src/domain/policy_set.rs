@@ -13,8 +13,6 @@ use super::{
 
 /// The largest set, all texts together, in bytes.
 pub const MAX_SET_BYTES: usize = 256 * 1024;
-/// The most policies in a set.
-pub const MAX_POLICIES: usize = 1_000;
 /// The most texts in a set.
 pub const MAX_SOURCES: usize = 100;
 /// The longest name of a text, in bytes.

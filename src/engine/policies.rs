@@ -16,9 +16,7 @@ use crate::{
         error::{Code, Detail, Error, Result},
         event::{EventName, Object},
         id::WorkspaceId,
-        policy_set::{
-            self, MAX_POLICIES, MAX_SET_BYTES, PolicyScope, PolicySource, StoredPolicies,
-        },
+        policy_set::{self, MAX_SET_BYTES, PolicyScope, PolicySource, StoredPolicies},
         principal::Principal,
         scope::Role,
     },
@@ -145,13 +143,8 @@ fn read(scope: PolicyScope, sources: Vec<PolicySource>) -> Result<PolicySet, Vec
             text: text.clone(),
         })
         .collect();
-    let set = PolicySet::parse(layer(scope), &texts)
-        .map_err(|faults| faults.iter().map(PolicyFault::from).collect::<Vec<_>>())?;
-    if set.len() > MAX_POLICIES {
-        let reason = format!("there are more than {MAX_POLICIES} policies");
-        return Err(vec![whole(reason)]);
-    }
-    Ok(set)
+    PolicySet::parse(layer(scope), &texts)
+        .map_err(|faults| faults.iter().map(PolicyFault::from).collect())
 }
 
 /// Reads a set where it holds up nobody: a large one takes a while.

@@ -129,7 +129,7 @@ fn a_set_is_bounded() {
         parse(&one.repeat(MAX_POLICIES)).unwrap().len(),
         MAX_POLICIES
     );
-    assert!(refusal(&one.repeat(MAX_POLICIES + 1)).contains("more than 2000"));
+    assert!(refusal(&one.repeat(MAX_POLICIES + 1)).contains("more than 1000"));
     let long = format!("{one}//{}", "x".repeat(MAX_SET_BYTES));
     assert!(refusal(&long).contains("longer than"));
 }
