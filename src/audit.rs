@@ -2,6 +2,10 @@
 //! describe. INVARIANT (ack-audited): no record, no operation.
 
 mod block;
+pub mod checkpoint;
+pub mod leaf;
 pub mod log;
+pub mod merkle;
 pub mod query;
+pub mod verifier;
 pub mod verify;

@@ -2,17 +2,18 @@
 //!
 //! ```text
 //! block = format(1) ‖ entry ‖ entry ‖ …                      under the sequence number of its first record
-//! entry = workspace(16) ‖ digest(32) ‖ length(4, BE) ‖ sealed record
-//! digest = SHA-256(0x00 ‖ sequence(8, BE) ‖ encoded record)
+//! entry = workspace(16) ‖ content(32) ‖ length(4, BE) ‖ sealed record
+//! content = SHA-256(encoded record)
 //! ```
 //!
 //! A record has its own ciphertext, under its workspace's key and bound to its sequence number, so that
-//! shredding a workspace shreds its history and no record can be moved. The digest stands outside, so that the
-//! order and content of a log can later be proven without any key; a record holds a random id, so its digest
-//! tells nothing about it.
+//! shredding a workspace shreds its history and no record can be moved. Its content digest stands outside, so that
+//! its [`Leaf`], and with it the order and content of a log, can be proven without any key.
 
-use sha2::{Digest, Sha256};
-
+use super::{
+    leaf::{self, Leaf},
+    merkle::Hash,
+};
 use crate::domain::{
     error::{Error, Result},
     id::WorkspaceId,
@@ -20,16 +21,6 @@ use crate::domain::{
 
 const FORMAT: u8 = 1;
 const ENTRY_HEADER: usize = 16 + 32 + 4;
-
-/// The digest of an encoded record at its place in the log.
-pub(super) fn digest(sequence: u64, encoded: &[u8]) -> [u8; 32] {
-    Sha256::new()
-        .chain_update([0])
-        .chain_update(sequence.to_be_bytes())
-        .chain_update(encoded)
-        .finalize()
-        .into()
-}
 
 /// A block that is being filled.
 pub(super) struct Builder(Vec<u8>);
@@ -54,12 +45,12 @@ impl Builder {
     pub(super) fn push(
         &mut self,
         workspace: WorkspaceId,
-        digest: &[u8; 32],
+        content: &Hash,
         sealed: &[u8],
     ) -> Result<()> {
         let length = u32::try_from(sealed.len()).map_err(Error::internal)?;
         self.0.extend_from_slice(workspace.as_bytes());
-        self.0.extend_from_slice(digest);
+        self.0.extend_from_slice(content);
         self.0.extend_from_slice(&length.to_be_bytes());
         self.0.extend_from_slice(sealed);
         Ok(())
@@ -74,8 +65,20 @@ impl Builder {
 #[derive(Debug)]
 pub(super) struct Entry<'a> {
     pub(super) workspace: WorkspaceId,
-    pub(super) digest: [u8; 32],
+    pub(super) content: Hash,
     pub(super) sealed: &'a [u8],
+}
+
+impl Entry<'_> {
+    /// What the record is in the tree.
+    pub(super) fn leaf(&self, sequence: u64) -> Leaf {
+        Leaf {
+            sequence,
+            workspace: self.workspace,
+            content: self.content,
+            sealed: leaf::digest(self.sealed),
+        }
+    }
 }
 
 /// Takes a block apart.
@@ -88,14 +91,14 @@ pub(super) fn entries(block: &[u8]) -> Result<Vec<Entry<'_>>> {
     let mut entries = Vec::new();
     while !rest.is_empty() {
         let (workspace, tail) = rest.split_first_chunk::<16>().ok_or_else(damaged)?;
-        let (digest, tail) = tail.split_first_chunk::<32>().ok_or_else(damaged)?;
+        let (content, tail) = tail.split_first_chunk::<32>().ok_or_else(damaged)?;
         let (length, tail) = tail.split_first_chunk::<4>().ok_or_else(damaged)?;
         let (sealed, tail) = tail
             .split_at_checked(u32::from_be_bytes(*length) as usize)
             .ok_or_else(damaged)?;
         entries.push(Entry {
             workspace: WorkspaceId::from_bytes(*workspace),
-            digest: *digest,
+            content: *content,
             sealed,
         });
         rest = tail;
@@ -119,13 +122,13 @@ mod tests {
         let mut builder = Builder::new(64);
         assert!(builder.is_empty());
         let names = ["first", "second"].into_iter().zip(workspaces);
-        for (sequence, (name, workspace)) in (1..).zip(names).take(count) {
+        for (name, workspace) in names.take(count) {
             let record = BLOCKS.bytes(&format!("{name}.record"));
             let sealed = BLOCKS.bytes(&format!("{name}.sealed"));
-            let digest = digest(sequence, &record);
-            assert_eq!(hex(&digest), BLOCKS.text(&format!("{name}.digest")));
+            let content = leaf::digest(&record);
+            assert_eq!(hex(&content), BLOCKS.text(&format!("{name}.content")));
             let expected = builder.len_with(sealed.len());
-            builder.push(workspace, &digest, &sealed).unwrap();
+            builder.push(workspace, &content, &sealed).unwrap();
             assert!(!builder.is_empty());
             assert_eq!(builder.0.len(), expected);
         }
@@ -139,22 +142,15 @@ mod tests {
             let block = BLOCKS.bytes(name);
             let entries = entries(&block).unwrap();
             assert_eq!(entries.len(), count);
-            for (entry, name) in entries.iter().zip(["first", "second"]) {
-                assert_eq!(hex(&entry.digest), BLOCKS.text(&format!("{name}.digest")));
+            for (sequence, (entry, name)) in (1..).zip(entries.iter().zip(["first", "second"])) {
+                assert_eq!(hex(&entry.content), BLOCKS.text(&format!("{name}.content")));
+                let leaf = entry.leaf(sequence).hash();
+                assert_eq!(hex(&leaf), BLOCKS.text(&format!("{name}.leaf")));
                 assert_eq!(hex(entry.sealed), BLOCKS.text(&format!("{name}.sealed")));
             }
             let workspaces = entries.iter().map(|entry| hex(entry.workspace.as_bytes()));
             let first = BLOCKS.text("first.workspace").to_owned();
             assert!(workspaces.eq([first, "00".repeat(16)].into_iter().take(count)));
-        }
-    }
-
-    // INVARIANT (audit-tamper): the digest binds content and place.
-    #[test]
-    fn a_digest_is_of_one_record_at_one_place() {
-        let here = digest(1, b"record");
-        for other in [digest(2, b"record"), digest(1, b"recore"), digest(1, b"")] {
-            assert_ne!(here, other);
         }
     }
 
@@ -197,7 +193,7 @@ mod tests {
             if let Ok(entries) = entries(&block) {
                 let mut again = Builder::new(block.len());
                 for entry in entries {
-                    again.push(entry.workspace, &entry.digest, entry.sealed).unwrap();
+                    again.push(entry.workspace, &entry.content, entry.sealed).unwrap();
                 }
                 proptest::prop_assert_eq!(again.finish(), block);
             }

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use super::block::{self, Builder};
+use super::{
+    block::{self, Builder},
+    leaf,
+};
 use crate::{
     clock::Clock,
     crypto::keyring::Keyring,
@@ -74,7 +77,7 @@ impl AuditLog for Log {
                 writes.push((key::audit(first), full.finish().into()));
                 first = next;
             }
-            open.push(*workspace, &block::digest(next, record), &sealed)?;
+            open.push(*workspace, &leaf::digest(record), &sealed)?;
             next += 1;
         }
         if !open.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::block;
+use super::{block, leaf};
 use crate::{
     crypto::keyring::Keyring,
     domain::{
@@ -215,7 +215,7 @@ impl Reader<'_> {
                 continue;
             }
             let encoded = keys.open_audit(sequence, entry.sealed)?;
-            if block::digest(sequence, &encoded) != entry.digest {
+            if leaf::digest(&encoded) != entry.content {
                 return Err(Error::internal("an audit record does not fit its digest"));
             }
             records.push(Numbered {

@@ -1,0 +1,117 @@
+//! Against the vectors, which a script over python's `cryptography` computed, and what must be refused.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::crypto::{
+    entropy::OsEntropy,
+    tests::{keyring, vectors::Vectors},
+};
+
+const VECTORS: Vectors = Vectors(include_str!("../../../tests/vectors/checkpoints.txt"));
+
+fn note(name: &str) -> String {
+    VECTORS.text(name).replace("\\n", "\n")
+}
+
+fn statement(name: &str) -> Statement {
+    let previous = (name == "second").then(|| VECTORS.array("first.digest"));
+    Statement {
+        size: VECTORS.text(&format!("{name}.size")).parse().unwrap(),
+        root: VECTORS.array(&format!("{name}.root")),
+        time: VECTORS.text(&format!("{name}.time")).parse().unwrap(),
+        previous,
+    }
+}
+
+#[test]
+fn checkpoints_are_as_frozen() {
+    let keyring = keyring(Arc::new(OsEntropy));
+    let key = keyring.audit_key();
+    for name in ["first", "second"] {
+        let signed = statement(name).sign(key).unwrap();
+        assert_eq!(signed.note(), note(name));
+        assert_eq!(signed.digest(), VECTORS.array(&format!("{name}.digest")));
+        let opened = Checkpoint::open(&note(name), key.public_key()).unwrap();
+        assert_eq!(opened, signed);
+        assert_eq!(*opened.statement(), statement(name));
+        assert!(signed.note().len() <= MAX_BYTES);
+    }
+}
+
+#[test]
+fn what_is_not_the_checkpoint_is_refused() {
+    let keyring = keyring(Arc::new(OsEntropy));
+    let key = keyring.audit_key().public_key();
+    let good = note("second");
+    assert_eq!(Checkpoint::open(&good, &[7; 32]), Err(Refused::OtherVault));
+    // Every byte counts: of the text, the names, the spelling, the signature.
+    for at in 0..good.len() {
+        let mut bytes = good.clone().into_bytes();
+        bytes[at] ^= 1;
+        if let Ok(worse) = String::from_utf8(bytes) {
+            assert!(Checkpoint::open(&worse, key).is_err(), "byte {at}: {worse}");
+        }
+        if good.is_char_boundary(at) {
+            assert!(Checkpoint::open(&good[..at], key).is_err(), "cut at {at}");
+        }
+    }
+    let refused = [
+        format!("{good}\n"),
+        format!("{good}{good}"),
+        format!(" {good}"),
+        good.replace("\ntime", "\nmore\ntime"),
+        good.replace("Z\n", "+00:00\n"),
+        good.replace('\n', "\r\n"),
+        note("first").replace("\n\n", "\nprevious \n\n"),
+    ];
+    for text in refused {
+        assert!(Checkpoint::open(&text, key).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn other_statements_of_the_same_key_are_no_checkpoints() {
+    let keyring = keyring(Arc::new(OsEntropy));
+    let key = keyring.audit_key();
+    // Properly signed, and not the spelling of any statement.
+    let origin = origin(key.public_key());
+    for text in [
+        format!("{origin}\n"),
+        format!("{origin}\n007\n"),
+        format!("{origin}\n1\nAAAA\ntime 2026-06-13T10:30:00Z\n"),
+        "{\"format\":\"leasehold/v1/receipt\"}\n".to_owned(),
+    ] {
+        let mut signature = key_id(&origin, key.public_key()).to_vec();
+        signature.extend_from_slice(&key.sign(text.as_bytes()).unwrap());
+        let note = format!("{text}\n— {origin} {}\n", STANDARD.encode(signature));
+        let refused = Checkpoint::open(&note, key.public_key());
+        assert_eq!(refused, Err(Refused::Malformed), "{note}");
+    }
+}
+
+#[test]
+fn a_file_holds_the_text_or_the_answer() {
+    let text = note("first");
+    assert_eq!(note_in(&text).as_ref(), Some(&text));
+    let body = serde_json::json!({ "size": 1, "note": text });
+    assert_eq!(note_in(&body.to_string()).as_ref(), Some(&text));
+    let answer = serde_json::json!({ "status": "success", "data": body });
+    assert_eq!(note_in(&answer.to_string()).as_ref(), Some(&text));
+    assert_eq!(note_in("{\"size\":1}"), None);
+    assert_eq!(note_in("{"), None);
+}
+
+proptest::proptest! {
+    #![proptest_config(crate::domain::hostile::cases(1000))]
+
+    #[test]
+    fn damaged_checkpoints_are_refused(text in crate::domain::hostile::damaged(vec![note("first").into_bytes(), note("second").into_bytes()])) {
+        let keyring = keyring(Arc::new(OsEntropy));
+        let Ok(text) = String::from_utf8(text) else { return Ok(()) };
+        if let Ok(opened) = Checkpoint::open(&text, keyring.audit_key().public_key()) {
+            proptest::prop_assert!([note("first"), note("second")].contains(&text));
+            proptest::prop_assert_eq!(opened.note(), text);
+        }
+    }
+}
