@@ -2,10 +2,14 @@
 //! describe. INVARIANT (ack-audited): no record, no operation.
 
 mod block;
+pub mod check;
 pub mod checkpoint;
 pub mod leaf;
 pub mod log;
 pub mod merkle;
+pub mod proof;
 pub mod query;
+pub mod seal;
+pub mod tree;
 pub mod verifier;
 pub mod verify;

@@ -50,6 +50,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`: what is logged, and how it looks.
     pub log: Log,
+    /// `[audit]`: the sealing of history, and where its checkpoints go.
+    pub audit: Audit,
 }
 
 /// How clients reach the vault.
@@ -142,6 +144,19 @@ pub struct Log {
     pub format: LogFormat,
     /// Which lines there are, as an `EnvFilter` of tracing-subscriber: not empty, otherwise unchecked. Default `info`.
     pub filter: String,
+}
+
+/// The sealing of history, and where its checkpoints go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// Whether the log is sealed in the background. Default `true`; `false` is for measuring what it costs.
+    pub sealing: bool,
+    /// A file that each checkpoint is appended to. Default: none.
+    pub checkpoint_file: Option<PathBuf>,
+    /// An http or https URL that checkpoints are posted to. Default: none.
+    pub checkpoint_url: Option<String>,
+    /// Whether each checkpoint is a line of the log. Default `false`.
+    pub checkpoint_log: bool,
 }
 
 /// How a log line looks.
@@ -264,6 +279,12 @@ impl Config {
                 format: LogFormat::Human,
                 filter: "info".to_owned(),
             },
+            audit: Audit {
+                sealing: true,
+                checkpoint_file: None,
+                checkpoint_url: None,
+                checkpoint_log: false,
+            },
         }
     }
 }
@@ -324,6 +345,11 @@ mod tests {
             [log]
             format = "json"
             filter = "leasehold=debug,info"
+            [audit]
+            sealing = false
+            checkpoint_file = "/mnt/elsewhere/checkpoints"
+            checkpoint_url = "https://witness.example.com/leasehold?t=1"
+            checkpoint_log = true
             "#,
         );
         let expected = Config {
@@ -359,6 +385,12 @@ mod tests {
             log: Log {
                 format: LogFormat::Json,
                 filter: "leasehold=debug,info".into(),
+            },
+            audit: Audit {
+                sealing: false,
+                checkpoint_file: Some("/mnt/elsewhere/checkpoints".into()),
+                checkpoint_url: Some("https://witness.example.com/leasehold?t=1".into()),
+                checkpoint_log: true,
             },
         };
         assert_eq!(config.unwrap(), expected);

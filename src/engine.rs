@@ -24,9 +24,11 @@ mod page;
 mod policies;
 mod policy_diff;
 mod policy_dry_run;
+mod proofs;
 mod redeem;
 mod rotate;
 mod schedule;
+mod sealing;
 mod signing_key;
 mod start;
 mod stop;
@@ -121,6 +123,7 @@ pub struct Engine {
     backups: Arc<Semaphore>,
     /// Held from reading the newest policy set until the next one is in force.
     policy_turn: tokio::sync::Mutex<()>,
+    sealing: sealing::Sealing,
 }
 
 /// One request: who asks, from where, and whether it may be a retry.
@@ -177,6 +180,7 @@ impl Engine {
             epochs: Epochs::default(),
             backups: backup::turns(),
             policy_turn: tokio::sync::Mutex::default(),
+            sealing: sealing::Sealing::default(),
         }
     }
 

@@ -18,6 +18,7 @@ mod limits;
 mod operations;
 mod policies;
 mod query;
+mod sealing;
 pub mod serve;
 mod signing_keys;
 mod source;
@@ -173,6 +174,11 @@ fn routes() -> OpenApiRouter<Surface> {
         .routes(routes!(policies::diff))
         .routes(routes!(policies::dry_run))
         .routes(routes!(system::backup))
+        .routes(routes!(sealing::list))
+        .routes(routes!(sealing::latest))
+        .routes(routes!(sealing::inclusion))
+        .routes(routes!(sealing::consistency))
+        .routes(routes!(sealing::verify))
         .routes(routes!(operations::health))
         .routes(routes!(operations::ready))
         .routes(routes!(operations::metrics))

@@ -29,7 +29,8 @@ use crate::{
     },
     store::{
         codec,
-        port::{Boxed, Key, Scan, Store, Txn, Value},
+        port::{Boxed, Key, MAX_SCAN, Scan, Store, Txn, Value},
+        sled::Sled,
     },
 };
 
@@ -48,6 +49,19 @@ impl Read for &dyn Store {
 
     fn range<'a>(&'a mut self, scan: &'a Scan) -> Boxed<'a, Result<Vec<(Key, Value)>>> {
         Store::scan(*self, scan)
+    }
+}
+
+/// Before the store serves.
+impl Read for &Sled {
+    fn get<'a>(&'a mut self, key: &'a [u8]) -> Boxed<'a, Result<Option<Value>>> {
+        Box::pin(std::future::ready(self.read(key)))
+    }
+
+    fn range<'a>(&'a mut self, scan: &'a Scan) -> Boxed<'a, Result<Vec<(Key, Value)>>> {
+        let mut scan = scan.clone();
+        scan.limit = scan.limit.min(MAX_SCAN);
+        Box::pin(std::future::ready(self.read_range(&scan)))
     }
 }
 

@@ -112,6 +112,7 @@ pub(super) struct Running {
     handle: Handle<SocketAddr>,
     server: JoinHandle<std::io::Result<()>>,
     reaper: Option<JoinHandle<()>>,
+    sealer: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     schedule: Schedule,
     drain_deadline: Duration,
@@ -148,6 +149,14 @@ impl Running {
             .reaper
             .enabled
             .then(|| tokio::spawn(engine.clone().reap(stopped)));
+        let sealer = match config.audit.sealing {
+            false => None,
+            true => {
+                // What is stored is proven and the start is sealed before anybody is served; what fails is tried again.
+                let _ = engine.seal_next().await;
+                Some(tokio::spawn(engine.clone().seal(stop.subscribe())))
+            }
+        };
         let surface = Surface::new(SurfaceParts {
             authenticator: engine.authenticator()?,
             engine: engine.clone(),
@@ -180,6 +189,7 @@ impl Running {
             handle,
             server,
             reaper,
+            sealer,
             stop,
             schedule,
             drain_deadline: config.server.drain_deadline,
@@ -202,6 +212,9 @@ impl Running {
         self.stop.send_replace(true);
         if let Some(reaper) = self.reaper {
             reaper.await?;
+        }
+        if let Some(sealer) = self.sealer {
+            sealer.await?;
         }
         self.schedule.stop().await?;
         tokio::time::timeout(CLOSE_DEADLINE, self.engine.shut_down())

@@ -47,6 +47,11 @@ impl Verifier {
         self.proven
     }
 
+    /// Goes on with another tree of the same size, once the leaves that are wrong have been told.
+    pub(super) fn correct(&mut self, frontier: Frontier) {
+        self.frontier = frontier;
+    }
+
     /// The tree over what was fed.
     pub fn frontier(&self) -> &Frontier {
         &self.frontier

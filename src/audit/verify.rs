@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Something that is wrong at a place in the log.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     pub sequence: u64,
     pub what: String,
@@ -118,6 +118,6 @@ impl<'a> Walk<'a> {
 }
 
 /// What lies behind an error's public text.
-fn reason(error: &Error) -> String {
+pub(super) fn reason(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

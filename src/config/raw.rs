@@ -41,6 +41,8 @@ pub struct RawConfig {
     pub limits: RawLimits,
     #[serde(deserialize_with = "table")]
     pub log: RawLog,
+    #[serde(deserialize_with = "table")]
+    pub audit: RawAudit,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -105,6 +107,15 @@ pub struct RawLimits {
 pub struct RawLog {
     pub format: Option<String>,
     pub filter: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawAudit {
+    pub sealing: Option<Switch>,
+    pub checkpoint_file: Option<PathBuf>,
+    pub checkpoint_url: Option<String>,
+    pub checkpoint_log: Option<Switch>,
 }
 
 /// Who set which key.

@@ -11,9 +11,9 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Config, ConfigError, Limits, Log, LogFormat, Policies, Reaper, RootSource, Server, Storage,
-    Tls,
-    raw::{Origins, RawConfig, RawLimits, RawLog, RawRoot, RawServer, RawTls, variable},
+    Audit, Config, ConfigError, Limits, Log, LogFormat, Policies, Reaper, RootSource, Server,
+    Storage, Tls,
+    raw::{Origins, RawAudit, RawConfig, RawLimits, RawLog, RawRoot, RawServer, RawTls, variable},
     value::{Switch, Whole},
 };
 
@@ -67,6 +67,7 @@ pub fn resolve(raw: RawConfig, origins: &Origins) -> Result<Config, ConfigError>
         },
         limits,
         log: step.log(raw.log, default.log)?,
+        audit: step.audit(raw.audit, default.audit)?,
     })
 }
 
@@ -242,6 +243,31 @@ impl Step<'_> {
             return Err(self.refuse("log.filter", "is empty: use `info`, or `off` for no log"));
         }
         Ok(Log { format, filter })
+    }
+
+    fn audit(&self, raw: RawAudit, default: Audit) -> Result<Audit, ConfigError> {
+        let plain = |text: &String| {
+            url::Url::parse(text).is_ok_and(|url| {
+                matches!(url.scheme(), "http" | "https")
+                    && url.has_host()
+                    && url.username().is_empty()
+                    && url.password().is_none()
+                    && url.fragment().is_none()
+            })
+        };
+        if raw.checkpoint_url.as_ref().is_some_and(|text| !plain(text)) {
+            return Err(self.refuse(
+                "audit.checkpoint_url",
+                "must be an http or https URL without user and fragment, such as `https://witness.example.com/leasehold`",
+            ));
+        }
+        let switch = |set: Option<Switch>, default| set.map_or(default, |Switch(on)| on);
+        Ok(Audit {
+            sealing: switch(raw.sealing, default.sealing),
+            checkpoint_file: self.path("audit.checkpoint_file", raw.checkpoint_file)?,
+            checkpoint_url: raw.checkpoint_url,
+            checkpoint_log: switch(raw.checkpoint_log, default.checkpoint_log),
+        })
     }
 
     fn duration(

@@ -185,8 +185,8 @@ impl<'a> Exam<'a> {
         match table {
             // Read before anything else could be.
             Table::Header | Table::Clock => {}
-            // Its own walk.
-            Table::Audit => {}
+            // Their own walk.
+            Table::Audit | Table::Tree | Table::Checkpoint => {}
             Table::Workspace => self.workspace(at).await,
             Table::WorkspaceName => self.workspace_name(at, stored).await,
             Table::Kek => self.kek(at).await,

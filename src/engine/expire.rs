@@ -207,13 +207,13 @@ impl Failures {
     }
 }
 
-fn report(error: &Error, what: &str) {
+pub(super) fn report(error: &Error, what: &str) {
     let source = std::error::Error::source(error).map(ToString::to_string);
     tracing::warn!(code = error.code().as_str(), error = %error, source, "{what}");
 }
 
 /// Sleeps; tells whether it was stopped instead.
-async fn sleep_or_stop(time: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+pub(super) async fn sleep_or_stop(time: Duration, stop: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
         () = tokio::time::sleep(time) => false,
         _ = stop.wait_for(|stop| *stop) => true,

@@ -279,7 +279,7 @@ impl Engine {
             .await
     }
 
-    /// Writes down the last uses, records the end, waits for what is queued, and closes the store.
+    /// Writes down the last uses, records the end, seals what is left, waits for what is queued, and closes the store.
     pub async fn shut_down(&self) -> Result<()> {
         if let Err(error) = self.write_uses(true).await {
             tracing::warn!(%error, "the last uses of keys could not be written down");
@@ -287,6 +287,7 @@ impl Engine {
         let noted = self
             .note(EventName::VaultStopped, env!("CARGO_PKG_VERSION"))
             .await;
+        self.seal_last().await;
         let closed = self.store.close().await;
         noted.and(closed)
     }

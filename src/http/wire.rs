@@ -13,9 +13,10 @@ mod policies;
 mod policy_trial;
 mod rate;
 mod requests;
+mod sealing;
 mod token;
 
 pub(super) use self::{
     answers::*, check::*, credential::*, directory::*, history::*, issuer::*, key::*,
-    key_requests::*, lease::*, policies::*, policy_trial::*, requests::*, token::*,
+    key_requests::*, lease::*, policies::*, policy_trial::*, requests::*, sealing::*, token::*,
 };

@@ -21,6 +21,8 @@
 //! 11 ‖ workspace ‖ hash(issuer, jti)            assertion that was taken
 //! 12                                            the numbers of the token signing keys
 //! 13 ‖ key or token                             when it was used last
+//! 14 ‖ level(1) ‖ index(8)                      tile of the tree over the log, plain
+//! 15 ‖ size(8)                                  checkpoint over so many records, plain
 //! 80 ‖ workspace ‖ credential                   credential
 //! 81 ‖ workspace ‖ credential ‖ version(4)      version
 //! 82 ‖ workspace ‖ credential ‖ version(4)      value
@@ -35,10 +37,12 @@
 //! and the count of what is due, so a grant costs no further index.
 
 mod access;
+mod sealing;
 mod tables;
 
 pub use self::{
     access::*,
+    sealing::*,
     tables::{Table, strays},
 };
 use super::port::{Key, LockKey, Scan};
@@ -66,6 +70,8 @@ const ISSUER: u8 = 0x10;
 const SEEN: u8 = 0x11;
 const SIGNING_KEYS: u8 = 0x12;
 const LAST_USE: u8 = 0x13;
+const TREE: u8 = 0x14;
+const CHECKPOINT: u8 = 0x15;
 const CREDENTIAL: u8 = 0x80;
 const VERSION: u8 = 0x81;
 const VALUE: u8 = 0x82;

@@ -26,6 +26,8 @@ pub enum Table {
     Seen = SEEN,
     SigningKeys = SIGNING_KEYS,
     LastUse = LAST_USE,
+    Tree = TREE,
+    Checkpoint = CHECKPOINT,
     Credential = CREDENTIAL,
     Version = VERSION,
     Value = VALUE,
@@ -38,7 +40,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the keys.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Header,
         Self::Kek,
         Self::Workspace,
@@ -58,6 +60,8 @@ impl Table {
         Self::Seen,
         Self::SigningKeys,
         Self::LastUse,
+        Self::Tree,
+        Self::Checkpoint,
         Self::Credential,
         Self::Version,
         Self::Value,

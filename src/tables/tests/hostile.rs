@@ -55,6 +55,8 @@ fn keys() -> Vec<Vec<u8>> {
         key::api_key_home(workspace, KeyId::from_bytes([6; 16])),
         key::last_use(&[6; 16]),
         key::key_usage(KeyId::from_bytes([6; 16]), 3),
+        key::tile(2, 7),
+        key::checkpoint(42),
         key::issuer(workspace, IssuerId::from_bytes([5; 16])),
         key::seen(workspace, &[6; 32]),
         key::policy_set(workspace, 3),
@@ -95,6 +97,12 @@ proptest! {
         }
         if let Some((id, number)) = key::parse_key_usage(&bytes) {
             prop_assert_eq!(key::key_usage(id, number), &bytes[..]);
+        }
+        if let Some((level, index)) = key::parse_tile(&bytes) {
+            prop_assert_eq!(key::tile(level, index), &bytes[..]);
+        }
+        if let Some(size) = key::parse_checkpoint(&bytes) {
+            prop_assert_eq!(key::checkpoint(size), &bytes[..]);
         }
         if let Some((workspace, rest)) = key::parse_workspace(&bytes) {
             prop_assert_eq!(&[&bytes[..1], workspace.as_bytes(), rest].concat(), &bytes);
