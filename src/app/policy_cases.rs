@@ -1,6 +1,6 @@
 //! Test cases of Cedar policies: who does what to what, in which circumstances, and what should be decided.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -69,6 +69,8 @@ struct Who {
     organisation: Option<bool>,
     #[serde(default = "default_workspace")]
     workspace: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
 }
 
 fn default_workspace() -> String {
@@ -169,7 +171,7 @@ impl Who {
             kind,
             proof: ProofId::Key(KeyId::from_bytes([0; 16])),
             root: ProofId::Key(KeyId::from_bytes([0; 16])),
-            labels: Default::default(),
+            labels: Arc::new(Metadata::labels(self.labels.clone())?),
             proof_name: String::new(),
             role,
             scopes,

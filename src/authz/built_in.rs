@@ -22,6 +22,7 @@ use super::{
     needs::Needs,
 };
 use crate::domain::{
+    name::Metadata,
     principal::Principal,
     scope::{Role, Scope, ScopeSet},
 };
@@ -239,7 +240,8 @@ fn question(key: &Key) -> Result<(Request, Entities), Unaskable> {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));
     let resource_entity = Entity::new_with_tags(resource.clone(), attributes, [], [])?;
-    let caller_entity = entities::caller(names, &caller, ("", ""), key.role, &needs)?;
+    let told = (key.role, &Metadata::default());
+    let caller_entity = entities::caller(names, &caller, ("", ""), told, &needs)?;
     let entities = Entities::from_entities([caller_entity, resource_entity], None)?;
     let context = entities::plain(key.action, key.scopes, key.organisation, (0, 1), &needs);
     let request = Request::new(

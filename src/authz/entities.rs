@@ -142,12 +142,12 @@ fn seconds(span: Span) -> RestrictedExpression {
     RestrictedExpression::new_long(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
-/// The caller, in its role, with what is read of it.
+/// The caller, in its role, with what is read of it; its labels are its tags.
 pub(super) fn caller(
     names: &Names,
     uid_of: &EntityUid,
     (kind, name): (&str, &str),
-    role: Option<Role>,
+    (role, labels): (Option<Role>, &Metadata),
     needs: &Needs,
 ) -> Result<Entity, Unaskable> {
     let role = role.map(|role| uid(&names.role, role.as_str()));
@@ -156,7 +156,13 @@ pub(super) fn caller(
         .into_iter()
         .chain(named.map(|role| pair("role", role)))
         .filter(|(name, _)| needs.attribute(name));
-    Ok(Entity::new_with_tags(uid_of.clone(), attributes, role, [])?)
+    let labels = Some(labels).filter(|_| needs.labels());
+    Ok(Entity::new_with_tags(
+        uid_of.clone(),
+        attributes,
+        role,
+        labels.into_iter().flat_map(tags),
+    )?)
 }
 
 /// A question as Cedar takes it.
@@ -220,7 +226,7 @@ impl Collector<'_> {
             self.names,
             &at,
             (kind.as_str(), name.as_str()),
-            None,
+            (None, &Metadata::default()),
             self.needs,
         )?;
         self.add(entity);
@@ -373,7 +379,7 @@ pub(super) fn ask(question: &Question<'_>, needs: &Needs) -> Result<Asked, Unask
         names,
         &collector.caller,
         own,
-        principal.role,
+        (principal.role, &principal.labels),
         needs,
     )?);
     let resource = collector.resource(question)?;

@@ -14,6 +14,7 @@ pub(super) struct Needs {
     everything: bool,
     attributes: BTreeSet<String>,
     tags: bool,
+    labels: bool,
 }
 
 /// Policies, with what they read.
@@ -55,9 +56,14 @@ impl Needs {
         self.everything || self.attributes.contains(name)
     }
 
-    /// Whether tags are read.
+    /// Whether tags are read of anything but the caller.
     pub(super) fn tags(&self) -> bool {
         self.everything || self.tags
+    }
+
+    /// Whether tags of the caller may be read.
+    pub(super) fn labels(&self) -> bool {
+        self.everything || self.labels
     }
 
     fn add(&mut self, policy: &Policy) -> Result<(), Unaskable> {
@@ -92,7 +98,10 @@ impl Needs {
             // The context as a whole: compared, or put into a set.
             ("Var", _) if operand.as_str() == Some("context") => self.everything = true,
             ("hasTag" | "getTag", _) => {
-                self.tags = true;
+                let of = field("left").and_then(|left| left.get("Var"));
+                self.tags |= of.and_then(Value::as_str) != Some("principal");
+                // An identity that is named otherwise may be the caller, too.
+                self.labels = true;
                 self.read(operand);
             }
             _ => self.read(operand),
@@ -104,6 +113,7 @@ impl Needs {
     pub(super) fn and(mut self, other: &Self) -> Self {
         self.everything |= other.everything;
         self.tags |= other.tags;
+        self.labels |= other.labels;
         self.attributes.extend(other.attributes.iter().cloned());
         self
     }
@@ -143,9 +153,16 @@ mod tests {
         ] {
             let needs = needs(condition);
             assert!(!needs.attribute("hour") && !needs.tags(), "{condition}");
+            assert!(!needs.labels(), "{condition}");
         }
         assert!(needs(r#"resource.holder.name == "x""#).attribute("holder"));
         assert!(needs(r#"resource.hasTag(context.holder.name)"#).tags());
         assert!(needs(r#"resource.hasTag("a") && resource.getTag("a") == "b""#).tags());
+        let labels = needs(r#"principal.hasTag("a") && principal.getTag("a") == "b""#);
+        assert!(labels.labels() && !labels.tags());
+        assert!(needs(r#"(if true then principal else resource).hasTag("a")"#).labels());
+        assert!(needs(r#"(if true then principal else resource).hasTag("a")"#).tags());
+        assert!(needs(r#"resource.holder.hasTag("a")"#).labels());
+        assert!(needs(r#"principal.hasTag(resource.getTag("a"))"#).tags());
     }
 }

@@ -504,7 +504,7 @@ fn every_example_is_valid_and_says_something() {
         assert!(!set.is_empty() && set.warnings().is_empty(), "{text}");
         examples += 1;
     }
-    assert_eq!(examples, 7);
+    assert_eq!(examples, 8);
 }
 
 #[test]
