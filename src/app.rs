@@ -1,5 +1,6 @@
 //! The composition root: makes the parts, ties them together, starts and stops them.
 
+mod audit;
 mod bench;
 mod dev;
 mod doctor;
@@ -15,7 +16,10 @@ mod unseal;
 
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command, PolicyCommand, client};
+use crate::cli::{
+    Cli, Command, PolicyCommand,
+    client::{self, ClientCommand},
+};
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
@@ -32,6 +36,12 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
+            Command::Client(ClientCommand::Audit(args)) if args.folder().is_some() => {
+                let Some((dir, args)) = args.folder() else {
+                    return ExitCode::FAILURE;
+                };
+                return audit::verify(dir, args, cli.options.json).await;
+            }
             Command::Client(command) => return client::run(cli.options, command).await,
             Command::Policy(PolicyCommand::Vault(command)) => {
                 return client::run_policies(cli.options, command).await;

@@ -2,8 +2,8 @@
 //!
 //! The layers, each of which imports only what stands before it:
 //! `domain` and `archive`, then `clock`, `crypto`, `authz`, `store` and `config`, then `tables`, then `authn`, `audit`
-//! and `backup`, then `engine`, then `doctor`, then the surfaces (`http`, `cli`), `jwks` and `schedule`, then `app`, the
-//! composition root. `bench`, the load generator, knows none of them: it talks HTTP.
+//! and `backup`, then `engine`, then `doctor`, then the surfaces (`http`, `cli`), `jwks`, `sinks` and `schedule`, then
+//! `app`, the composition root. `bench`, the load generator, knows none of them: it talks HTTP.
 #![cfg_attr(
     test,
     allow(
@@ -31,5 +31,6 @@ pub mod engine;
 pub mod http;
 pub mod jwks;
 pub mod schedule;
+pub mod sinks;
 pub mod store;
 pub mod tables;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     authz::{self, Layer, PolicySet, Source},
     clock::SystemTime,
-    config::{Config, policies},
+    config::{Audit, Config, policies},
     crypto::{entropy::OsEntropy, root::RootKey},
     domain::policy::NamedPolicies,
     engine::{Engine, Unlocked},
@@ -27,6 +27,7 @@ use crate::{
     },
     jwks::HttpKeys,
     schedule::{Schedule, Task},
+    sinks::{Sink, Sinks},
     store::sled::{Sled, SledOptions},
 };
 
@@ -113,6 +114,7 @@ pub(super) struct Running {
     server: JoinHandle<std::io::Result<()>>,
     reaper: Option<JoinHandle<()>>,
     sealer: Option<JoinHandle<()>>,
+    sinks: Sinks,
     stop: watch::Sender<bool>,
     schedule: Schedule,
     drain_deadline: Duration,
@@ -157,6 +159,7 @@ impl Running {
                 Some(tokio::spawn(engine.clone().seal(stop.subscribe())))
             }
         };
+        let sinks = Sinks::start(sinks(&config.audit), engine.checkpoints_made());
         let surface = Surface::new(SurfaceParts {
             authenticator: engine.authenticator()?,
             engine: engine.clone(),
@@ -190,6 +193,7 @@ impl Running {
             server,
             reaper,
             sealer,
+            sinks,
             stop,
             schedule,
             drain_deadline: config.server.drain_deadline,
@@ -220,6 +224,7 @@ impl Running {
         tokio::time::timeout(CLOSE_DEADLINE, self.engine.shut_down())
             .await
             .map_err(|_| "the store did not close in time; what was acknowledged is durable")??;
+        self.sinks.stop().await;
         tracing::info!("stopped");
         Ok(served?)
     }
@@ -237,6 +242,13 @@ fn install_metrics() -> Result<PrometheusHandle, Failure> {
             &GROUP_SIZES,
         )?;
     Ok(builder.install_recorder()?)
+}
+
+fn sinks(audit: &Audit) -> Vec<Sink> {
+    let file = audit.checkpoint_file.clone().map(Sink::File);
+    let http = audit.checkpoint_url.clone().map(Sink::Http);
+    let log = audit.checkpoint_log.then_some(Sink::Log);
+    [file, http, log].into_iter().flatten().collect()
 }
 
 async fn forget_ended(engine: &Engine) -> crate::domain::error::Result<usize> {

@@ -146,31 +146,65 @@ impl Checkpoint {
         &self.note
     }
 
+    /// As one line of JSON, with what it says beside the text.
+    pub fn json(&self) -> String {
+        let Statement {
+            size,
+            root,
+            time,
+            previous,
+        } = &self.statement;
+        serde_json::json!({
+            "size": size, "root": hex(root), "time": time, "previous": previous.map(|digest| hex(&digest)),
+            "note": self.note,
+        })
+        .to_string()
+    }
+
     /// What the next checkpoint names it by.
     pub fn digest(&self) -> Hash {
         leaf::digest(self.note.as_bytes())
     }
 }
 
-/// The signed text in a file: the text itself, or JSON as the API answers it, with the text in `note`.
-pub fn note_in(file: &str) -> Option<String> {
+/// The signed texts in a file: one text itself, or JSON values one after the other, as the API answers them and sinks
+/// write them, with the text in `note`. None where there is none, or anything else between.
+pub fn notes_in(file: &str) -> Option<Vec<String>> {
     if !file.trim_start().starts_with('{') {
-        return Some(file.to_owned());
+        return Some(vec![file.to_owned()]);
     }
-    let json: serde_json::Value = serde_json::from_str(file).ok()?;
-    let body = json.get("data").unwrap_or(&json);
-    Some(body.get("note")?.as_str()?.to_owned())
+    let note = |json: serde_json::Value| {
+        let body = json.get("data").unwrap_or(&json);
+        Some(body.get("note")?.as_str()?.to_owned())
+    };
+    serde_json::Deserializer::from_str(file)
+        .into_iter()
+        .map(|json| note(json.ok()?))
+        .collect()
+}
+
+/// Reads a public key as answers show it, in base64, or in hexadecimal.
+pub fn parse_public_key(text: &str) -> Option<[u8; 32]> {
+    let text = text.trim();
+    if text.len() == 64 {
+        let (pairs, _) = text.as_bytes().as_chunks::<2>();
+        let bytes: Option<Vec<u8>> = pairs
+            .iter()
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+            .collect();
+        return bytes?.try_into().ok();
+    }
+    STANDARD.decode(text).ok()?.try_into().ok()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The name of the log whose checkpoints this key signs.
 fn origin(public_key: &[u8; 32]) -> String {
     let digest = Sha256::digest(public_key);
-    let name: String = digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{FORMAT}/{name}")
+    format!("{FORMAT}/{}", hex(digest.get(..8).unwrap_or(&digest)))
 }
 
 /// The key's id, as a signed note has it.

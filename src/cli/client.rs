@@ -26,6 +26,7 @@ mod policies;
 mod policy;
 mod redeem;
 mod render;
+mod seal;
 mod secret_input;
 mod status;
 #[cfg(test)]
@@ -35,7 +36,10 @@ mod workspace;
 
 use std::process::ExitCode;
 
-pub use self::policies::PoliciesCommand;
+pub use self::{
+    policies::PoliciesCommand,
+    seal::{Verification, VerifyArgs},
+};
 use failure::Failure;
 use http::Vault;
 use output::{Mode, Report};
@@ -105,7 +109,7 @@ pub enum ClientCommand {
     /// Keep workspaces, and stop all that is in one
     #[command(subcommand)]
     Workspace(Box<workspace::WorkspaceCommand>),
-    /// Search the audit log
+    /// Search the audit log, and hold it to its seals
     Audit(Box<audit::AuditArgs>),
     /// Fetch a backup of the whole vault, or check one that was fetched
     Backup(backup::BackupArgs),
@@ -305,6 +309,12 @@ mod tests {
             "issuer delete github",
             "signing-key rotate",
             "status",
+            "audit checkpoint list --limit 5 --sort size",
+            "audit checkpoint latest",
+            "audit checkpoint save c.json --force --public-key k.pub",
+            "audit proof 17 --size 20 --public-key k.pub",
+            "audit verify --against c.json --against d.json --from 1 --to 9 --public-key k.pub",
+            "audit verify --data-dir d --public-key k.pub",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");

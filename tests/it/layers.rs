@@ -39,13 +39,15 @@ const RULES: &[(&str, &[&str])] = &[
     ("http", &["domain", "authn", "audit", "engine"]),
     ("jwks", &["domain", "engine"]),
     ("bench", &[]),
-    ("cli", &["archive", "config", "bench"]),
+    ("cli", &["archive", "audit", "config", "bench"]),
+    ("sinks", &["audit"]),
     ("schedule", &[]),
     (
         "app",
         &[
             "domain", "archive", "clock", "crypto", "authz", "store", "tables", "authn", "audit",
             "backup", "config", "engine", "doctor", "http", "jwks", "bench", "cli", "schedule",
+            "sinks",
         ],
     ),
 ];

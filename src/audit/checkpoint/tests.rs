@@ -93,13 +93,25 @@ fn other_statements_of_the_same_key_are_no_checkpoints() {
 #[test]
 fn a_file_holds_the_text_or_the_answer() {
     let text = note("first");
-    assert_eq!(note_in(&text).as_ref(), Some(&text));
+    let one = Some(vec![text.clone()]);
+    assert_eq!(notes_in(&text), one);
     let body = serde_json::json!({ "size": 1, "note": text });
-    assert_eq!(note_in(&body.to_string()).as_ref(), Some(&text));
+    assert_eq!(notes_in(&body.to_string()), one);
     let answer = serde_json::json!({ "status": "success", "data": body });
-    assert_eq!(note_in(&answer.to_string()).as_ref(), Some(&text));
-    assert_eq!(note_in("{\"size\":1}"), None);
-    assert_eq!(note_in("{"), None);
+    assert_eq!(notes_in(&answer.to_string()), one);
+    let lines = format!("{body}\n{answer}\n");
+    assert_eq!(notes_in(&lines), Some(vec![text.clone(), text.clone()]));
+    let keyring = keyring(Arc::new(OsEntropy));
+    let key = keyring.audit_key().public_key();
+    let opened = Checkpoint::open(&text, key).unwrap();
+    assert_eq!(notes_in(&opened.json()), one);
+    assert_eq!(notes_in("{\"size\":1}"), None);
+    assert_eq!(notes_in(&format!("{body}\nmore")), None);
+    assert_eq!(notes_in("{"), None);
+    assert_eq!(parse_public_key(&STANDARD.encode(key)), Some(*key));
+    assert_eq!(parse_public_key(&format!("{}\n", hex(key))), Some(*key));
+    assert_eq!(parse_public_key(&"é".repeat(32)), None);
+    assert_eq!(parse_public_key("AAAA"), None);
 }
 
 proptest::proptest! {

@@ -7,6 +7,7 @@ use super::{
     output::{Mode, Report},
     paging::{Paging, Query},
     render::{self, Column},
+    seal::{self, SealCommand},
 };
 
 /// An event of history, here and at a lease.
@@ -20,9 +21,12 @@ pub(super) const COLUMNS: &[Column] = &[
     Column("REASON", &["reason", "purpose"]),
 ];
 
-/// Which records to show.
+/// Which records to show, or what to ask about the log's seals.
 #[derive(Debug, Default, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct AuditArgs {
+    #[command(subcommand)]
+    seal: Option<SealCommand>,
     /// Only this event, for example lease.issued
     #[arg(long)]
     event: Option<String>,
@@ -54,6 +58,9 @@ pub(super) async fn run(
     arguments: AuditArgs,
     mode: Mode,
 ) -> Result<Report, Failure> {
+    if let Some(command) = arguments.seal {
+        return seal::run(vault, command, mode).await;
+    }
     let answer = vault
         .call(Call::get(&["v1", "audit"]).query(arguments.query()))
         .await?;
@@ -61,6 +68,14 @@ pub(super) async fn run(
 }
 
 impl AuditArgs {
+    /// The data folder to verify, where that is what is asked for: no vault answers then.
+    pub fn folder(&self) -> Option<(&std::path::Path, &seal::VerifyArgs)> {
+        match &self.seal {
+            Some(SealCommand::Verify(args)) => Some((args.data_dir.as_deref()?, args)),
+            _ => None,
+        }
+    }
+
     fn query(&self) -> Query {
         self.paging.query(&[
             ("event", self.event.as_deref()),

@@ -1,0 +1,544 @@
+//! `leasehold audit checkpoint | proof | verify`: what the vault says about its log, held to its signature here.
+//!
+//! Nothing is believed because the vault says so: checkpoints count once their signature is good under the public key,
+//! which `--public-key` pins, and proofs are computed again. Only that each record under a checkpoint is as it was sealed
+//! is the vault's own word; `--data-dir` looks at the records themselves.
+
+use std::{fs, io::Write, path::PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{
+    answer::Answer,
+    call::Call,
+    failure::Failure,
+    http::Vault,
+    output::{Mode, Report},
+    paging::Paging,
+    partial::Partial,
+    render::{self, Column},
+};
+use crate::audit::{
+    checkpoint::{Checkpoint, notes_in, parse_public_key},
+    merkle::{self, Hash},
+};
+
+const COLUMNS: &[Column] = &[
+    Column("RECORDS", &["size"]),
+    Column("TIME", &["time"]),
+    Column("ROOT", &["root"]),
+];
+/// Records that the vault verifies in one request.
+const AT_ONCE: u64 = 250_000;
+
+/// What can be asked about the seals of history.
+#[derive(Debug, clap::Subcommand)]
+pub enum SealCommand {
+    /// Show signed checkpoints over the log, and keep them
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
+    /// Prove that a record is in the sealed log
+    Proof(ProofArgs),
+    /// Hold the log to its checkpoints: a running vault's, or with --data-dir that of a stopped one
+    Verify(VerifyArgs),
+}
+
+/// What can be done with checkpoints.
+#[derive(Debug, clap::Subcommand)]
+pub enum CheckpointCommand {
+    /// List them, newest first
+    List {
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show the newest one
+    Latest,
+    /// Save the newest one to a file, for --against
+    Save {
+        /// The file to write
+        file: PathBuf,
+        /// Replace the file if it exists
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+}
+
+/// Whose signature counts.
+#[derive(Debug, Default, clap::Args)]
+pub struct KeyArgs {
+    /// The vault's public key, as base64, hexadecimal, or a file that holds it; a running vault is asked for it
+    /// otherwise
+    #[arg(long, value_name = "KEY|FILE")]
+    public_key: Option<String>,
+}
+
+/// Arguments of `leasehold audit proof`.
+#[derive(Debug, clap::Args)]
+pub struct ProofArgs {
+    /// The record's number
+    sequence: u64,
+    /// Prove it in the tree over so many records; all that are sealed by default
+    #[arg(long, value_name = "N")]
+    size: Option<u64>,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Arguments of `leasehold audit verify`.
+#[derive(Debug, Default, clap::Args)]
+pub struct VerifyArgs {
+    /// The data folder of a vault that does not run; needs its public key and nothing else
+    #[arg(long, value_name = "DIR", requires = "public_key")]
+    pub data_dir: Option<PathBuf>,
+    /// A checkpoint that was kept elsewhere, or a file of them; may be repeated
+    #[arg(long, value_name = "FILE")]
+    against: Vec<PathBuf>,
+    /// The first record to look at
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub from: Option<u64>,
+    /// The last record to look at
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub to: Option<u64>,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// What a verification without a vault needs.
+#[derive(Debug)]
+pub struct Pinned {
+    pub public_key: [u8; 32],
+    pub kept: Vec<Checkpoint>,
+}
+
+impl VerifyArgs {
+    /// The public key and the kept checkpoints, whose signatures are good; else what is wrong with them.
+    pub fn pinned(&self) -> Result<Pinned, String> {
+        let public_key = self
+            .key
+            .pinned()?
+            .ok_or("name the vault's public key with --public-key")?;
+        Ok(Pinned {
+            kept: self.kept(&public_key)?,
+            public_key,
+        })
+    }
+
+    fn kept(&self, public_key: &[u8; 32]) -> Result<Vec<Checkpoint>, String> {
+        let mut kept = Vec::new();
+        for file in &self.against {
+            let told = |what: &dyn std::fmt::Display| format!("`{}`: {what}", file.display());
+            let text = fs::read_to_string(file).map_err(|error| told(&error))?;
+            for note in notes_in(&text).ok_or_else(|| told(&"it holds no checkpoint"))? {
+                kept.push(Checkpoint::open(&note, public_key).map_err(|refused| told(&refused))?);
+            }
+        }
+        kept.sort_by_key(|one| one.statement().size);
+        Ok(kept)
+    }
+}
+
+impl KeyArgs {
+    fn pinned(&self) -> Result<Option<[u8; 32]>, String> {
+        let Some(text) = &self.public_key else {
+            return Ok(None);
+        };
+        if let Some(key) = parse_public_key(text) {
+            return Ok(Some(key));
+        }
+        let file = fs::read_to_string(text)
+            .map_err(|error| format!("`{text}` is no public key, and as a file: {error}"))?;
+        match parse_public_key(&file).or_else(|| audit_key(&serde_json::from_str(&file).ok()?)) {
+            Some(key) => Ok(Some(key)),
+            None => Err(format!("`{text}` holds no public key")),
+        }
+    }
+
+    /// The pinned key, else what the vault says it is, with a note that says so.
+    async fn get(&self, vault: &Vault) -> Result<([u8; 32], Option<&'static str>), Failure> {
+        if let Some(key) = self.pinned().map_err(Failure::Usage)? {
+            return Ok((key, None));
+        }
+        let answer = vault
+            .call(Call::get(&[".well-known", "leasehold-keys.json"]))
+            .await?;
+        let key =
+            audit_key(answer.member("data")).ok_or_else(|| foreign("it shows no public key"))?;
+        let note = "the public key is what the vault itself says it is: pin it with --public-key";
+        Ok((key, Some(note)))
+    }
+}
+
+/// The key for the log among a vault's public keys, with or without the envelope.
+fn audit_key(json: &Value) -> Option<[u8; 32]> {
+    let keys = json.get("data").unwrap_or(json).get("keys")?.as_array()?;
+    let key = keys
+        .iter()
+        .find(|key| key.get("usage").and_then(Value::as_str) == Some("audit"))?;
+    parse_public_key(key.get("public_key")?.as_str()?)
+}
+
+fn foreign(what: &str) -> Failure {
+    Failure::Foreign(format!("what the vault answered does not hold: {what}"))
+}
+
+/// Runs one command.
+pub(super) async fn run(
+    vault: &Vault,
+    command: SealCommand,
+    mode: Mode,
+) -> Result<Report, Failure> {
+    match command {
+        SealCommand::Checkpoint(CheckpointCommand::List { paging }) => {
+            let call = Call::get(&["v1", "audit", "checkpoints"]).query(paging.query(&[]));
+            let answer = vault.call(call).await?;
+            Ok(render::list(&answer, mode, COLUMNS, "checkpoints"))
+        }
+        SealCommand::Checkpoint(CheckpointCommand::Latest) => {
+            let answer = vault.call(latest()).await?;
+            let order = ["size", "time", "root", "previous"];
+            Ok(render::object(&answer, mode, &order))
+        }
+        SealCommand::Checkpoint(CheckpointCommand::Save { file, force, key }) => {
+            save(vault, &file, force, &key, mode).await
+        }
+        SealCommand::Proof(arguments) => proof(vault, &arguments, mode).await,
+        SealCommand::Verify(arguments) => verify(vault, &arguments, mode).await,
+    }
+}
+
+fn latest() -> Call {
+    Call::get(&["v1", "audit", "checkpoints", "latest"])
+}
+
+fn opened(body: &Value, key: &[u8; 32]) -> Result<Checkpoint, Failure> {
+    let note = body.get("note").and_then(Value::as_str).unwrap_or_default();
+    Checkpoint::open(note, key).map_err(|refused| foreign(&refused.to_string()))
+}
+
+async fn save(
+    vault: &Vault,
+    file: &std::path::Path,
+    force: bool,
+    key: &KeyArgs,
+    mode: Mode,
+) -> Result<Report, Failure> {
+    let (key, note) = key.get(vault).await?;
+    let answer = vault.call(latest()).await?;
+    let checkpoint = opened(answer.data(), &key)?;
+    let failed = |error: std::io::Error| {
+        Failure::Local(format!("cannot write `{}`: {error}", file.display()))
+    };
+    let mut partial = Partial::create(file).map_err(failed)?;
+    writeln!(partial.out, "{}", checkpoint.json()).map_err(failed)?;
+    partial.sync().map_err(failed)?;
+    partial.publish(file, force).map_err(failed)?;
+    let out = if mode.json {
+        mode.layout(answer.text())
+    } else {
+        let statement = checkpoint.statement();
+        render::aligned(vec![
+            ("written".to_owned(), file.display().to_string()),
+            ("records".to_owned(), statement.size.to_string()),
+            ("time".to_owned(), statement.time.to_string()),
+        ])
+    };
+    let report = Report::new(out);
+    Ok(match note {
+        Some(note) => report.with_note(note),
+        None => report,
+    })
+}
+
+fn number(body: &Value, field: &str) -> Result<u64, Failure> {
+    let found = body.get(field).and_then(Value::as_u64);
+    found.ok_or_else(|| foreign(&format!("it has no `{field}`")))
+}
+
+fn hash(text: &Value) -> Option<Hash> {
+    let text = text.as_str()?;
+    parse_public_key(text).filter(|_| text.len() == 64)
+}
+
+fn field_hash(body: &Value, field: &str) -> Result<Hash, Failure> {
+    let found = body.get(field).and_then(hash);
+    found.ok_or_else(|| foreign(&format!("it has no `{field}`")))
+}
+
+fn path(body: &Value) -> Result<Vec<Hash>, Failure> {
+    let path = body.get("path").and_then(Value::as_array);
+    path.and_then(|path| path.iter().map(hash).collect())
+        .ok_or_else(|| foreign("it has no `path`"))
+}
+
+async fn proof(vault: &Vault, arguments: &ProofArgs, mode: Mode) -> Result<Report, Failure> {
+    let (key, note) = arguments.key.get(vault).await?;
+    let mut query = vec![("sequence".to_owned(), arguments.sequence.to_string())];
+    query.extend(
+        arguments
+            .size
+            .map(|size| ("size".to_owned(), size.to_string())),
+    );
+    let answer = vault
+        .call(Call::get(&["v1", "audit", "proof"]).query(query))
+        .await?;
+    let (sequence, size, root) = (
+        number(answer.data(), "sequence")?,
+        number(answer.data(), "size")?,
+        field_hash(answer.data(), "root")?,
+    );
+    let leaf = leaf(&answer, sequence)?;
+    let held = sequence == arguments.sequence
+        && merkle::included(
+            &leaf,
+            sequence.saturating_sub(1),
+            size,
+            &path(answer.data())?,
+            &root,
+        );
+    if !held {
+        return Err(foreign(
+            "the proof does not lead from the record to the root",
+        ));
+    }
+    let signed = match answer.data().get("checkpoint") {
+        None | Some(Value::Null) => None,
+        Some(body) => {
+            let checkpoint = opened(body, &key)?;
+            let statement = checkpoint.statement();
+            if (statement.size, statement.root) != (size, root) {
+                return Err(foreign(
+                    "the checkpoint is over another tree than the proof",
+                ));
+            }
+            Some(checkpoint)
+        }
+    };
+    let mut report = if mode.json {
+        Report::new(mode.layout(answer.text()))
+    } else {
+        let under = match &signed {
+            Some(checkpoint) => format!("the checkpoint of {}", checkpoint.statement().time),
+            None => "no checkpoint: compare the root with one over as many records".to_owned(),
+        };
+        Report::new(render::aligned(vec![
+            ("record".to_owned(), sequence.to_string()),
+            ("in the tree over".to_owned(), format!("{size} records")),
+            ("signed".to_owned(), under),
+        ]))
+    };
+    if let Some(note) = note {
+        report = report.with_note(note);
+    }
+    Ok(report)
+}
+
+/// The leaf, computed from its parts, and the content digest from the record itself.
+fn leaf(answer: &Answer, sequence: u64) -> Result<Hash, Failure> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+    use crate::audit::leaf::digest;
+    let parts = answer.data().get("leaf").unwrap_or(&Value::Null);
+    let record = answer.data().get("record").and_then(Value::as_str);
+    let record = record
+        .and_then(|record| STANDARD.decode(record).ok())
+        .ok_or_else(|| foreign("it has no `record`"))?;
+    let content = field_hash(parts, "content")?;
+    if digest(&record) != content {
+        return Err(foreign("the record is not the one that the leaf is of"));
+    }
+    let workspace = parts
+        .get("workspace")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let workspace = parse_public_key(&format!("{workspace:0>64}"))
+        .filter(|_| workspace.len() == 32)
+        .ok_or_else(|| foreign("it has no `workspace`"))?;
+    let bytes: Vec<u8> = [
+        &[0][..],
+        &sequence.to_be_bytes(),
+        workspace.get(16..).unwrap_or_default(),
+        &content,
+        &field_hash(parts, "sealed")?,
+    ]
+    .concat();
+    Ok(digest(&bytes))
+}
+
+async fn verify(vault: &Vault, arguments: &VerifyArgs, mode: Mode) -> Result<Report, Failure> {
+    let (key, note) = arguments.key.get(vault).await?;
+    let kept = arguments.kept(&key).map_err(Failure::Local)?;
+    let mut found = Verification::default();
+    let answer = vault.call(latest()).await?;
+    let newest = opened(answer.data(), &key)?;
+    for one in &kept {
+        against(vault, one, &newest, &mut found).await?;
+    }
+    chain(vault, &key, &mut found).await?;
+    let end = arguments.to.unwrap_or(u64::MAX);
+    let mut from = arguments.from.unwrap_or(1);
+    loop {
+        let to = end.min(from.saturating_add(AT_ONCE - 1));
+        let query =
+            [("from", from), ("to", to)].map(|(name, value)| (name.to_owned(), value.to_string()));
+        let call = Call::get(&["v1", "audit", "verify"]).query(query.into());
+        let answer = vault.call(call).await?;
+        let body = answer.data();
+        let last = number(body, "last")?;
+        found.read(body, from, last)?;
+        if last < to || to == end {
+            break;
+        }
+        from = last + 1;
+    }
+    let mut report = found.report(mode);
+    if let Some(note) = note {
+        report = report.with_note(note);
+    }
+    Ok(report)
+}
+
+/// Holds the running vault to a checkpoint that was kept.
+async fn against(
+    vault: &Vault,
+    kept: &Checkpoint,
+    newest: &Checkpoint,
+    found: &mut Verification,
+) -> Result<(), Failure> {
+    let (old, new) = (kept.statement(), newest.statement());
+    if old.size > new.size {
+        let what = format!(
+            "records {} to {} are missing, which the kept checkpoint of {} is over",
+            new.size + 1,
+            old.size,
+            old.time
+        );
+        found.fault(new.size + 1, what);
+        return Ok(());
+    }
+    let query = [("from", old.size), ("to", new.size)]
+        .map(|(name, value)| (name.to_owned(), value.to_string()));
+    let call = Call::get(&["v1", "audit", "consistency"]).query(query.into());
+    let answer = vault.call(call).await?;
+    let path = path(answer.data())?;
+    if !merkle::consistent((old.size, &old.root), (new.size, &new.root), &path) {
+        let what = format!(
+            "records 1 to {} are not those that the kept checkpoint of {} is over",
+            old.size, old.time
+        );
+        found.fault(1, what);
+    }
+    Ok(())
+}
+
+/// The newest checkpoints: each is signed and names the one before.
+async fn chain(vault: &Vault, key: &[u8; 32], found: &mut Verification) -> Result<(), Failure> {
+    let query = vec![("limit".to_owned(), "200".to_owned())];
+    let answer = vault
+        .call(Call::get(&["v1", "audit", "checkpoints"]).query(query))
+        .await?;
+    let mut newer: Option<Checkpoint> = None;
+    for body in answer.rows() {
+        let checkpoint = opened(body, key)?;
+        if let Some(newer) = &newer
+            && newer.statement().previous != Some(checkpoint.digest())
+        {
+            let size = newer.statement().size;
+            let what =
+                format!("the checkpoint over {size} records does not follow the one before it");
+            found.fault(size, what);
+        }
+        newer = Some(checkpoint);
+    }
+    Ok(())
+}
+
+/// What a verification comes to, of a running vault or of a folder.
+#[derive(Debug, Default)]
+pub struct Verification {
+    pub records: u64,
+    pub checkpoints: u64,
+    pub last: u64,
+    pub proven: u64,
+    /// The first record that each is about, and what is wrong.
+    pub faults: Vec<(u64, String)>,
+}
+
+impl Verification {
+    fn fault(&mut self, sequence: u64, what: String) {
+        self.faults.push((sequence, what));
+    }
+
+    fn read(&mut self, body: &Value, from: u64, last: u64) -> Result<(), Failure> {
+        let first = number(body, "first")?;
+        // A range is read from the checkpoint before it.
+        let again = from.saturating_sub(first);
+        self.records += number(body, "records")?.saturating_sub(again);
+        self.checkpoints += number(body, "checkpoints")?;
+        self.last = self.last.max(last);
+        self.proven = self.proven.max(number(body, "proven")?);
+        let faults = body.get("faults").and_then(Value::as_array);
+        for fault in faults.ok_or_else(|| foreign("it has no `faults`"))? {
+            let what = fault
+                .get("what")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            self.fault(number(fault, "sequence")?, what.to_owned());
+        }
+        Ok(())
+    }
+
+    /// What is said about it: each fault with its record, the first one first. The process fails where there is one.
+    fn report(mut self, mode: Mode) -> Report {
+        self.faults.sort();
+        self.faults.dedup();
+        let out = if mode.json {
+            mode.layout(&self.json().to_string())
+        } else {
+            self.text().into()
+        };
+        Report {
+            failed: !self.faults.is_empty(),
+            ..Report::new(out)
+        }
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> Value {
+        let faults: Vec<_> = self
+            .faults
+            .iter()
+            .map(|(sequence, what)| json!({ "sequence": sequence, "what": what }))
+            .collect();
+        json!({"status": "success", "data": {
+            "intact": self.faults.is_empty(), "records": self.records, "checkpoints": self.checkpoints,
+            "last": self.last, "proven": self.proven, "faults": faults,
+        }})
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (sequence, what) in &self.faults {
+            text.push_str(&format!("record {sequence}: {}\n", render::clean(what)));
+        }
+        let Self {
+            records,
+            checkpoints,
+            proven,
+            last,
+            ..
+        } = self;
+        let looked = format!("{records} records, {checkpoints} checkpoints");
+        let waiting = last.saturating_sub(*proven);
+        text.push_str(&match self.faults.first() {
+            None if waiting > 0 => format!(
+                "intact: {looked}; the newest {waiting} records wait for their checkpoint\n"
+            ),
+            None => format!("intact: {looked}\n"),
+            Some((first, _)) => format!("not intact: {looked}; the first bad record is {first}\n"),
+        });
+        text
+    }
+}

@@ -1,0 +1,211 @@
+//! Where checkpoints go, so that a vault can be held to them by what is kept elsewhere: an append-only file, an HTTP
+//! endpoint, the log.
+//!
+//! Each sink has a task of its own and waits for nobody but itself. Where it cannot keep up it gets the newest
+//! checkpoint, which is over all that the others were over. What fails is tried again with growing pauses, counted, and
+//! logged once until it works again; serving never waits for it.
+
+use std::{
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::audit::checkpoint::Checkpoint;
+
+/// How long an endpoint may take to answer, all of it.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The first and the longest pause after a failure.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long a stop waits for the last checkpoint to be delivered.
+const LAST_WORD: Duration = Duration::from_secs(6);
+
+/// One place that checkpoints go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sink {
+    /// One line of JSON each, appended and synced. The folder should be on another disk, or write-once.
+    File(PathBuf),
+    /// JSON in a POST; any 2xx takes it. The process must have installed a rustls provider.
+    Http(String),
+    /// A line of the log.
+    Log,
+}
+
+type Newest = watch::Receiver<Option<Arc<Checkpoint>>>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+impl Sink {
+    /// Its name in metrics and the log, which an address is not: it may hold a secret.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Http(_) => "http",
+            Self::Log => "log",
+        }
+    }
+}
+
+/// The sinks at work.
+pub struct Sinks {
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Sinks {
+    /// Starts a task for each.
+    pub fn start(sinks: Vec<Sink>, newest: Newest) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        for sink in sinks {
+            tasks.spawn(ship(sink, newest.clone(), stopped.clone()));
+        }
+        Self { tasks, stop }
+    }
+
+    /// Lets each deliver the newest checkpoint once more, where it has not, and ends them.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WORD, all).await.is_err() {
+            tracing::warn!("the last checkpoint could not be delivered in time");
+        }
+    }
+}
+
+async fn ship(sink: Sink, mut newest: Newest, mut stop: watch::Receiver<bool>) {
+    let mut delivery = Delivery::new(&sink);
+    newest.mark_changed();
+    let mut pause = PAUSE;
+    let mut failing = false;
+    loop {
+        let stopping = *stop.borrow();
+        if !newest.has_changed().unwrap_or(false) {
+            if stopping {
+                return;
+            }
+            tokio::select! {
+                changed = newest.changed() => match changed {
+                    // Seen only once it is delivered.
+                    Ok(()) => newest.mark_changed(),
+                    Err(_) => return,
+                },
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+            continue;
+        }
+        let Some(checkpoint) = newest.borrow_and_update().clone() else {
+            continue;
+        };
+        match delivery.deliver(&sink, &checkpoint).await {
+            Ok(()) => {
+                metrics::counter!("leasehold_audit_sink_deliveries_total", "sink" => sink.name())
+                    .increment(1);
+                if failing {
+                    tracing::info!(sink = sink.name(), "checkpoints are delivered again");
+                }
+                (failing, pause) = (false, PAUSE);
+            }
+            Err(error) => {
+                metrics::counter!("leasehold_audit_sink_failures_total", "sink" => sink.name())
+                    .increment(1);
+                if !failing {
+                    tracing::warn!(sink = sink.name(), %error, "a checkpoint could not be delivered; it is tried again");
+                }
+                failing = true;
+                if stopping {
+                    return;
+                }
+                newest.mark_changed();
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    _ = stop.wait_for(|stop| *stop) => {}
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+        let failed = u8::from(failing);
+        metrics::gauge!("leasehold_audit_sink_failing", "sink" => sink.name())
+            .set(f64::from(failed));
+    }
+}
+
+/// What a sink keeps between deliveries.
+struct Delivery {
+    client: Option<reqwest::Client>,
+}
+
+impl Delivery {
+    fn new(sink: &Sink) -> Self {
+        let client = match sink {
+            Sink::Http(url) => client(url).ok(),
+            Sink::File(_) | Sink::Log => None,
+        };
+        Self { client }
+    }
+
+    async fn deliver(&mut self, sink: &Sink, checkpoint: &Checkpoint) -> Result<(), Failure> {
+        let line = checkpoint.json();
+        match sink {
+            Sink::Log => {
+                let statement = checkpoint.statement();
+                tracing::info!(
+                    size = statement.size,
+                    note = checkpoint.note(),
+                    "checkpoint"
+                );
+                Ok(())
+            }
+            Sink::File(path) => {
+                let path = path.clone();
+                tokio::task::spawn_blocking(move || append(&path, &line)).await??;
+                Ok(())
+            }
+            Sink::Http(url) => {
+                if self.client.is_none() {
+                    self.client = Some(client(url)?);
+                }
+                let client = self.client.as_ref().ok_or("there is no HTTP client")?;
+                let request = client
+                    .post(url)
+                    .header(reqwest::header::CONTENT_TYPE, "application/json")
+                    .body(line);
+                // Without its address, which may hold a secret.
+                let answer = request.send().await.map_err(reqwest::Error::without_url)?;
+                match answer.status() {
+                    status if status.is_success() => Ok(()),
+                    status => Err(format!("the answer was {status}").into()),
+                }
+            }
+        }
+    }
+}
+
+fn client(url: &str) -> Result<reqwest::Client, Failure> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("leasehold/", env!("CARGO_PKG_VERSION")))
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(TIMEOUT);
+    let builder = match url.starts_with("http:") {
+        // The system's certificates are not needed, and a container may have none.
+        true => builder.tls_certs_only([]),
+        false => builder.https_only(true),
+    };
+    Ok(builder.build()?)
+}
+
+/// Appends a line and puts it on the disk. What others wrote is never touched.
+fn append(path: &Path, line: &str) -> std::io::Result<()> {
+    let mut file = std::fs::File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(format!("{line}\n").as_bytes())?;
+    file.sync_data()
+}
