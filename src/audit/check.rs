@@ -361,13 +361,18 @@ impl Walk<'_> {
                 have + 1
             );
             self.fault(have + 1, what);
-        } else if self.verifier.frontier().root() != root {
+        } else if self.verifier.frontier().root() == root {
+            self.kept_good = size;
+        } else if !self
+            .report
+            .faults
+            .iter()
+            .any(|fault| (first..=size).contains(&fault.sequence))
+        {
             let what = format!(
                 "records {first} to {size} are not those that the kept checkpoint of {time} is over"
             );
             self.fault(first, what);
-        } else {
-            self.kept_good = size;
         }
     }
 
@@ -378,3 +383,6 @@ impl Walk<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
