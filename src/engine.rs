@@ -46,7 +46,7 @@ use std::sync::Arc;
 pub use self::{
     ask::{Answered, Ask, AskedResource},
     backup::BackupFile,
-    bulk::{BulkFilter, BulkRevocation},
+    bulk::BulkFilter,
     cascade::check_sweep,
     credential::{CreateCredential, CredentialFilter},
     directory::{NewIdentity, NewKey},

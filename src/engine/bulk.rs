@@ -1,7 +1,13 @@
 //! Revoking every lease that matches a filter, credential by credential, before the answer.
 
+use std::collections::BTreeMap;
+
 use super::{
-    Call, Engine, Note, Unit, cascade::open_lease_at, credential::author, leases::LeaseFilter,
+    Call, Engine, Note, Unit,
+    cascade::open_lease_at,
+    credential::{author, change},
+    leases::LeaseFilter,
+    stop::{Begun, Counts, Stopped, Target},
     update::check_reason,
 };
 use crate::{
@@ -34,12 +40,6 @@ pub struct BulkFilter {
     pub session: Option<String>,
     /// Required in place of an empty filter.
     pub all: bool,
-}
-
-/// What a bulk revocation did.
-#[derive(Debug)]
-pub struct BulkRevocation {
-    pub revoked: u64,
 }
 
 /// Whether a lease, which uses that version, is to be revoked.
@@ -92,34 +92,40 @@ impl BulkFilter {
             && self.session.is_none()
     }
 
-    fn describe(&self) -> Vec<Change> {
+    /// What it names, by the fields' names.
+    fn named(&self) -> BTreeMap<&'static str, String> {
         let version = self.version.map(|version| version.to_string());
+        let name = self.credential_name.as_ref().map(ToString::to_string);
         [
-            (
-                "filter.credential_name",
-                self.credential_name.as_ref().map(ToString::to_string),
-            ),
-            ("filter.identity", self.identity.clone()),
-            ("filter.version", version),
-            ("filter.session_id", self.session.clone()),
+            ("credential_name", name),
+            ("identity", self.identity.clone()),
+            ("session_id", self.session.clone()),
+            ("version", version),
         ]
         .into_iter()
-        .filter_map(|(field, value)| {
-            value.map(|value| super::credential::change(field, None, Some(value)))
-        })
+        .filter_map(|(field, value)| Some((field, value?)))
         .collect()
+    }
+
+    fn describe(&self) -> Vec<Change> {
+        let named = self.named().into_iter();
+        named
+            .map(|(field, value)| change(&format!("filter.{field}"), None, Some(value)))
+            .collect()
     }
 }
 
 impl Engine {
-    /// Revokes every open lease that matches. Leases issued while it runs may be missed; those that were open
-    /// when it began are not.
+    /// Revokes every open lease that matches, complete before the answer: grants that began before it are waited for,
+    /// and so are uses that began while a lease was open. Whoever comes later is served: this stops leases, not callers.
+    /// INVARIANT (stop-is-complete).
     pub async fn revoke_leases(
         &self,
         call: &Call,
         filter: &BulkFilter,
         reason: Option<String>,
-    ) -> Result<BulkRevocation> {
+    ) -> Result<Stopped> {
+        let at = self.now();
         check_reason(reason.as_deref())?;
         if filter.is_empty() != filter.all {
             return Err(if filter.all {
@@ -148,7 +154,9 @@ impl Engine {
         let matches = |lease: &Lease, version: u32, now: Timestamp| {
             wanted.matches(lease, now) && filter.version.is_none_or(|wanted| wanted == version)
         };
-        let revoked = match &filter.credential_name {
+        // A grant that was let in before may not have its lease yet.
+        self.drained(call).await;
+        let leases = match &filter.credential_name {
             None => self.revoke_open(&tables, &revoker, &matches).await?,
             Some(name) => match tables.credential_id(&mut self.read(), name).await? {
                 Some(id) => self.revoke_open_of(&tables, id, &revoker, &matches).await?,
@@ -156,20 +164,24 @@ impl Engine {
                 None => 0,
             },
         };
+        // Who found a lease open has its answer by then.
+        self.drained(call).await;
         let mut unit = self.begin(call, &permit, &[]).await?;
         let mut changes = filter.describe();
-        changes.push(super::credential::change(
-            "revoked",
-            None,
-            Some(revoked.to_string()),
-        ));
-        unit.record(Note {
-            reason,
+        changes.push(change("revoked", None, Some(leases.to_string())));
+        let event = unit.record_as(Note {
+            reason: reason.clone(),
             changes,
             ..Note::new(EventName::LeaseBulkRevoked, Object::default())
         })?;
         unit.commit().await?;
-        Ok(BulkRevocation { revoked })
+        let begun = Begun { at, event, permit };
+        let target = Target::leases(&call.principal, filter.named());
+        let counts = Counts {
+            leases,
+            ..Counts::default()
+        };
+        self.stopped(call, &begun, target, reason, counts)
     }
 
     /// Revokes every open lease of a workspace that is wanted, credential by credential.

@@ -1,4 +1,5 @@
-//! The emergency stop: of an identity, or of everything in a workspace; complete before it is answered.
+//! The emergency stop: of an identity, or of everything in a workspace; complete before it is answered. Revoking leases
+//! by a filter ([`super::bulk`]) waits and signs as these do, and stops nobody.
 //!
 //! Each has the same steps. What stops every use is made durable; the requests that began before are waited for
 //! ([`super::epoch`]); the leases are revoked; the answer counts, and is signed. What is left to do is in the
@@ -9,7 +10,8 @@
 mod receipt;
 mod steps;
 
-use self::receipt::{Facts, Target};
+use self::receipt::Facts;
+pub(super) use self::receipt::Target;
 pub use self::receipt::{PublicKey, Receipt};
 use super::{Call, Engine, Note, bulk::Revoker, workspaces};
 use crate::{
@@ -44,10 +46,10 @@ pub struct Stopped {
 }
 
 /// A stop whose first step is durable.
-struct Begun {
-    at: Timestamp,
-    event: EventId,
-    permit: Permit,
+pub(super) struct Begun {
+    pub(super) at: Timestamp,
+    pub(super) event: EventId,
+    pub(super) permit: Permit,
 }
 
 fn check_reason(reason: Option<&str>) -> Result<()> {
@@ -188,12 +190,12 @@ impl Engine {
     }
 
     /// Waits for every request that began before this, but for the caller's own.
-    async fn drained(&self, call: &Call) {
+    pub(super) async fn drained(&self, call: &Call) {
         call.entered.leave();
         self.epochs.drain().await;
     }
 
-    fn stopped(
+    pub(super) fn stopped(
         &self,
         call: &Call,
         begun: &Begun,

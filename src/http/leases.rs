@@ -9,6 +9,7 @@ use super::{
     caller::Caller,
     error::ApiError,
     query::{Params, Segments},
+    to_the_end,
     wire::*,
 };
 use crate::{domain::lease::LeaseStatus, engine::LeaseFilter};
@@ -162,22 +163,22 @@ pub(super) async fn revoke(
     Ok(Success::of(view.into()))
 }
 
-/// Revokes every lease that matches.
+/// Revokes every lease that matches, before this is answered. A grant or a use that raced it either finished before or
+/// is refused. The receipt is signed.
 #[utoipa::path(post, path = "/v1/leases/revoke", tag = "leases", request_body = BulkRevokeBody,
-    responses((status = 200, body = Success<RevokedBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
+    responses((status = 200, body = Success<StoppedBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn revoke_many(
     State(surface): State<Surface>,
     caller: Caller,
     payload: Payload<BulkRevokeBody>,
-) -> Answer<Json<Success<RevokedBody>>> {
+) -> Answer<Json<Success<StoppedBody>>> {
     let (filter, reason) = payload.value.command()?;
-    let done = surface
-        .engine()
-        .revoke_leases(&caller.call(), &filter, reason)
-        .await?;
-    Ok(Success::of(RevokedBody {
-        revoked_leases: done.revoked,
-    }))
+    let stopped = to_the_end(&surface, async move |engine| {
+        let call = caller.call();
+        engine.revoke_leases(&call, &filter, reason).await
+    })
+    .await?;
+    Ok(Success::of(stopped.into()))
 }
 
 /// Exchanges a handle for the credential's value.

@@ -1,5 +1,7 @@
 //! Receipts of emergency stops: what was done, signed with the audit key, for anybody to check with its public half.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::{Call, Counts, Engine};
@@ -36,9 +38,11 @@ pub struct PublicKey {
 }
 
 /// What was stopped.
-pub(super) struct Target {
+pub(in crate::engine) struct Target {
     id: String,
     resource: String,
+    /// Which of it, in the order of the fields' names.
+    filter: BTreeMap<&'static str, String>,
 }
 
 impl Target {
@@ -46,6 +50,7 @@ impl Target {
         Self {
             id: identity.id.to_string(),
             resource: format!("identity/{}/{}", identity.kind.as_str(), identity.name),
+            filter: BTreeMap::new(),
         }
     }
 
@@ -53,6 +58,19 @@ impl Target {
         Self {
             id: workspace.id.to_string(),
             resource: format!("workspace/{}", workspace.name),
+            filter: BTreeMap::new(),
+        }
+    }
+
+    /// The leases of the caller's workspace that a filter names; all of them where it is empty.
+    pub(in crate::engine) fn leases(
+        principal: &Principal,
+        filter: BTreeMap<&'static str, String>,
+    ) -> Self {
+        Self {
+            id: principal.workspace.to_string(),
+            resource: format!("workspace/{}", principal.workspace_name),
+            filter,
         }
     }
 }
@@ -63,7 +81,7 @@ pub(super) struct Facts<'a> {
     pub(super) target: Target,
     pub(super) reason: Option<&'a str>,
     pub(super) counts: Counts,
-    /// The history of the stop begins with it.
+    /// The record of it in history.
     pub(super) event: EventId,
     pub(super) began_at: Timestamp,
     pub(super) completed_at: Timestamp,
@@ -77,6 +95,8 @@ struct Statement<'a> {
     audit_event: String,
     began_at: Timestamp,
     completed_at: Timestamp,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    filter: &'a BTreeMap<&'static str, String>,
     format: &'static str,
     reason: Option<&'a str>,
     request_id: &'a str,
@@ -126,6 +146,7 @@ impl Engine {
             audit_event: facts.event.to_string(),
             began_at: facts.began_at,
             completed_at: facts.completed_at,
+            filter: &facts.target.filter,
             format: FORMAT,
             reason: facts.reason,
             request_id: &facts.call.origin.request_id,
