@@ -30,6 +30,7 @@ mod rotate;
 mod schedule;
 mod sealing;
 mod signing_key;
+mod standing;
 mod start;
 mod stop;
 mod terms;

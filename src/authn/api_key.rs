@@ -23,7 +23,7 @@ const MAX_KNOWN: usize = 10_000;
 /// A key with what its use needs, as read at a generation.
 pub(super) struct Known {
     generation: u64,
-    key: ApiKey,
+    pub(super) key: ApiKey,
     identity: Option<Identity>,
     labels: Arc<Metadata>,
     /// Where the key may be used as long as its identity has its role.
@@ -143,17 +143,22 @@ impl Authenticator {
     ) -> Result<Principal> {
         let key = &known.key;
         let proof = ProofId::Key(key.id);
-        if known
-            .stops
-            .iter()
-            .any(|stop| stop.covers(proof, key.created_at))
-        {
-            return Err(unauthorized(
-                "the API key was revoked with all others of its workspace",
-            ));
-        }
-        match key.status(now) {
+        let identity = known.identity.as_ref();
+        let gone = || unauthorized("the API key's identity no longer exists");
+        match key.standing(identity.map(|identity| &identity.state), &known.stops, now) {
             KeyStatus::Active => {}
+            KeyStatus::Revoked if identity.is_none() => return Err(gone()),
+            KeyStatus::Revoked => {
+                return Err(unauthorized(
+                    "the API key was revoked with all others of its workspace",
+                ));
+            }
+            KeyStatus::Suspended => {
+                return Err(Error::new(
+                    Code::IdentitySuspended,
+                    "the API key's identity is suspended",
+                ));
+            }
             KeyStatus::Paused => return Err(Error::new(Code::KeyPaused, "the API key is paused")),
             KeyStatus::Expired => {
                 let at = key.expires_at.map(|at| at.to_string());
@@ -161,14 +166,7 @@ impl Authenticator {
                     .with("expired_at", at.unwrap_or_default()));
             }
         }
-        let gone = || unauthorized("the API key's identity no longer exists");
-        let identity = known.identity.as_ref().ok_or_else(gone)?;
-        if !identity.is_active() {
-            return Err(Error::new(
-                Code::IdentitySuspended,
-                "the API key's identity is suspended",
-            ));
-        }
+        let identity = identity.ok_or_else(gone)?;
         let own = || {
             known
                 .workspace

@@ -200,27 +200,28 @@ impl Authenticator {
         let token = &known.token;
         token.check(now)?;
         let proof = ProofId::Token(token.id);
-        if known
-            .stops
-            .iter()
-            .any(|stop| stop.covers(proof, token.created_at))
-        {
+        if token.is_stopped(&known.stops) {
             return Err(unauthorized(
                 "the access token was revoked with all others of its workspace",
             ));
         }
         let mut scopes = token.scopes;
-        let mut origin = token.parent;
+        let (mut origin, mut made_at) = (token.parent, token.created_at);
         for ancestor in &known.ancestors {
             if ancestor.status(now) != TokenStatus::Active {
                 return Err(orphaned("token"));
             }
             scopes = scopes.intersection(ancestor.scopes);
-            origin = ancestor.parent;
+            (origin, made_at) = (ancestor.parent, ancestor.created_at);
         }
         let maker = match origin {
             Parent::Key(id) => {
                 let key = self.known(id).await?.ok_or_else(|| orphaned("API key"))?;
+                if key.key.tokens_until.is_some_and(|until| made_at <= until) {
+                    return Err(unauthorized(
+                        "the access token ended with the value of the API key that made it",
+                    ));
+                }
                 self.admit(&key, None, now).await?
             }
             Parent::Token(_) | Parent::Issuer(..) => federated(known)?,

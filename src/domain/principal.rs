@@ -11,6 +11,8 @@ use super::{
     name::{IdentityName, Metadata, WorkspaceName},
     scope::{Role, Scope, ScopeSet},
     time::{Span, Timestamp},
+    token::TokenStatus,
+    workspace::Stop,
 };
 
 /// What kind of actor an identity is.
@@ -174,6 +176,8 @@ pub struct ApiKey {
     pub rotated_at: Option<Timestamp>,
     /// The value before a rotation with a grace.
     pub previous: Option<PreviousValue>,
+    /// Tokens made with the key until then ended with a value that was rotated at once.
+    pub tokens_until: Option<Timestamp>,
 }
 
 /// A rotated API key's old value, as long as it still proves the key.
@@ -209,6 +213,25 @@ impl ApiKey {
         }
     }
 
+    /// What authentication says of the key at `now`: a stop of its workspaces (`stops`) is told before all else, and
+    /// what was done to its identity, which is none where that is gone, after what was done to the key itself.
+    pub fn standing(
+        &self,
+        identity: Option<&IdentityState>,
+        stops: &[Stop],
+        now: Timestamp,
+    ) -> KeyStatus {
+        let proof = ProofId::Key(self.id);
+        if stops.iter().any(|stop| stop.covers(proof, self.created_at)) {
+            return KeyStatus::Revoked;
+        }
+        match (self.status(now), identity) {
+            (KeyStatus::Active, None) => KeyStatus::Revoked,
+            (KeyStatus::Active, Some(IdentityState::Suspended(_))) => KeyStatus::Suspended,
+            (status, _) => status,
+        }
+    }
+
     /// The digests of what proves the key at `now`: its value, and within the grace the one before.
     pub fn digests(&self, now: Timestamp) -> impl Iterator<Item = [u8; 32]> {
         let previous = self.previous.filter(|old| now < old.until);
@@ -228,11 +251,30 @@ pub enum KeyStatus {
     Active,
     Paused,
     Expired,
+    /// With its identity.
+    Suspended,
+    /// For good: with its workspace, or its identity.
+    Revoked,
 }
 
 impl KeyStatus {
     /// Every status.
-    pub const ALL: [Self; 3] = [Self::Active, Self::Paused, Self::Expired];
+    pub const ALL: [Self; 5] = [
+        Self::Active,
+        Self::Paused,
+        Self::Expired,
+        Self::Suspended,
+        Self::Revoked,
+    ];
+
+    /// What that makes of the tokens that go back to the key.
+    pub const fn of_tokens(self) -> TokenStatus {
+        match self {
+            Self::Active => TokenStatus::Active,
+            Self::Paused | Self::Expired | Self::Suspended => TokenStatus::Suspended,
+            Self::Revoked => TokenStatus::Revoked,
+        }
+    }
 
     /// The status' spelling.
     pub const fn as_str(self) -> &'static str {
@@ -240,6 +282,8 @@ impl KeyStatus {
             Self::Active => "active",
             Self::Paused => "paused",
             Self::Expired => "expired",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
         }
     }
 

@@ -7,9 +7,10 @@ use super::{
     error::{Code, Error, Result},
     id::{IdentityId, IssuerId, KeyId, TokenId, WorkspaceId},
     name::IdentityName,
-    principal::{IdentityType, Reach},
+    principal::{IdentityType, ProofId, Reach},
     scope::ScopeSet,
     time::{Span, Timestamp, Ttl},
+    workspace::Stop,
 };
 
 /// The shortest, the longest and the default lifetime of a token.
@@ -71,12 +72,15 @@ pub struct Token {
 pub enum TokenStatus {
     Active,
     Expired,
+    /// By itself, or with what made it.
     Revoked,
+    /// What made it is out of use for now: its identity is suspended, its key paused or expired.
+    Suspended,
 }
 
 impl TokenStatus {
     /// Every status.
-    pub const ALL: [Self; 3] = [Self::Active, Self::Expired, Self::Revoked];
+    pub const ALL: [Self; 4] = [Self::Active, Self::Expired, Self::Revoked, Self::Suspended];
 
     /// The status's spelling.
     pub const fn as_str(self) -> &'static str {
@@ -84,6 +88,7 @@ impl TokenStatus {
             Self::Active => "active",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::Suspended => "suspended",
         }
     }
 }
@@ -115,7 +120,13 @@ impl Token {
         }
     }
 
-    /// How it stands at `now`.
+    /// Whether one of these stops of its workspaces ended it.
+    pub fn is_stopped(&self, stops: &[Stop]) -> bool {
+        let proof = ProofId::Token(self.id);
+        stops.iter().any(|stop| stop.covers(proof, self.created_at))
+    }
+
+    /// How it stands at `now` by itself.
     pub fn status(&self, now: Timestamp) -> TokenStatus {
         match self.state {
             TokenState::Revoked { .. } => TokenStatus::Revoked,
@@ -129,7 +140,7 @@ impl Token {
         match self.status(now) {
             TokenStatus::Active => Ok(()),
             TokenStatus::Expired => Err(expired(self.expires_at)),
-            TokenStatus::Revoked => Err(Error::new(
+            TokenStatus::Revoked | TokenStatus::Suspended => Err(Error::new(
                 Code::Unauthorized,
                 "the access token was revoked",
             )),

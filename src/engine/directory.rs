@@ -121,6 +121,7 @@ impl Engine {
             updated_at: unit.now,
             rotated_at: None,
             previous: None,
+            tokens_until: None,
         };
         self.tables(WorkspaceId::SYSTEM)?
             .put_api_key(&mut *unit.txn, &api_key)?;

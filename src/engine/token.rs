@@ -255,7 +255,7 @@ impl Engine {
         })
     }
 
-    /// A token of the workspace that the call acts in, or of all.
+    /// A token of the workspace that the call acts in, or of all; as it stands by itself.
     pub(super) fn token_view(&self, call: &Call, token: Token) -> TokenView {
         TokenView {
             status: token.status(self.now()),

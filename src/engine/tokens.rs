@@ -3,6 +3,7 @@
 use super::{
     Call, Engine, Note,
     page::{Page, PageRequest},
+    standing::Standings,
     token::{TokenView, object},
 };
 use crate::{
@@ -12,7 +13,6 @@ use crate::{
         event::EventName,
         id::{TokenId, WorkspaceId},
         principal::Reach,
-        time::Timestamp,
         token::{Token, TokenStatus},
     },
     store::key,
@@ -67,7 +67,16 @@ impl Engine {
         let token = self.visible_token(call, id).await?;
         self.authorize(call, Action::TokenRead, resource(&token))
             .await?;
-        Ok(self.token_view(call, token))
+        self.standing_view(call, token).await
+    }
+
+    async fn standing_view(&self, call: &Call, token: Token) -> Result<TokenView> {
+        let mut standings = Standings::new(self, self.now())?;
+        let status = standings.token(&mut self.read(), &token).await?;
+        Ok(TokenView {
+            status,
+            ..self.token_view(call, token)
+        })
     }
 
     /// Ends a token at once, with every token that it made. Ending one that has ended changes nothing.
@@ -87,8 +96,10 @@ impl Engine {
             unit.record(Note::new(EventName::TokenRevoked, object(&token)))?;
             unit.commit().await?;
             self.generation.advance();
+        } else {
+            drop(unit);
         }
-        Ok(self.token_view(call, token))
+        self.standing_view(call, token).await
     }
 
     /// A page of the workspace's tokens; of the caller's own where it may not see others'.
@@ -106,6 +117,7 @@ impl Engine {
         let system = self.tables(WorkspaceId::SYSTEM)?;
         let now = self.now();
         let read = &mut self.read();
+        let mut standings = Standings::new(self, now)?;
         let mut found = Vec::new();
         let mut scan = key::listed_tokens(call.principal.workspace);
         loop {
@@ -121,7 +133,11 @@ impl Engine {
                 };
                 let seen = visible(call, &token)
                     && (!own_only || token.identity == call.principal.identity);
-                if !seen || !filter.matches(&token, now) {
+                if !seen || !filter.names(&token) {
+                    continue;
+                }
+                let status = standings.token(read, &token).await?;
+                if filter.status.is_some_and(|wanted| wanted != status) {
                     continue;
                 }
                 let sorted_by = match window.sort {
@@ -129,12 +145,15 @@ impl Engine {
                     SortBy::ExpiresAt => token.expires_at,
                 };
                 let position = [&sorted_by.as_millis().to_be_bytes()[..], id.as_bytes()].concat();
-                found.push((position, token));
+                found.push((position, (token, status)));
             }
             tokio::task::yield_now().await;
         }
         let page = request.cut(&window, DEFAULT_SORT, found);
-        Ok(page.map(|token| self.token_view(call, token)))
+        Ok(page.map(|(token, status)| TokenView {
+            status,
+            ..self.token_view(call, token)
+        }))
     }
 
     /// Removes the tokens whose time is over; gives back how many. Bounded in memory by a page, and in changes by
@@ -185,10 +204,8 @@ fn visible(call: &Call, token: &Token) -> bool {
 }
 
 impl TokenFilter {
-    fn matches(&self, token: &Token, now: Timestamp) -> bool {
-        self.identity
-            .as_deref()
-            .is_none_or(|name| name == token.identity_name.as_str())
-            && self.status.is_none_or(|status| status == token.status(now))
+    fn names(&self, token: &Token) -> bool {
+        let name = token.identity_name.as_str();
+        self.identity.as_deref().is_none_or(|wanted| wanted == name)
     }
 }

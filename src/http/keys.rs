@@ -8,6 +8,7 @@ use super::{
     caller::Caller,
     error::ApiError,
     query::{Params, Segments},
+    to_the_end,
     wire::*,
 };
 use crate::{
@@ -37,7 +38,7 @@ pub(super) async fn create(
 /// Lists the API keys of the workspace's identities.
 #[utoipa::path(get, path = "/v1/api-keys", tag = "api-keys",
     params(("name" = Option<String>, Query), ("identity" = Option<String>, Query, description = "The name of the identity"),
-        ("state" = Option<String>, Query, description = "`active`, `paused` or `expired`"), ("role" = Option<String>, Query),
+        ("state" = Option<String>, Query, description = "`active`, `paused`, `expired`, `suspended` or `revoked`"), ("role" = Option<String>, Query),
         ("unused_for" = Option<String>, Query, description = "Never used, or not used for so long, such as `30d`"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
         ("sort" = Option<String>, Query, description = "`created_at`, `expires_at`, `last_used_at` or `name`, with `-` in front to reverse")),
@@ -51,7 +52,11 @@ pub(super) async fn list(
     let filter = KeyFilter {
         name: params.text("name"),
         identity: params.text("identity"),
-        status: params.read("state", "`active`, `paused` or `expired`", KeyStatus::parse)?,
+        status: params.read(
+            "state",
+            "`active`, `paused`, `expired`, `suspended` or `revoked`",
+            KeyStatus::parse,
+        )?,
         role: params.read("role", "the name of a role", Role::parse)?,
         unused_for: params
             .text("unused_for")
@@ -149,8 +154,8 @@ pub(super) async fn resume(
     Ok(Success::of(view.into()))
 }
 
-/// Gives an API key a new value, shown this once. The old value stops at once, or after `grace`; an expired key
-/// lives again.
+/// Gives an API key a new value, shown this once. The old value stops at once, with the tokens made with it, or after
+/// `grace`; an expired key lives again.
 #[utoipa::path(post, path = "/v1/api-keys/{id}/rotate", tag = "api-keys", request_body = RotateKeyBody,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe for 24 hours: it gets the same value")),
     responses((status = 200, body = Success<MadeKeyBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
@@ -161,10 +166,11 @@ pub(super) async fn rotate(
     SparsePayload(payload): SparsePayload<RotateKeyBody>,
 ) -> Answer<Json<Success<MadeKeyBody>>> {
     let call = caller.creating(&surface, &payload.bytes)?;
-    let made = surface
-        .engine()
-        .rotate_api_key(&call, key_id(&id)?, payload.value.command()?)
-        .await?;
+    let (id, command) = (key_id(&id)?, payload.value.command()?);
+    let made = to_the_end(&surface, async move |engine| {
+        engine.rotate_api_key(&call, id, command).await
+    })
+    .await?;
     Ok(Success::of(made.into()))
 }
 

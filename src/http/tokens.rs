@@ -34,7 +34,7 @@ pub(super) async fn create(
 /// Lists access tokens: the caller's own, or with `token:read` all of the workspace.
 #[utoipa::path(get, path = "/v1/tokens", tag = "tokens",
     params(("identity" = Option<String>, Query, description = "The name of the identity that it proves"),
-        ("state" = Option<String>, Query, description = "`active`, `expired` or `revoked`"),
+        ("state" = Option<String>, Query, description = "`active`, `expired`, `revoked` or `suspended`"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
         ("sort" = Option<String>, Query, description = "`created_at` or `expires_at`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<TokenBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
@@ -46,11 +46,15 @@ pub(super) async fn list(
     let request = params.page()?;
     let filter = TokenFilter {
         identity: params.text("identity"),
-        status: params.read("state", "`active`, `expired` or `revoked`", |text| {
-            TokenStatus::ALL
-                .into_iter()
-                .find(|status| status.as_str() == text)
-        })?,
+        status: params.read(
+            "state",
+            "`active`, `expired`, `revoked` or `suspended`",
+            |text| {
+                TokenStatus::ALL
+                    .into_iter()
+                    .find(|status| status.as_str() == text)
+            },
+        )?,
     };
     params.finish()?;
     let page = surface

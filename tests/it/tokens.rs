@@ -22,6 +22,7 @@ use leasehold::{
         },
         scope::{Role, Scope, ScopeSet},
         time::{Timestamp, Ttl},
+        token::TokenStatus,
     },
     engine::{
         Call, CreateIssuer, CreateToken, Engine, Exchange, IssuedToken, NewIdentity, NewKey,
@@ -187,6 +188,12 @@ impl World {
         let fresh = fresh.authenticate(Some(&header), None, now).await;
         let fresh = fresh.map_err(|refusal| refusal.error);
         assert_eq!(code(&known), code(&fresh));
+        // It is shown as what it is: active exactly where it is let in.
+        let asker = call(&self.engine, &self.admin);
+        if let Ok(shown) = self.engine.token(&asker, token.view.token.id).await {
+            let active = shown.status == TokenStatus::Active;
+            assert_eq!(active, known.is_ok(), "{:?}", shown.status);
+        }
         known
     }
 
@@ -336,6 +343,7 @@ async fn a_token_dies_with_its_key_and_its_identity_and_shrinks_with_them() {
         updated_at: key.updated_at,
         rotated_at: None,
         previous: None,
+        tokens_until: None,
     };
     let all = Role::Owner.scopes();
     let paused = key(KeyState::Paused, all, None);

@@ -203,6 +203,8 @@ pub(super) enum KeyState {
     Active,
     Paused,
     Expired,
+    Suspended,
+    Revoked,
 }
 
 impl KeyState {
@@ -211,6 +213,8 @@ impl KeyState {
             Self::Active => "active",
             Self::Paused => "paused",
             Self::Expired => "expired",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
         }
     }
 }

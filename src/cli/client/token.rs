@@ -88,7 +88,7 @@ pub struct List {
     /// Only those of this identity
     #[arg(long, value_name = "NAME")]
     identity: Option<String>,
-    /// Only in this state: active, expired or revoked
+    /// Only in this state: active, expired, revoked or suspended
     #[arg(long)]
     state: Option<String>,
     #[command(flatten)]

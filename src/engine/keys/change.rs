@@ -90,7 +90,7 @@ impl Engine {
                 .await;
         }
         if key.state == state {
-            return KeyViews::new(self, key.home, unit.now)?
+            return KeyViews::new(self, unit.now)?
                 .view(&mut unit.txn, &key)
                 .await;
         }
@@ -124,7 +124,7 @@ impl Engine {
     async fn commit_key(&self, mut unit: Unit<'_>, key: ApiKey) -> Result<KeyView> {
         let system = self.tables(WorkspaceId::SYSTEM)?;
         system.put_api_key(&mut *unit.txn, &key)?;
-        let view = KeyViews::new(self, key.home, unit.now)?
+        let view = KeyViews::new(self, unit.now)?
             .view(&mut unit.txn, &key)
             .await?;
         unit.commit_access().await?;

@@ -150,6 +150,10 @@ impl Engine {
         };
         let grace = command.grace.map(Ttl::span);
         key.previous = grace.and_then(|grace| PreviousValue::after(&key, grace, unit.now));
+        let at_once = key.previous.is_none();
+        if at_once {
+            key.tokens_until = Some(unit.now);
+        }
         let (seed, minted) = self.mint_key(&slot, unit.tables.workspace, id)?;
         key.digest = minted.digest.to_stored();
         key.rotated_at = Some(unit.now);
@@ -172,7 +176,37 @@ impl Engine {
             changes,
             ..Note::new(EventName::KeyRotated, object(&key))
         })?;
-        self.finish_key(unit, &slot, key, seed, minted.text).await
+        let digest = key.digest;
+        let made = self.finish_key(unit, &slot, key, seed, minted.text).await?;
+        if at_once {
+            self.end_tokens(call, id, digest).await?;
+        }
+        Ok(made)
+    }
+
+    /// Ends what requests that were let in by a key's old value made of it meanwhile. They are waited for; nobody has
+    /// the new value yet. INVARIANT (offspring): no token outlives what made it.
+    async fn end_tokens(&self, call: &Call, id: KeyId, digest: [u8; 32]) -> Result<()> {
+        self.drained(call).await;
+        let locks = [key::api_key_lock(id)];
+        let mut unit = self
+            .begin_own("rotation", WorkspaceId::SYSTEM, &locks)
+            .await?;
+        let found = unit.tables.api_key(&mut unit.txn, id).await?;
+        // Deleted meanwhile, or rotated again.
+        let Some(mut key) = found.filter(|key| key.digest == digest) else {
+            return Ok(());
+        };
+        let until = unit.now;
+        key.tokens_until = Some(until);
+        unit.tables.put_api_key(&mut *unit.txn, &key)?;
+        unit.commit_housekeeping().await?;
+        self.generation.advance();
+        // What is made with the new value is made later.
+        while self.now() <= until {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     /// A value for this key, the same for a retry, and the seed that it takes to derive it again.
@@ -199,7 +233,7 @@ impl Engine {
         seed: [u8; 16],
         value: SecretText,
     ) -> Result<MadeKey> {
-        let view = KeyViews::new(self, key.home, unit.now)?
+        let view = KeyViews::new(self, unit.now)?
             .view(&mut unit.txn, &key)
             .await?;
         slot.keep(&mut unit, || Answer::Key {
@@ -295,6 +329,7 @@ impl Unit<'_> {
             updated_at: self.now,
             rotated_at: None,
             previous: None,
+            tokens_until: None,
         };
         let system = self.engine.tables(WorkspaceId::SYSTEM)?;
         system.put_api_key(&mut *self.txn, &key)?;

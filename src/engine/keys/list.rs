@@ -53,7 +53,7 @@ impl Engine {
         let key = self.find_key(call, id).await?;
         self.authorize(call, Action::KeyRead, resource(&key))
             .await?;
-        KeyViews::new(self, key.home, self.now())?
+        KeyViews::new(self, self.now())?
             .view(&mut self.read(), &key)
             .await
     }
@@ -72,7 +72,7 @@ impl Engine {
         let now = self.now();
         let system = self.tables(WorkspaceId::SYSTEM)?;
         let read = &mut self.read();
-        let mut views = KeyViews::new(self, home, now)?;
+        let mut views = KeyViews::new(self, now)?;
         let mut found = Vec::new();
         for id in system.api_keys_of(read, home).await? {
             // Deleted since its entry was read.

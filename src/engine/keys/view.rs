@@ -1,21 +1,19 @@
 //! API keys as they are shown: without their digests.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::super::Engine;
+use super::super::{Engine, standing::Standings};
 use crate::{
     domain::{
         credential::Author,
         error::Result,
-        id::{IdentityId, KeyId, WorkspaceId},
+        id::{IdentityId, KeyId},
         name::{IdentityName, WorkspaceName},
         principal::{ApiKey, IdentityType, KeyStatus, ProofId, RateLimit, Reach},
         scope::{Role, ScopeSet},
         time::Timestamp,
     },
-    tables::{Read, Tables},
+    tables::Read,
 };
 
 /// An API key as of an instant.
@@ -45,48 +43,42 @@ pub struct KeyView {
     pub last_used_at: Option<Timestamp>,
 }
 
-/// Builds views of one workspace's keys, reading each identity once.
+/// Builds views of keys, reading what they have in common once.
 pub(super) struct KeyViews<'a> {
     engine: &'a Engine,
-    tables: Tables,
     now: Timestamp,
-    holders: HashMap<IdentityId, Option<(IdentityType, IdentityName)>>,
-    workspaces: HashMap<WorkspaceId, Option<WorkspaceName>>,
+    standings: Standings<'a>,
 }
 
 impl<'a> KeyViews<'a> {
-    pub(super) fn new(engine: &'a Engine, home: WorkspaceId, now: Timestamp) -> Result<Self> {
+    pub(super) fn new(engine: &'a Engine, now: Timestamp) -> Result<Self> {
         Ok(Self {
             engine,
-            tables: engine.tables(home)?,
             now,
-            holders: HashMap::new(),
-            workspaces: HashMap::new(),
+            standings: Standings::new(engine, now)?,
         })
     }
 
     pub(super) async fn view(&mut self, read: &mut impl Read, key: &ApiKey) -> Result<KeyView> {
-        if !self.holders.contains_key(&key.identity) {
-            let found = self.tables.identity(read, key.identity).await?;
-            let holder = found.map(|identity| (identity.kind, identity.name));
-            self.holders.insert(key.identity, holder);
-        }
+        let standings = &mut self.standings;
         let workspace = match key.reach {
             Reach::Organisation => None,
-            Reach::Workspace(id) => self.workspace(read, id).await?,
+            Reach::Workspace(id) => standings.workspace_name(read, id).await?,
         };
+        let holder = standings.holder(read, key.home, key.identity).await?;
+        let status = standings.key(read, key).await?;
         let last_used_at = self.engine.last_used_at(read, ProofId::Key(key.id)).await?;
         Ok(KeyView {
             id: key.id,
             name: key.name.clone(),
             description: key.description.clone(),
             identity: key.identity,
-            holder: self.holders.get(&key.identity).cloned().flatten(),
+            holder,
             organisation: key.reach == Reach::Organisation,
             workspace,
             role: key.role,
             scopes: key.scopes,
-            status: key.status(self.now),
+            status,
             rate_limit: key.rate_limit,
             created_at: key.created_at,
             created_by: key.created_by.clone(),
@@ -99,19 +91,5 @@ impl<'a> KeyViews<'a> {
                 .filter(|until| self.now < *until),
             last_used_at,
         })
-    }
-
-    async fn workspace(
-        &mut self,
-        read: &mut impl Read,
-        id: WorkspaceId,
-    ) -> Result<Option<WorkspaceName>> {
-        if let Some(name) = self.workspaces.get(&id) {
-            return Ok(name.clone());
-        }
-        let system = self.engine.tables(WorkspaceId::SYSTEM)?;
-        let name = system.workspace(read, id).await?.map(|found| found.name);
-        self.workspaces.insert(id, name.clone());
-        Ok(name)
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct KeyBody {
     workspace: Option<String>,
     role: Option<&'static str>,
     scopes: Vec<&'static str>,
-    /// `active`, `paused` or `expired`.
+    /// `active`, `paused`, `expired`, `suspended` (with its identity) or `revoked` (with all others of its workspace).
     state: &'static str,
     /// A tier or a number; null for the server's default.
     #[schema(value_type = Option<String>, example = "starter")]

@@ -87,7 +87,8 @@ pub(crate) struct TokenBody {
     /// The workspace where it is of use, or `*` for all.
     workspace: String,
     scopes: Vec<&'static str>,
-    /// `active`, `expired` or `revoked`. One whose maker has ended says `active`, and is refused.
+    /// `active`, `expired`, `revoked` (by itself, or with what made it) or `suspended` (as long as what made it is out
+    /// of use: its identity suspended, its key paused or expired).
     state: &'static str,
     /// The API key or token that made it, or the issuer of the assertion it was exchanged for.
     created_with: String,

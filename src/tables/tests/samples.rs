@@ -183,6 +183,7 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
             && (&read.description, &read.created_by) == (&sample.description, &sample.created_by)
             && (read.updated_at, read.rotated_at) == (sample.updated_at, sample.rotated_at)
             && previous(read) == previous(sample)
+            && read.tokens_until == sample.tokens_until
     };
     let samples = [
         ("api_key", api_key()),
@@ -444,6 +445,7 @@ fn api_key() -> ApiKey {
             digest: [0xcc; 32],
             until: at(3_600_002),
         }),
+        tokens_until: Some(at(1)),
     }
 }
 
@@ -462,6 +464,7 @@ fn small_api_key() -> ApiKey {
         updated_at: at(0),
         rotated_at: None,
         previous: None,
+        tokens_until: None,
         ..api_key()
     }
 }

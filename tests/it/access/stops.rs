@@ -4,8 +4,10 @@ use leasehold::{
     domain::{
         credential::Author,
         principal::{IdentityState, Suspension, Unfinished},
+        time::Ttl,
         workspace::Stop,
     },
+    engine::{BulkFilter, CreateToken, RotateApiKey},
     tables::Read,
 };
 
@@ -105,6 +107,113 @@ async fn a_stop_waits_for_who_was_in_before_it_and_ends_what_they_did() {
             .await;
         assert_eq!(code(resumed).is_some(), everything);
     }
+}
+
+// INVARIANT (stop-is-complete)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bulk_revocation_waits_for_grants_that_were_let_in_before_it() {
+    let house = Arc::new(House::build().await);
+    let owner = house
+        .person("owner", Role::Owner, Reach::Organisation)
+        .await;
+    let in_default = Reach::Workspace(house.default);
+    let agent = house.person("agent", Role::Agent, in_default).await;
+    house.store_credential(&owner).await;
+    house.lease(&agent).await.unwrap();
+    let inside = house.call(&agent).await;
+    let turned = inside.entered.turn();
+    let revoking = {
+        let (house, call) = (house.clone(), house.call(&owner).await);
+        tokio::spawn(async move {
+            let filter = BulkFilter {
+                identity: Some("agent".to_owned()),
+                ..BulkFilter::default()
+            };
+            house.engine.revoke_leases(&call, &filter, None).await
+        })
+    };
+    turned.over().await;
+    // It has begun, and would be done by now if it waited for nobody.
+    for _ in 0..30 {
+        house.lease(&owner).await.unwrap();
+    }
+    let mine = house.lease_in(&inside).await.unwrap().view.lease.id;
+    assert!(!revoking.is_finished());
+    drop(inside);
+    let stopped = revoking.await.unwrap().unwrap();
+    assert_eq!(stopped.counts.leases, 2);
+    let call = house.call(&owner).await;
+    let lease = house.engine.lease(&call, mine).await.unwrap();
+    assert_eq!(lease.status, LeaseStatus::Revoked);
+    // It stops leases, not callers.
+    house.lease(&agent).await.unwrap();
+}
+
+impl House {
+    async fn token(&self, call: Call) -> String {
+        let command = CreateToken {
+            name: None,
+            expires_in: None,
+            scopes: None,
+            workspace: None,
+        };
+        let made = self.engine.create_token(call, command).await.unwrap();
+        format!("Bearer {}", made.text.expose())
+    }
+}
+
+// INVARIANT (offspring)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_at_once_ends_what_the_old_value_has_made_or_is_making() {
+    let house = Arc::new(House::build().await);
+    let owner = house
+        .person("owner", Role::Owner, Reach::Organisation)
+        .await;
+    let old = house
+        .person("other", Role::Owner, Reach::Organisation)
+        .await;
+    let ProofId::Key(id) = house.call(&old).await.principal.proof else {
+        panic!("a key proved it")
+    };
+    let rotate = |grace| {
+        let (house, owner) = (house.clone(), owner.clone());
+        async move {
+            let command = RotateApiKey {
+                expires_in: None,
+                grace,
+            };
+            let call = house.call(&owner).await;
+            let made = house.engine.rotate_api_key(&call, id, command).await;
+            format!("Bearer {}", made.unwrap().value.expose())
+        }
+    };
+    // Within a grace the old value lives on, and so does what it makes.
+    let before = house.token(house.call(&old).await).await;
+    let new = rotate(Some(Ttl::from_secs(3600))).await;
+    let within = house.token(house.call(&old).await).await;
+    for token in [&before, &within] {
+        house.prove(token, None).await.unwrap();
+    }
+    let maker = house.call(&within).await;
+    let child = house.token(maker).await;
+
+    let inside = house.call(&new).await;
+    let turned = inside.entered.turn();
+    let rotating = tokio::spawn(rotate(None));
+    turned.over().await;
+    let meanwhile = house.token(inside).await;
+    let newest = rotating.await.unwrap();
+    for ended in [&old, &new, &before, &within, &child, &meanwhile] {
+        let refused = code(house.prove(ended, None).await);
+        assert_eq!(refused, Some(Code::Unauthorized));
+    }
+    let last = house.token(house.call(&newest).await).await;
+    house.prove(&last, None).await.unwrap();
+    // A later grace brings nothing back.
+    rotate(Some(Ttl::from_secs(3600))).await;
+    let refused = code(house.prove(&before, None).await);
+    assert_eq!(refused, Some(Code::Unauthorized));
+    house.prove(&last, None).await.unwrap();
 }
 
 impl House {

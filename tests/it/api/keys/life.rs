@@ -145,7 +145,7 @@ async fn a_request_for_a_key_that_makes_no_sense_names_its_field() {
         .await
         .fails(404, "NOT_FOUND");
     for query in [
-        "state=revoked",
+        "state=asleep",
         "role=king",
         "unused_for=ever",
         "sort=scopes",
