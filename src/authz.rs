@@ -5,7 +5,9 @@
 mod allowed;
 mod built_in;
 mod entities;
+mod glance;
 mod needs;
+mod part;
 mod policies;
 mod question;
 mod set;

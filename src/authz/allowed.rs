@@ -2,7 +2,7 @@
 
 use cedar_policy::{Policy, PolicyId};
 
-use super::{Action, needs::Part};
+use super::{Action, part::Part};
 use crate::domain::{
     error::{Error, Result},
     identities::IdentityPattern,
@@ -31,7 +31,8 @@ impl Allowed {
             any(&conditions)
         );
         let policy = Policy::parse(Some(PolicyId::new(ID)), text).map_err(Error::internal)?;
-        let part = Part::reading(policy, &["holder"]).map_err(Error::internal)?;
+        let mut part = Part::default();
+        part.add(&policy).map_err(Error::internal)?;
         Ok(Self(part))
     }
 

@@ -128,7 +128,7 @@ pub(super) fn plain(
 }
 
 /// The hour of the day and the day of the week (1 is Monday), in UTC.
-fn hour_and_weekday(now: Timestamp) -> (i64, i64) {
+pub(super) fn hour_and_weekday(now: Timestamp) -> (i64, i64) {
     let hours = now.as_millis() / 3_600_000;
     // The first day of all was a Thursday.
     let weekday = (hours / 24 + 3) % 7 + 1;
@@ -137,9 +137,12 @@ fn hour_and_weekday(now: Timestamp) -> (i64, i64) {
 }
 
 /// Seconds, rounded up: a lease that is longer than a limit by a moment is longer.
+pub(super) fn whole_seconds(span: Span) -> i64 {
+    i64::try_from(span.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
+}
+
 fn seconds(span: Span) -> RestrictedExpression {
-    let seconds = span.as_millis().div_ceil(1000);
-    RestrictedExpression::new_long(i64::try_from(seconds).unwrap_or(i64::MAX))
+    RestrictedExpression::new_long(whole_seconds(span))
 }
 
 /// The caller, in its role, with what is read of it; its labels are its tags.

@@ -1,45 +1,46 @@
 //! What of a question a policy can look at. Building a fact costs more than evaluating a rule, so only those are built
 //! that some policy in question reads. Names are taken wherever they are read from, which can only be too many.
 
-use std::collections::BTreeSet;
-
-use cedar_policy::{Policy, PolicySet};
+use cedar_policy::Policy;
 use serde_json::Value;
 
 use super::entities::Unaskable;
 
+/// The attributes that are left out where no policy reads them, by the bit that stands for each.
+const OPTIONAL: [&str; 18] = [
+    "scope",
+    "scopes",
+    "organisation",
+    "hour",
+    "weekday",
+    "source_ip",
+    "holder",
+    "requested_by",
+    "delivery",
+    "purpose",
+    "session",
+    "ttl_seconds",
+    "lifetime_seconds",
+    "reveal",
+    "value",
+    "name",
+    "type",
+    "role",
+];
+
 /// The facts that policies read.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Needs {
     everything: bool,
-    attributes: BTreeSet<String>,
+    /// Of [`OPTIONAL`].
+    attributes: u32,
     tags: bool,
     labels: bool,
 }
 
-/// Policies, with what they read.
-#[derive(Debug, Default)]
-pub(super) struct Part {
-    pub(super) policies: PolicySet,
-    pub(super) needs: Needs,
-}
-
-impl Part {
-    /// A policy of the vault's own, which reads these attributes.
-    pub(super) fn reading(policy: Policy, attributes: &[&str]) -> Result<Self, Unaskable> {
-        Ok(Self {
-            policies: PolicySet::from_policies([policy])?,
-            needs: Needs {
-                attributes: attributes.iter().map(ToString::to_string).collect(),
-                ..Needs::default()
-            },
-        })
-    }
-
-    pub(super) fn add(&mut self, policy: &Policy) -> Result<(), Unaskable> {
-        self.needs.add(policy)?;
-        Ok(self.policies.add(policy.clone())?)
-    }
+fn bit(attribute: &str) -> Option<u32> {
+    let place = OPTIONAL.iter().position(|known| *known == attribute)?;
+    1_u32.checked_shl(u32::try_from(place).ok()?)
 }
 
 impl Needs {
@@ -53,7 +54,7 @@ impl Needs {
 
     /// Whether an attribute of that name is read, of the context or of an entity.
     pub(super) fn attribute(&self, name: &str) -> bool {
-        self.everything || self.attributes.contains(name)
+        self.everything || bit(name).is_none_or(|bit| self.attributes & bit != 0)
     }
 
     /// Whether tags are read of anything but the caller.
@@ -66,10 +67,12 @@ impl Needs {
         self.everything || self.labels
     }
 
-    fn add(&mut self, policy: &Policy) -> Result<(), Unaskable> {
+    /// What a policy reads.
+    pub(super) fn of(policy: &Policy) -> Result<Self, Unaskable> {
         let json = policy.to_json()?;
-        self.read(json.get("conditions").unwrap_or(&json));
-        Ok(())
+        let mut needs = Self::default();
+        needs.read(json.get("conditions").unwrap_or(&json));
+        Ok(needs)
     }
 
     fn read(&mut self, expression: &Value) {
@@ -88,7 +91,7 @@ impl Needs {
         let field = |name| operand.get(name);
         match (operator, field("attr").and_then(Value::as_str)) {
             ("." | "has", Some(attribute)) => {
-                self.attributes.insert(attribute.to_owned());
+                self.attributes |= bit(attribute).unwrap_or(0);
                 let of = field("left").unwrap_or(operand);
                 let context = of.get("Var").and_then(Value::as_str) == Some("context");
                 if !context {
@@ -110,12 +113,13 @@ impl Needs {
 
     /// What either reads.
     #[must_use]
-    pub(super) fn and(mut self, other: &Self) -> Self {
-        self.everything |= other.everything;
-        self.tags |= other.tags;
-        self.labels |= other.labels;
-        self.attributes.extend(other.attributes.iter().cloned());
-        self
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self {
+            everything: self.everything | other.everything,
+            attributes: self.attributes | other.attributes,
+            tags: self.tags | other.tags,
+            labels: self.labels | other.labels,
+        }
     }
 }
 
@@ -125,9 +129,7 @@ mod tests {
 
     fn needs(condition: &str) -> Needs {
         let text = format!("forbid (principal, action, resource) when {{ {condition} }};");
-        let mut part = Part::default();
-        part.add(&Policy::parse(None, text).unwrap()).unwrap();
-        part.needs
+        Needs::of(&Policy::parse(None, text).unwrap()).unwrap()
     }
 
     #[test]

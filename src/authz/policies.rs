@@ -6,13 +6,13 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use cedar_policy::{Authorizer, Effect};
+use cedar_policy::{Authorizer, Effect, PolicySet as CedarSet};
 
 use super::{
     Action, PolicySet, Question, Refusal,
     built_in::{self, Outcome},
     entities,
-    needs::{Needs, Part},
+    needs::Needs,
 };
 use crate::domain::id::WorkspaceId;
 
@@ -141,10 +141,14 @@ impl Snapshot {
                 .allowed
                 .and_then(|allowed| allowed.applying(question.action)),
         );
-        if applying.is_empty() {
+        let mut left = Vec::new();
+        for part in applying {
+            part.left(question, &mut left);
+        }
+        if left.is_empty() {
             return conclude(built_in, None);
         }
-        let said = match Said::evaluate(question, &applying) {
+        let said = match Said::evaluate(question, &left) {
             Ok(said) => said,
             Err(fault) => {
                 tracing::error!(%fault, action = question.action.as_str(), "a question cannot be put to policies");
@@ -207,23 +211,24 @@ fn conclude(built_in: Outcome, permitted: Option<String>) -> Verdict {
 }
 
 /// What the policies that can apply have said.
-#[derive(Default)]
-struct Said {
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
     forbidden: Vec<String>,
     failed: Vec<String>,
     permitted: Option<String>,
 }
 
 impl Said {
-    fn evaluate(question: &Question<'_>, applying: &[&Part]) -> Result<Self, entities::Unaskable> {
-        let needs = applying
-            .iter()
-            .fold(Needs::default(), |all, part| all.and(&part.needs));
+    pub(super) fn evaluate(
+        question: &Question<'_>,
+        applying: &[(&CedarSet, Needs)],
+    ) -> Result<Self, entities::Unaskable> {
+        let needs = applying.iter().map(|(_, needs)| *needs);
+        let needs = needs.fold(Needs::default(), Needs::and);
         let asked = entities::ask(question, &needs)?;
         let authorizer = Authorizer::new();
         let mut said = Self::default();
-        for part in applying {
-            let set = &part.policies;
+        for (set, _) in applying {
             let response = authorizer.is_authorized(&asked.request, set, &asked.entities);
             let diagnostics = response.diagnostics();
             // Cedar passes over a policy that errs. Here it denies: what it would have forbidden is not known.
@@ -236,7 +241,8 @@ impl Said {
             for id in diagnostics.reason() {
                 let effect = set.policy(id).map(cedar_policy::Policy::effect);
                 if effect == Some(Effect::Permit) {
-                    said.permitted.get_or_insert_with(|| id.to_string());
+                    let first = said.permitted.take().into_iter();
+                    said.permitted = first.chain([id.to_string()]).min();
                 } else {
                     said.forbidden.push(id.to_string());
                 }

@@ -9,7 +9,7 @@ use cedar_policy::{
 
 use super::{
     Action, Question, Resource, entities::Names, entities::Unaskable, entities::identity_name,
-    needs::Part,
+    part::Part,
 };
 
 /// The policies of one action.
@@ -77,7 +77,7 @@ impl Slices {
     pub(super) fn concern(&self, action: Action) -> bool {
         self.slices
             .get(action as usize)
-            .is_some_and(|slice| !slice.general.policies.is_empty() || !slice.named.is_empty())
+            .is_some_and(|slice| !slice.general.is_empty() || !slice.named.is_empty())
     }
 
     /// The parts that can apply to a question.
@@ -85,7 +85,7 @@ impl Slices {
         let Some(slice) = self.slices.get(question.action as usize) else {
             return;
         };
-        if !slice.general.policies.is_empty() {
+        if !slice.general.is_empty() {
             found.push(&slice.general);
         }
         if slice.named.is_empty() {
