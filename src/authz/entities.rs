@@ -1,11 +1,12 @@
 //! A question in Cedar's terms: entities, and a request over them. The schema in `policies/` says what they mean.
 
-use std::{collections::HashSet, error::Error as StdError, str::FromStr, sync::LazyLock};
+mod names;
 
-use cedar_policy::{
-    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
-};
+use std::{collections::HashSet, error::Error as StdError};
 
+use cedar_policy::{Context, Entities, Entity, EntityUid, Request, RestrictedExpression};
+
+pub(super) use self::names::{Names, uid};
 use super::{Action, Facts, LeaseFacts, Question, Resource, ValueFacts, needs::Needs};
 use crate::domain::{
     id::IdentityId,
@@ -17,69 +18,6 @@ use crate::domain::{
 
 /// Why a question could not be put: a fault of the vault, for which the answer is no.
 pub(super) type Unaskable = Box<dyn StdError + Send + Sync>;
-
-/// The names of entity types and actions, read once.
-pub(super) struct Names {
-    pub(super) role: EntityTypeName,
-    pub(super) vault: EntityTypeName,
-    pub(super) workspace: EntityTypeName,
-    pub(super) identity: EntityTypeName,
-    pub(super) credential: EntityTypeName,
-    pub(super) lease: EntityTypeName,
-    pub(super) key: EntityTypeName,
-    pub(super) token: EntityTypeName,
-    value: EntityTypeName,
-    /// Each with the group of its family, in the order of [`Action::ALL`].
-    actions: Vec<(EntityUid, EntityUid)>,
-}
-
-static NAMES: LazyLock<Result<Names, String>> = LazyLock::new(|| {
-    let of = |name| EntityTypeName::from_str(name).map_err(|error| error.to_string());
-    let action = of("Action")?;
-    Ok(Names {
-        role: of("Role")?,
-        vault: of("Vault")?,
-        workspace: of("Workspace")?,
-        identity: of("Identity")?,
-        credential: of("Credential")?,
-        lease: of("Lease")?,
-        key: of("Key")?,
-        token: of("Token")?,
-        value: of("Value")?,
-        actions: Action::ALL
-            .iter()
-            .map(|one| {
-                let family = one.as_str().split(':').next().unwrap_or_default();
-                (
-                    uid(&action, one.as_str()),
-                    uid(&action, &format!("{family}:*")),
-                )
-            })
-            .collect(),
-    })
-});
-
-impl Names {
-    pub(super) fn get() -> Result<&'static Self, Unaskable> {
-        NAMES.as_ref().map_err(|fault| fault.as_str().into())
-    }
-
-    pub(super) fn action(&self, action: Action) -> Result<&EntityUid, Unaskable> {
-        self.action_in_family(action).map(|(action, _)| action)
-    }
-
-    pub(super) fn action_in_family(
-        &self,
-        action: Action,
-    ) -> Result<&(EntityUid, EntityUid), Unaskable> {
-        let known = self.actions.get(action as usize);
-        known.ok_or_else(|| "an action without a name".into())
-    }
-}
-
-pub(super) fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
-    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
-}
 
 /// An identity's name in policies.
 pub(super) fn identity_name(kind: IdentityType, name: &IdentityName) -> String {
@@ -434,32 +372,4 @@ pub(super) fn ask(question: &Question<'_>, needs: &Needs) -> Result<Asked, Unask
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hours_and_weekdays_are_those_of_utc() {
-        for (text, expected) in [
-            ("1970-01-01T00:00:00Z", (0, 4)),
-            ("2026-06-13T10:30:00Z", (10, 6)),
-            ("2026-06-14T23:59:59Z", (23, 7)),
-            ("2026-06-15T00:00:00Z", (0, 1)),
-        ] {
-            let now: Timestamp = text.parse().unwrap();
-            assert_eq!(hour_and_weekday(now), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn seconds_round_up() {
-        let long = |millis| format!("{:?}", seconds(Span::from_millis(millis)));
-        assert_eq!(
-            long(3_600_000),
-            format!("{:?}", RestrictedExpression::new_long(3600))
-        );
-        assert_eq!(
-            long(3_600_001),
-            format!("{:?}", RestrictedExpression::new_long(3601))
-        );
-    }
-}
+mod tests;

@@ -4,7 +4,9 @@
 //! the scope learns nothing of what exists. The permit itself is decided on the thing as the commit will find it: under
 //! its lock, where the use case takes one.
 
-use std::{collections::HashMap, sync::Arc};
+mod sight;
+
+use std::sync::Arc;
 
 use super::{Call, Engine, IssueLease, Note, Unit, lease::resource, terms::Resolved};
 use crate::{
@@ -197,69 +199,6 @@ impl Engine {
         self.record_refusal(call, note, refusal.code(), policy)
             .await?;
         Ok(refusal)
-    }
-}
-
-/// What a caller sees of a list: each item is decided on, where any policy is about reading it.
-pub(super) struct Sight<'a> {
-    engine: &'a Engine,
-    call: &'a Call,
-    action: Action,
-    asked: bool,
-    known: HashMap<CredentialId, Subject>,
-}
-
-impl Engine {
-    /// Decides on the items of a list.
-    pub(super) fn sight<'a>(&'a self, call: &'a Call, action: Action) -> Sight<'a> {
-        let rules = self.access.snapshot();
-        Sight {
-            engine: self,
-            call,
-            action,
-            asked: rules.concern(call.principal.workspace, action),
-            known: HashMap::new(),
-        }
-    }
-}
-
-impl Sight<'_> {
-    fn sees(&self, resource: Resource, facts: Facts<'_>) -> bool {
-        let now = self.engine.now();
-        let decided = self
-            .engine
-            .decide(self.call, self.action, resource, facts, now);
-        decided.is_ok()
-    }
-
-    pub(super) fn of_credential(&self, credential: &Credential) -> bool {
-        let facts = Facts {
-            credential: Some(of(credential)),
-            ..Facts::default()
-        };
-        !self.asked || self.sees(Resource::Credential(credential.name.clone()), facts)
-    }
-
-    pub(super) async fn of_lease(
-        &mut self,
-        tables: &Tables,
-        read: &mut impl Read,
-        lease: &Lease,
-    ) -> Result<bool> {
-        if !self.asked {
-            return Ok(true);
-        }
-        let subject = match self.known.remove(&lease.credential) {
-            Some(subject) => subject,
-            None => read_subject(tables, read, lease.credential).await?,
-        };
-        let facts = Facts {
-            lease: Some(LeaseFacts::of(lease)),
-            ..subject.facts()
-        };
-        let sees = self.sees(resource(lease), facts);
-        self.known.insert(lease.credential, subject);
-        Ok(sees)
     }
 }
 

@@ -1,5 +1,7 @@
 //! A record as the question that it answers.
 
+mod caller;
+
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
@@ -17,11 +19,11 @@ use crate::{
     domain::{
         error::Result,
         event::{Actor, AuditRecord, EventName},
-        id::{CredentialId, WorkspaceId},
+        id::CredentialId,
         lease::{Holder, Lease},
         name::IdentityName,
         policy::Delivery,
-        principal::{IdentityType, Principal, ProofId, Reach},
+        principal::{IdentityType, Principal, ProofId},
         time::{Span, Timestamp},
     },
     tables::Tables,
@@ -204,61 +206,6 @@ impl<'a> Recall<'a> {
             _ => false,
         };
         Ok(known.then_some(put))
-    }
-
-    /// The caller with the rights that its key has now; where the key is gone, with those of its identity's role.
-    async fn principal(&mut self, actor: &Actor) -> Result<Option<Principal>> {
-        let Actor::Identity {
-            identity,
-            name,
-            kind,
-            proof,
-        } = actor
-        else {
-            return Ok(None);
-        };
-        if let Some(known) = self.principals.get(proof) {
-            return Ok(known.clone());
-        }
-        let read = &mut self.engine.read();
-        let system = self.engine.tables(WorkspaceId::SYSTEM)?;
-        let held = match proof {
-            ProofId::Key(id) => {
-                let key = system.api_key(read, *id).await?;
-                key.map(|key| (key.home, key.scopes, key.reach))
-            }
-            ProofId::Token(id) => {
-                let token = system.token(read, *id).await?;
-                token.map(|token| (token.home, token.scopes, token.reach))
-            }
-        };
-        let home = held.map_or(self.asker.workspace, |(home, ..)| home);
-        let found = self.engine.tables(home)?.identity(read, *identity).await?;
-        let principal = found.map(|found| {
-            let given = found.role.scopes();
-            let scopes = held.map_or(given, |(_, scopes, _)| scopes.intersection(given));
-            let everywhere = held.is_some_and(|(.., reach)| reach == Reach::Organisation);
-            let organisation = everywhere && found.role.is_organisational();
-            let role = Some(found.role).filter(|_| scopes == given);
-            (role, scopes, organisation, found.labels)
-        });
-        let principal = principal.map(|(role, scopes, organisation, labels)| Principal {
-            workspace: self.asker.workspace,
-            workspace_name: self.asker.workspace_name.clone(),
-            identity: *identity,
-            name: name.clone(),
-            kind: *kind,
-            proof: *proof,
-            root: *proof,
-            labels: Arc::new(labels),
-            proof_name: String::new(),
-            role,
-            scopes,
-            organisation,
-            rate_limit: self.asker.rate_limit,
-        });
-        self.principals.insert(*proof, principal.clone());
-        Ok(principal)
     }
 
     async fn subject(&mut self, action: Action, id: CredentialId) -> Result<Arc<Subject>> {
