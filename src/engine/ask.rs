@@ -1,24 +1,29 @@
 //! Asking what a decision would be, without doing anything: on the facts as they are now, through the same decision
-//! point. Nothing is changed and nothing is recorded.
+//! point. Nothing is changed, and nothing is recorded but that somebody may not ask in another's name.
+
+mod resource;
 
 use std::sync::Arc;
 
+pub use self::resource::AskedResource;
 use super::{
     Call, Engine,
     authorize::{Subject, grant_facts, of, read_subject, renewal},
     credential::no_credential,
+    identities::no_identity,
     issue::{IssueLease, WantedHolder},
     lease::{no_lease, resource},
+    tokens,
 };
 use crate::{
     authz::{self, Action, Denial, Facts, LeaseFacts, Refusal, Resource},
     domain::{
         error::{Code, Error, Result},
-        id::{CredentialId, KeyId, LeaseId, WorkspaceId},
+        id::{CredentialId, KeyId, TokenId, WorkspaceId},
         lease::Lease,
         name::{CredentialName, IdentityName},
         policy::Delivery,
-        principal::IdentityType,
+        principal::{IdentityType, Principal},
         scope::Scope,
         time::{Timestamp, Ttl},
     },
@@ -28,21 +33,10 @@ use crate::{
 /// The generation of terms that are made for one question and not kept.
 const NOT_KEPT: u64 = 0;
 
-/// What an action would be done to.
-pub enum AskedResource {
-    Vault,
-    Workspace,
-    Credential(CredentialName),
-    Lease(LeaseId),
-    Identity {
-        kind: IdentityType,
-        name: IdentityName,
-    },
-    Key(KeyId),
-}
-
-/// A question about the caller itself.
+/// A question about the caller itself, or about whom it names.
 pub struct Ask {
+    /// Whose action it would be: the caller's own where none.
+    pub identity: Option<(IdentityType, IdentityName)>,
     /// The action's spelling.
     pub action: String,
     pub resource: AskedResource,
@@ -79,73 +73,62 @@ impl Ask {
     }
 }
 
-impl AskedResource {
-    /// Reads `workspace`, `vault`, `credential/NAME`, `lease/ID`, `identity/TYPE/NAME`, `api-key/ID`.
-    pub fn parse(text: &str) -> Result<Self> {
-        let unknown = || {
-            Error::invalid(
-                "resource",
-                "`resource` must be `workspace`, `vault`, `credential/NAME`, `lease/ID`, `identity/TYPE/NAME` or \
-                 `api-key/ID`",
-            )
-        };
-        match text {
-            "workspace" => return Ok(Self::Workspace),
-            "vault" => return Ok(Self::Vault),
-            _ => {}
-        }
-        let (kind, rest) = text.split_once('/').ok_or_else(unknown)?;
-        match kind {
-            "credential" => CredentialName::parse(rest, "resource").map(Self::Credential),
-            "lease" => LeaseId::parse(rest).map(Self::Lease).ok_or_else(unknown),
-            "api-key" => KeyId::parse(rest).map(Self::Key).ok_or_else(unknown),
-            "identity" => {
-                let (kind, name) = rest.split_once('/').ok_or_else(unknown)?;
-                Ok(Self::Identity {
-                    kind: IdentityType::parse(kind).ok_or_else(unknown)?,
-                    name: IdentityName::parse(name, "resource")?,
-                })
-            }
-            _ => Err(unknown()),
-        }
-    }
-
-    /// Whether the action is done to such things.
-    fn takes(&self, action: Action) -> bool {
-        let family = action.as_str().split(':').next().unwrap_or_default();
-        match self {
-            Self::Credential(_) => {
-                matches!(action, Action::LeaseCreate | Action::LeaseDelegate)
-                    || family == "credential" && action != Action::CredentialList
-            }
-            Self::Lease(_) => matches!(
-                action,
-                Action::LeaseRead
-                    | Action::LeaseRenew
-                    | Action::LeaseRelease
-                    | Action::LeaseRevoke
-                    | Action::HandleRedeem
-            ),
-            Self::Identity { .. } => matches!(family, "identity" | "key" | "token"),
-            Self::Key(_) => family == "key",
-            Self::Vault => {
-                matches!(
-                    family,
-                    "sys" | "signing_key" | "issuer" | "policy" | "workspace"
-                )
-            }
-            Self::Workspace => match action {
-                Action::CredentialList | Action::LeaseList | Action::LeaseRevokeMany => true,
-                _ => !matches!(family, "credential" | "lease" | "handle" | "sys"),
-            },
-        }
-    }
-}
-
 impl Engine {
+    /// What the decision on the action would be.
+    pub async fn ask(&self, call: &Call, ask: &Ask) -> Result<Answered> {
+        match &ask.identity {
+            None => self.ask_oneself(call, ask).await,
+            Some((kind, name)) => {
+                let other = self.stand_in(call, *kind, name).await?;
+                self.ask_oneself(&other, ask).await
+            }
+        }
+    }
+
+    /// The call as it would be with a key that has all of another identity's role, for whoever may see identities and
+    /// policies. It is good for questions only.
+    async fn stand_in(&self, call: &Call, kind: IdentityType, name: &IdentityName) -> Result<Call> {
+        let about = Resource::Identity {
+            kind,
+            name: name.clone(),
+        };
+        self.authorize(call, Action::IdentityRead, about).await?;
+        self.authorize(call, Action::PolicyRead, Resource::Workspace)
+            .await?;
+        let tables = self.tables(call.principal.workspace)?;
+        let read = &mut self.read();
+        let id = tables.identity_id(read, kind, name).await?;
+        let found = match id {
+            Some(id) => tables.identity(read, id).await?,
+            None => None,
+        };
+        let identity = found.ok_or_else(no_identity)?;
+        if !identity.is_active() {
+            return Err(Error::new(
+                Code::IdentitySuspended,
+                "the identity is suspended, and may do nothing",
+            ));
+        }
+        Ok(Call {
+            principal: Principal {
+                identity: identity.id,
+                name: identity.name,
+                kind: identity.kind,
+                role: Some(identity.role),
+                scopes: identity.role.scopes(),
+                labels: Arc::new(identity.labels),
+                organisation: identity.role.is_organisational(),
+                ..call.principal.clone()
+            },
+            origin: call.origin.clone(),
+            idempotency: None,
+            entered: self.enter(),
+        })
+    }
+
     /// What the decision on the caller's action would be. What is missing, and what another workspace has, is missing
     /// here as it would be then, and told only to whom the action itself would tell it.
-    pub async fn ask(&self, call: &Call, ask: &Ask) -> Result<Answered> {
+    async fn ask_oneself(&self, call: &Call, ask: &Ask) -> Result<Answered> {
         let action = Action::parse(&ask.action).ok_or_else(|| {
             Error::invalid("action", "`action` must be one such as `lease:create`")
         })?;
@@ -170,6 +153,7 @@ impl Engine {
                 Ok(self.verdict(call, action, resource, Facts::default()))
             }
             AskedResource::Key(id) => self.ask_key(call, action, *id).await,
+            AskedResource::Token(id) => self.ask_token(call, action, *id).await,
             AskedResource::Credential(name) => {
                 self.ask_credential(call, (action, ask), &tables, name)
                     .await
@@ -199,6 +183,11 @@ impl Engine {
             identity: key.identity,
         };
         Ok(self.verdict(call, action, resource, Facts::default()))
+    }
+
+    async fn ask_token(&self, call: &Call, action: Action, id: TokenId) -> Result<Answered> {
+        let token = self.visible_token(call, id).await?;
+        Ok(self.verdict(call, action, tokens::resource(&token), Facts::default()))
     }
 
     async fn ask_credential(

@@ -81,6 +81,10 @@ pub(super) enum Answer {
     Issuer(Box<Issuer>),
     Workspace(Box<Workspace>),
     Identity(Box<Identity>),
+    /// The version that a rollback made.
+    Policies {
+        version: u32,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -104,6 +108,14 @@ impl<'a> Slot<'a> {
             tables.idempotency_hash(call.principal.proof, operation, &mark.key)
         });
         Ok(Self { idempotency, hash })
+    }
+
+    /// Of an operation that is repeated without harm, and keeps nothing.
+    pub(super) const fn never() -> Self {
+        Self {
+            idempotency: None,
+            hash: [0; 32],
+        }
     }
 
     /// The caller's key, where there is one.

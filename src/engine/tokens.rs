@@ -40,7 +40,7 @@ const SORTS: [(&str, SortBy); 2] = [
 ];
 const DEFAULT_SORT: &str = "-created_at";
 
-fn resource(token: &Token) -> Resource {
+pub(super) fn resource(token: &Token) -> Resource {
     Resource::Token {
         id: token.id,
         identity: token.identity,
@@ -54,7 +54,7 @@ fn no_token() -> Error {
 impl Engine {
     /// A token of the caller's workspace. INVARIANT (isolation): one of another workspace looks like none, and so
     /// does one of the whole organisation to whoever reaches one workspace only.
-    async fn visible_token(&self, call: &Call, id: TokenId) -> Result<Token> {
+    pub(super) async fn visible_token(&self, call: &Call, id: TokenId) -> Result<Token> {
         let system = self.tables(WorkspaceId::SYSTEM)?;
         let token = system.token(&mut self.read(), id).await?;
         token

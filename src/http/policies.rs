@@ -124,6 +124,7 @@ pub(super) async fn version(
 /// Brings an earlier set back, as a new version. Version 0 is the empty set that everything begins with. No set that is
 /// kept here can keep an owner of the organisation from it.
 #[utoipa::path(post, path = "/v1/policies/rollback", tag = "policies", request_body = RollbackBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe for 24 hours")),
     responses((status = 200, body = Success<PolicySetBody>), (status = 422, body = Failure, description = "`VALIDATION_FAILED`"),
         (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn rollback(
@@ -131,12 +132,9 @@ pub(super) async fn rollback(
     caller: Caller,
     payload: Payload<RollbackBody>,
 ) -> Answer<Json<Success<PolicySetBody>>> {
+    let call = caller.creating(&surface, &payload.bytes)?;
     let command = payload.value.command()?;
-    let found = surface
-        .0
-        .engine
-        .roll_back_policies(caller.call(), command)
-        .await?;
+    let found = surface.0.engine.roll_back_policies(call, command).await?;
     Ok(Success::of(found.into()))
 }
 

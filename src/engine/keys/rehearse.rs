@@ -132,6 +132,7 @@ impl Engine {
             idempotency: None,
         };
         let ask = Ask {
+            identity: None,
             action: action.as_str().to_owned(),
             resource: AskedResource::Credential(name.clone()),
             ttl: None,

@@ -6,6 +6,7 @@ use super::{
     super::{
         Call, Engine, Note,
         credential::{author, change},
+        idempotency::{Answer, Slot},
     },
     InForce, faulty, home, no_version, parse, resource, with_set,
 };
@@ -80,8 +81,9 @@ impl Engine {
                 restores: None,
                 allow_lockout: command.allow_lockout,
             };
+            let slot = Slot::never();
             engine
-                .replace(&call, &permit, next, command.expected_version)
+                .replace(&call, &permit, next, command.expected_version, &slot)
                 .await
         };
         tokio::spawn(work).await.map_err(Error::internal)?
@@ -118,8 +120,9 @@ impl Engine {
                 restores: Some(command.version),
                 allow_lockout: command.allow_lockout,
             };
+            let slot = Slot::of(&engine, &call, "policy:rollback")?;
             engine
-                .replace(&call, &permit, next, command.expected_version)
+                .replace(&call, &permit, next, command.expected_version, &slot)
                 .await
         };
         tokio::spawn(work).await.map_err(Error::internal)?
@@ -163,11 +166,24 @@ impl Engine {
         permit: &Permit,
         next: Next,
         expected: Option<u32>,
+        slot: &Slot<'_>,
     ) -> Result<InForce> {
         let scope = next.scope;
         let home = home(&call.principal, scope);
         let tables = self.tables(home)?;
-        let mut unit = self.begin(call, permit, &[]).await?;
+        let locks: Vec<_> = slot.lock().into_iter().collect();
+        let mut unit = self.begin(call, permit, &locks).await?;
+        match slot.first(&mut unit).await? {
+            Some(Answer::Policies { version }) => {
+                let workspace = unit.tables.workspace;
+                drop(unit);
+                slot.durable(self, workspace).await?;
+                let stored = tables.policy_set(&mut self.read(), version).await?;
+                return Ok(InForce { scope, stored });
+            }
+            Some(_) => return Err(Error::internal("a first answer of another operation")),
+            None => {}
+        }
         let before = tables.newest_policy_set(&mut unit.txn).await?;
         let current = before.as_ref().map_or(0, |before| before.version);
         if expected.is_some_and(|expected| expected != current) {
@@ -223,6 +239,8 @@ impl Engine {
                 .map(|restored| change("restores", None, Some(restored.to_string()))),
         );
         tables.put_policy_set(&mut *unit.txn, &stored)?;
+        let version = stored.version;
+        slot.keep(&mut unit, || Answer::Policies { version })?;
         unit.record(Note {
             reason: stored.comment.clone(),
             changes,

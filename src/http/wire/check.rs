@@ -7,8 +7,9 @@ use super::WantedIdentityBody;
 use crate::{
     domain::{
         error::Result,
-        name::{MAX_TEXT_BYTES, check_text},
+        name::{IdentityName, MAX_TEXT_BYTES, check_text},
         policy::Delivery,
+        principal::IdentityType,
         scope::Scope,
         strict::optional_object,
         time::Ttl,
@@ -22,11 +23,24 @@ use crate::{
 pub(crate) struct CheckBody {
     #[schema(example = "lease:create")]
     action: String,
-    /// `workspace`, `vault`, `credential/NAME`, `lease/ID`, `identity/TYPE/NAME` or `api-key/ID`.
+    /// `workspace`, `vault`, `credential/NAME`, `lease/ID`, `identity/TYPE/NAME`, `api-key/ID` or `token/ID`.
     #[schema(example = "credential/openai-api-key-prod")]
     resource: String,
     #[serde(default, deserialize_with = "optional_object")]
     context: Option<CheckContextBody>,
+    /// Another identity of the workspace, with all that its role gives; for callers that may read identities and policies.
+    #[serde(rename = "as", default, deserialize_with = "optional_object")]
+    identity: Option<CheckAsBody>,
+}
+
+/// In whose place to ask.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CheckAsBody {
+    #[schema(value_type = Option<String>, example = "agent")]
+    r#type: Option<IdentityType>,
+    #[schema(example = "claude-code")]
+    name: String,
 }
 
 /// How a lease would be taken or renewed.
@@ -51,7 +65,12 @@ impl CheckBody {
             check_text(purpose, "context.purpose", MAX_TEXT_BYTES)?;
         }
         let ttl = context.ttl.as_deref();
+        let identity = self.identity.map(|CheckAsBody { r#type, name }| {
+            let name = IdentityName::parse(&name, "as.name")?;
+            Ok((r#type.unwrap_or(IdentityType::Agent), name))
+        });
         Ok(Ask {
+            identity: identity.transpose()?,
             action: self.action,
             resource: AskedResource::parse(&self.resource)?,
             ttl: ttl.map(|ttl| Ttl::parse(ttl, "context.ttl")).transpose()?,

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::{DELETE, GET, PATCH, POST, act, text};
 use crate::support::Vault;
 
+mod callers;
+
 async fn asked(vault: &Vault, key: &str, action: &str, resource: &str, context: Value) -> Value {
     let body = json!({"action": action, "resource": resource, "context": context});
     vault
@@ -241,6 +243,10 @@ async fn asking_tells_nothing_of_what_exists_and_leaves_no_trace() {
             "key:read",
             "api-key/key_0198c0de0000700080000000000000ff".to_owned(),
         ),
+        (
+            "token:revoke",
+            "token/tok_0198c0de0000700080000000000000ff".to_owned(),
+        ),
     ] {
         let body = json!({"action": action, "resource": resource});
         let answer = vault.admin(POST, "/v1/auth/check", Some(body)).await;
@@ -277,75 +283,4 @@ async fn asking_tells_nothing_of_what_exists_and_leaves_no_trace() {
         assert_eq!(failure["details"]["field"], field, "{failure}");
     }
     assert_eq!(records().await, before);
-}
-
-/// What is a team's is leased by its own.
-const TEAMS: &str = r#"
-@id("own-team")
-forbid (principal, action in [Action::"lease:create", Action::"handle:redeem"], resource)
-when { resource.hasTag("team") && !(principal.hasTag("team") && principal.getTag("team") == resource.getTag("team")) };
-"#;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_labels_of_the_caller_decide_at_once_in_a_question_and_in_a_dry_run() {
-    let vault = Vault::dev();
-    let sources = json!([{"name": "teams.cedar", "text": TEAMS}]);
-    let set = json!({"scope": "workspace", "sources": sources});
-    let body = json!({"name": "ledger", "type": "api-key", "value": "v", "metadata": {"team": "payments"}});
-    let stored = vault.admin(POST, "/v1/credentials", Some(body)).await;
-    stored.data(201);
-    let agent = "/v1/identities/agent/claude-code";
-    let label = async |team: Value| {
-        let body = json!({"labels": {"team": team}});
-        vault.admin(PATCH, agent, Some(body)).await.data(200);
-    };
-    let grant = async || {
-        let body = json!({"credential_name": "ledger", "reveal": true});
-        vault.agent(POST, "/v1/leases", Some(body)).await
-    };
-    grant().await.data(201);
-
-    // Tried beforehand: the one grant would be denied, until the caller is of the team.
-    let tried = async || {
-        let path = "/v1/policies/dry-run";
-        let tried = vault.admin(POST, path, Some(set.clone())).await.data(200);
-        tried["changes"].as_array().unwrap().len()
-    };
-    assert_eq!(tried().await, 1);
-    label(json!("payments")).await;
-    assert_eq!(tried().await, 0);
-
-    let path = "/v1/policies";
-    let applied = vault.admin(reqwest::Method::PUT, path, Some(set.clone()));
-    applied.await.data(200);
-    for (team, allowed) in [
-        (json!("payments"), true),
-        (json!("search"), false),
-        (json!("payments"), true),
-        (json!(null), false),
-    ] {
-        label(team.clone()).await;
-        let said = asked(
-            &vault,
-            &vault.agent_key,
-            "lease:create",
-            "credential/ledger",
-            json!({}),
-        )
-        .await;
-        assert_eq!(said["allowed"], allowed, "{team}: {said}");
-        match allowed {
-            true => drop(grant().await.data(201)),
-            false => {
-                let denied = grant().await.fails(403, "POLICY_DENIED");
-                assert_eq!(denied["details"]["policy"], "workspace:own-team");
-            }
-        }
-    }
-    // Nobody labels itself into a team.
-    let body = Some(json!({"labels": {"team": "payments"}}));
-    vault
-        .admin(PATCH, "/v1/identities/human/admin", body)
-        .await
-        .fails(403, "INSUFFICIENT_PERMISSIONS");
 }

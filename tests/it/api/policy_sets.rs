@@ -22,6 +22,8 @@ use serde_json::{Value, json};
 use super::{GET, POST, ask, text};
 use crate::support::{Answer, DevOptions, TempDir, Vault, leasehold, wait};
 
+mod versions;
+
 const PUT: Method = Method::PUT;
 const POLICIES: &str = "/v1/policies";
 
@@ -340,76 +342,6 @@ async fn a_stored_set_that_is_no_longer_valid_refuses_the_start() {
             && error.contains("a.cedar:"),
         "{error}"
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_version_can_be_seen_and_brought_back() {
-    let vault = vault().await;
-    let texts = [PURPOSE, "", "// nothing yet"];
-    for text in texts {
-        apply(&vault, set("workspace", &[("a.cedar", text)]))
-            .await
-            .data(200);
-    }
-    lease(&vault).await.data(201);
-    let back =
-        json!({"scope": "workspace", "version": 1, "comment": "too early", "expected_version": 3});
-    let restored = post(&vault, "rollback", back.clone()).await.data(200);
-    assert_eq!(
-        (&restored["version"], &restored["restores"]),
-        (&json!(4), &json!(1))
-    );
-    lease(&vault).await.fails(403, "POLICY_DENIED");
-    post(&vault, "rollback", back)
-        .await
-        .fails(409, "VERSION_CONFLICT");
-    let at = |version: u32| format!("{POLICIES}/history/{version}");
-    for (version, text) in (1..).zip(texts.into_iter().chain([PURPOSE])) {
-        let found = vault.admin(GET, &at(version), None).await.data(200);
-        assert_eq!(found["sources"], sources(&[("a.cedar", text)]));
-    }
-    vault.admin(GET, &at(5), None).await.fails(404, "NOT_FOUND");
-    vault
-        .admin(GET, &at(0), None)
-        .await
-        .fails(400, "INVALID_PARAMETER");
-    let missing = json!({"scope": "workspace", "version": 9});
-    post(&vault, "rollback", missing)
-        .await
-        .fails(404, "NOT_FOUND");
-
-    let page = vault
-        .admin(GET, &format!("{POLICIES}/history?limit=3"), None)
-        .await;
-    assert_eq!(page.body["page"]["total"], 4);
-    let versions = |page: &Value| -> Vec<u64> {
-        let items = page["data"].as_array().unwrap().iter();
-        items
-            .map(|item| item["version"].as_u64().unwrap())
-            .collect()
-    };
-    assert_eq!(versions(&page.body), [4, 3, 2]);
-    assert_eq!(page.body["data"][0]["sources"], json!(["a.cedar"]));
-    let cursor = text(&page.body["page"], "next_cursor");
-    let path = format!("{POLICIES}/history?limit=3&cursor={cursor}");
-    let rest = vault.admin(GET, &path, None).await;
-    assert_eq!(versions(&rest.body), [1]);
-    let history = vault
-        .admin(GET, "/v1/audit?event=policy.rolled_back", None)
-        .await
-        .data(200);
-    assert_eq!(
-        history[0]["changes"][2],
-        json!({"field": "restores", "before": null, "after": "1"})
-    );
-    // Version 0 is the beginning.
-    let none = post(
-        &vault,
-        "rollback",
-        json!({"scope": "workspace", "version": 0}),
-    );
-    assert_eq!(none.await.data(200)["sources"], json!([]));
-    lease(&vault).await.data(201);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ mod found;
 mod healthy;
 mod keys;
 mod mended;
+mod policies;
 
 use std::{
     path::{Path, PathBuf},
