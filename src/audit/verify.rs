@@ -1,7 +1,7 @@
 //! Holding the log to what it promises: numbered without a gap, each record authentic, fitting its digest, and in
 //! the order of time.
 
-use super::{block, leaf, merkle::Frontier, query::TIME_SLACK};
+use super::{block, leaf, query::TIME_SLACK};
 use crate::{
     crypto::keyring::Keyring,
     domain::{
@@ -26,7 +26,6 @@ pub struct Walk<'a> {
     next: Option<u64>,
     newest: Timestamp,
     records: u64,
-    tree: Frontier,
 }
 
 impl<'a> Walk<'a> {
@@ -36,18 +35,12 @@ impl<'a> Walk<'a> {
             next: Some(1),
             newest: Timestamp::from_millis(0),
             records: 0,
-            tree: Frontier::new(),
         }
     }
 
     /// Records seen so far.
     pub fn records(&self) -> u64 {
         self.records
-    }
-
-    /// The tree over the records that were seen.
-    pub fn tree(&self) -> &Frontier {
-        &self.tree
     }
 
     /// Looks at the next block.
@@ -81,7 +74,6 @@ impl<'a> Walk<'a> {
         self.next = Some(first.saturating_add(entries.len() as u64));
         for (sequence, entry) in (first..).zip(entries) {
             self.records += 1;
-            self.tree.push(entry.leaf(sequence).hash());
             if let Err(error) = self.entry(sequence, &entry) {
                 let what = reason(&error);
                 fault(Fault { sequence, what });

@@ -1,10 +1,13 @@
 //! One walk over the store: pages in, findings out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Finding, Keys, Kind, Mend, Mender, Report, Told};
 use crate::{
-    audit::verify::Walk,
+    audit::{
+        check::{self, Question},
+        verify::Walk,
+    },
     domain::{
         error::{Error, Result},
         event::Object,
@@ -222,16 +225,24 @@ impl<'a> Exam<'a> {
         let mut walk = Walk::new(self.keyring);
         let mut pages = Pages::of(Table::Audit);
         let mut faults = Vec::new();
+        let mut told = BTreeSet::new();
         while let Some(page) = self.page(&mut pages).await {
             for (at, block) in &page {
                 walk.block(at, block, &mut |fault| faults.push(fault));
             }
+            told.extend(faults.iter().map(|fault| fault.sequence));
             self.faults(&mut faults);
             self.flush(mender, tell).await?;
         }
         self.report.audit_records = walk.records();
         faults.extend(walk.end(self.mark));
         self.faults(&mut faults);
+        let key = *self.keyring.audit_key().public_key();
+        let seals = check::log(&mut self.read, &key, Question::default()).await;
+        let seals = self.seen(WorkspaceId::SYSTEM, named("the seals of the log"), seals);
+        let mut more = seals.map_or_else(Vec::new, |report| report.faults);
+        more.retain(|fault| !told.contains(&fault.sequence));
+        self.faults(&mut more);
         self.flush(mender, tell).await
     }
 

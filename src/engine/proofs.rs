@@ -119,7 +119,7 @@ impl Engine {
     }
 
     /// The proof that the tree over the first `to` records, or all that are sealed, begins with that over the first
-    /// `from`.
+    /// `from`, or the first one.
     pub async fn prove_consistency(
         &self,
         call: &Call,
@@ -127,7 +127,7 @@ impl Engine {
         to: Option<u64>,
     ) -> Result<Consistency> {
         self.may_read_history(call).await?;
-        let from = from.ok_or_else(|| Error::missing("from"))?;
+        let from = from.unwrap_or(1);
         let to = self.size("to", to).await?;
         if !(1..=to).contains(&from) {
             return Err(

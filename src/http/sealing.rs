@@ -60,7 +60,7 @@ pub(super) async fn inclusion(
 
 /// Proves that the log over `to` records begins with the log over `from` records (RFC 9162, section 2.1.4).
 #[utoipa::path(get, path = "/v1/audit/consistency", tag = "audit", operation_id = "prove_consistency",
-    params(("from" = u64, Query, minimum = 1),
+    params(("from" = Option<u64>, Query, minimum = 1, description = "1 by default"),
         ("to" = Option<u64>, Query, description = "All that are sealed by default")),
     responses((status = 200, body = Success<ConsistencyBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn consistency(

@@ -29,6 +29,7 @@ mod raw;
 mod retries;
 mod rotation;
 mod samples;
+mod seals;
 mod stop;
 mod sweep;
 mod tokens;

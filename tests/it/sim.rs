@@ -155,6 +155,7 @@ const MUST_HAPPEN: &[&str] = &[
     "power cut",
     "stop",
     "reaper",
+    "sealer",
 ];
 
 #[test]

@@ -22,6 +22,7 @@ mod lifecycle;
 mod mounted;
 mod power;
 mod process;
+mod seals;
 mod secrets;
 mod shim;
 mod specimen;

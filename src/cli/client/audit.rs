@@ -23,7 +23,6 @@ pub(super) const COLUMNS: &[Column] = &[
 
 /// Which records to show, or what to ask about the log's seals.
 #[derive(Debug, Default, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct AuditArgs {
     #[command(subcommand)]
     seal: Option<SealCommand>,
@@ -58,7 +57,12 @@ pub(super) async fn run(
     arguments: AuditArgs,
     mode: Mode,
 ) -> Result<Report, Failure> {
+    let filtered = !arguments.query().is_empty();
     if let Some(command) = arguments.seal {
+        if filtered {
+            let what = "the filters of a search have no place before another command";
+            return Err(Failure::Usage(what.to_owned()));
+        }
         return seal::run(vault, command, mode).await;
     }
     let answer = vault

@@ -4,10 +4,13 @@
 //! which `--public-key` pins, and proofs are computed again. Only that each record under a checkpoint is as it was sealed
 //! is the vault's own word; `--data-dir` looks at the records themselves.
 
+mod verify;
+
 use std::{fs, io::Write, path::PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+pub use self::verify::Verification;
 use super::{
     answer::Answer,
     call::Call,
@@ -28,8 +31,6 @@ const COLUMNS: &[Column] = &[
     Column("TIME", &["time"]),
     Column("ROOT", &["root"]),
 ];
-/// Records that the vault verifies in one request.
-const AT_ONCE: u64 = 250_000;
 
 /// What can be asked about the seals of history.
 #[derive(Debug, clap::Subcommand)]
@@ -204,7 +205,7 @@ pub(super) async fn run(
             save(vault, &file, force, &key, mode).await
         }
         SealCommand::Proof(arguments) => proof(vault, &arguments, mode).await,
-        SealCommand::Verify(arguments) => verify(vault, &arguments, mode).await,
+        SealCommand::Verify(arguments) => verify::verify(vault, &arguments, mode).await,
     }
 }
 
@@ -364,181 +365,4 @@ fn leaf(answer: &Answer, sequence: u64) -> Result<Hash, Failure> {
     ]
     .concat();
     Ok(digest(&bytes))
-}
-
-async fn verify(vault: &Vault, arguments: &VerifyArgs, mode: Mode) -> Result<Report, Failure> {
-    let (key, note) = arguments.key.get(vault).await?;
-    let kept = arguments.kept(&key).map_err(Failure::Local)?;
-    let mut found = Verification::default();
-    let answer = vault.call(latest()).await?;
-    let newest = opened(answer.data(), &key)?;
-    for one in &kept {
-        against(vault, one, &newest, &mut found).await?;
-    }
-    chain(vault, &key, &mut found).await?;
-    let end = arguments.to.unwrap_or(u64::MAX);
-    let mut from = arguments.from.unwrap_or(1);
-    loop {
-        let to = end.min(from.saturating_add(AT_ONCE - 1));
-        let query =
-            [("from", from), ("to", to)].map(|(name, value)| (name.to_owned(), value.to_string()));
-        let call = Call::get(&["v1", "audit", "verify"]).query(query.into());
-        let answer = vault.call(call).await?;
-        let body = answer.data();
-        let last = number(body, "last")?;
-        found.read(body, from, last)?;
-        if last < to || to == end {
-            break;
-        }
-        from = last + 1;
-    }
-    let mut report = found.report(mode);
-    if let Some(note) = note {
-        report = report.with_note(note);
-    }
-    Ok(report)
-}
-
-/// Holds the running vault to a checkpoint that was kept.
-async fn against(
-    vault: &Vault,
-    kept: &Checkpoint,
-    newest: &Checkpoint,
-    found: &mut Verification,
-) -> Result<(), Failure> {
-    let (old, new) = (kept.statement(), newest.statement());
-    if old.size > new.size {
-        let what = format!(
-            "records {} to {} are missing, which the kept checkpoint of {} is over",
-            new.size + 1,
-            old.size,
-            old.time
-        );
-        found.fault(new.size + 1, what);
-        return Ok(());
-    }
-    let query = [("from", old.size), ("to", new.size)]
-        .map(|(name, value)| (name.to_owned(), value.to_string()));
-    let call = Call::get(&["v1", "audit", "consistency"]).query(query.into());
-    let answer = vault.call(call).await?;
-    let path = path(answer.data())?;
-    if !merkle::consistent((old.size, &old.root), (new.size, &new.root), &path) {
-        let what = format!(
-            "records 1 to {} are not those that the kept checkpoint of {} is over",
-            old.size, old.time
-        );
-        found.fault(1, what);
-    }
-    Ok(())
-}
-
-/// The newest checkpoints: each is signed and names the one before.
-async fn chain(vault: &Vault, key: &[u8; 32], found: &mut Verification) -> Result<(), Failure> {
-    let query = vec![("limit".to_owned(), "200".to_owned())];
-    let answer = vault
-        .call(Call::get(&["v1", "audit", "checkpoints"]).query(query))
-        .await?;
-    let mut newer: Option<Checkpoint> = None;
-    for body in answer.rows() {
-        let checkpoint = opened(body, key)?;
-        if let Some(newer) = &newer
-            && newer.statement().previous != Some(checkpoint.digest())
-        {
-            let size = newer.statement().size;
-            let what =
-                format!("the checkpoint over {size} records does not follow the one before it");
-            found.fault(size, what);
-        }
-        newer = Some(checkpoint);
-    }
-    Ok(())
-}
-
-/// What a verification comes to, of a running vault or of a folder.
-#[derive(Debug, Default)]
-pub struct Verification {
-    pub records: u64,
-    pub checkpoints: u64,
-    pub last: u64,
-    pub proven: u64,
-    /// The first record that each is about, and what is wrong.
-    pub faults: Vec<(u64, String)>,
-}
-
-impl Verification {
-    fn fault(&mut self, sequence: u64, what: String) {
-        self.faults.push((sequence, what));
-    }
-
-    fn read(&mut self, body: &Value, from: u64, last: u64) -> Result<(), Failure> {
-        let first = number(body, "first")?;
-        // A range is read from the checkpoint before it.
-        let again = from.saturating_sub(first);
-        self.records += number(body, "records")?.saturating_sub(again);
-        self.checkpoints += number(body, "checkpoints")?;
-        self.last = self.last.max(last);
-        self.proven = self.proven.max(number(body, "proven")?);
-        let faults = body.get("faults").and_then(Value::as_array);
-        for fault in faults.ok_or_else(|| foreign("it has no `faults`"))? {
-            let what = fault
-                .get("what")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            self.fault(number(fault, "sequence")?, what.to_owned());
-        }
-        Ok(())
-    }
-
-    /// What is said about it: each fault with its record, the first one first. The process fails where there is one.
-    fn report(mut self, mode: Mode) -> Report {
-        self.faults.sort();
-        self.faults.dedup();
-        let out = if mode.json {
-            mode.layout(&self.json().to_string())
-        } else {
-            self.text().into()
-        };
-        Report {
-            failed: !self.faults.is_empty(),
-            ..Report::new(out)
-        }
-    }
-
-    /// As JSON.
-    pub fn json(&self) -> Value {
-        let faults: Vec<_> = self
-            .faults
-            .iter()
-            .map(|(sequence, what)| json!({ "sequence": sequence, "what": what }))
-            .collect();
-        json!({"status": "success", "data": {
-            "intact": self.faults.is_empty(), "records": self.records, "checkpoints": self.checkpoints,
-            "last": self.last, "proven": self.proven, "faults": faults,
-        }})
-    }
-
-    /// For people.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        for (sequence, what) in &self.faults {
-            text.push_str(&format!("record {sequence}: {}\n", render::clean(what)));
-        }
-        let Self {
-            records,
-            checkpoints,
-            proven,
-            last,
-            ..
-        } = self;
-        let looked = format!("{records} records, {checkpoints} checkpoints");
-        let waiting = last.saturating_sub(*proven);
-        text.push_str(&match self.faults.first() {
-            None if waiting > 0 => format!(
-                "intact: {looked}; the newest {waiting} records wait for their checkpoint\n"
-            ),
-            None => format!("intact: {looked}\n"),
-            Some((first, _)) => format!("not intact: {looked}; the first bad record is {first}\n"),
-        });
-        text
-    }
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, future::ready, sync::Arc};
 
 use leasehold::{
-    audit::query::{AuditFilter, Numbered, Reader, Window},
+    audit::{
+        check::{self, Question},
+        query::{AuditFilter, Numbered, Reader, Window},
+    },
     crypto::keyring::Keyring,
     domain::{
         credential::VersionState,
@@ -108,6 +111,20 @@ impl Snapshot {
         }
         records.sort_by_key(|found| found.sequence);
         (records, total)
+    }
+
+    /// Holds the whole log to its checkpoints. INVARIANT (audit-tamper): no crash leaves one that looks changed.
+    pub async fn sealed(&self) -> Kept {
+        let whole = Durable {
+            memory: self.durable.memory.clone(),
+            from: key::audit(0),
+        };
+        let key = self.keyring.audit_key().public_key();
+        let read = &mut (&whole as &dyn Store);
+        let report = check::log(read, key, Question::default()).await.unwrap();
+        hold("audit-tamper", report.faults.is_empty(), || {
+            format!("{:?}", report.faults)
+        })
     }
 
     /// Compares every record with what the log says it must be.

@@ -36,6 +36,7 @@ const DEADLOCK: Duration = Duration::from_secs(60);
 
 const COMMITTER: &str = "committer";
 const REAPER: &str = "reaper";
+const SEALER: &str = "sealer";
 const CLIENT: &str = "client";
 
 /// How a run ended.
@@ -278,6 +279,9 @@ impl World {
         if dice.one_in(40) {
             self.reaper();
         }
+        if dice.one_in(40) {
+            self.sealer();
+        }
         if dice.one_in(300) {
             self.inspect().await?;
         }
@@ -305,6 +309,19 @@ impl World {
         self.tasks
             .spawn(REAPER, running.engine.clone().reap(stopped));
         self.shared.count("reaper");
+    }
+
+    /// Starts a round of the sealer, unless one is under way.
+    fn sealer(&mut self) {
+        let Some(running) = &self.running else {
+            return;
+        };
+        if !self.tasks.runs(SEALER) {
+            let engine = running.engine.clone();
+            let round = async move { drop(engine.seal_next().await) };
+            self.tasks.spawn(SEALER, round);
+            self.shared.count("sealer");
+        }
     }
 
     async fn power_cut(&mut self) -> Kept {
@@ -375,6 +392,7 @@ impl World {
         })?;
         self.model.settled()?;
         snapshot.compare(&self.model, workspaces).await?;
+        snapshot.sealed().await?;
         self.shared.check_told(&self.model)
     }
 

@@ -27,7 +27,11 @@ pub async fn compare(agent: &Api, admin: &Api, book: &mut Book) {
     if wait > 0 {
         tokio::time::sleep(Duration::from_millis(wait as u64)).await;
     }
+    let from = book.history.last.max(1);
     let records = reaped(admin, book).await;
+    // INVARIANT (audit-tamper): a kill leaves no log that looks tampered with.
+    let verified = admin.get(&format!("/v1/audit/verify?from={from}")).await;
+    assert_eq!(verified["data"]["intact"], true, "{verified}");
     let leases = admin.all("/v1/leases").await;
     let listed: Listed = leases
         .into_iter()

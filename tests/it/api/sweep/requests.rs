@@ -259,7 +259,9 @@ impl Template {
             .replace("{number}", "1")
             .replace("{issuer}", "$issuer")
             .replace("{version}", "1")
-            .replace("{jti}", "$token");
+            .replace("{jti}", "$token")
+            // The vault's own, and so nobody's.
+            .replace("/audit/proof", "/audit/proof?sequence=1");
         assert!(!path.contains('{'), "what is to be named in `{path}`?");
         Self {
             path,
