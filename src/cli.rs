@@ -160,6 +160,9 @@ pub struct ServingArgs {
     /// Leave expired leases to whoever uses them next: for tests, which show that no use depends on the reaper
     #[arg(long)]
     pub danger_disable_reaper: bool,
+    /// Leave history unsealed: for measuring what the seals cost
+    #[arg(long)]
+    pub danger_disable_sealing: bool,
 }
 
 /// Arguments of `leasehold init`.

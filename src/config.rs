@@ -214,6 +214,8 @@ pub struct Overrides {
     pub log_format: Option<LogFormat>,
     /// Clears `reaper.enabled`; `false` leaves it as it is.
     pub reaper_disabled: bool,
+    /// Clears `audit.sealing`; `false` leaves it as it is.
+    pub sealing_disabled: bool,
 }
 
 impl Config {

@@ -51,6 +51,7 @@ pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
     let mut config = Config::development(folder.path.clone());
     config.server.listen = args.listen;
     config.reaper.enabled = !args.serving.danger_disable_reaper;
+    config.audit.sealing = !args.serving.danger_disable_sealing;
     config.log.format = args.serving.log_format.unwrap_or(config.log.format);
     if let Ok(filter) = std::env::var("RUST_LOG") {
         config.log.filter = filter;

@@ -18,6 +18,7 @@ pub(super) async fn run(args: ServerArgs) -> Result<(), Failure> {
         danger_plain_http: args.danger_plain_http,
         log_format: args.serving.log_format,
         reaper_disabled: args.serving.danger_disable_reaper,
+        sealing_disabled: args.serving.danger_disable_sealing,
     };
     let config = Config::load_with(args.config.as_deref(), overrides)?;
     process::log(&config.log)?;

@@ -200,6 +200,9 @@ pub fn override_with(raw: &mut RawConfig, origins: &mut Origins, overrides: Over
     if overrides.reaper_disabled {
         raw.reaper.enabled = Some(Switch(false));
     }
+    if overrides.sealing_disabled {
+        raw.audit.sealing = Some(Switch(false));
+    }
 }
 
 /// Reads one variable as if it were alone, so that a fault is its own.

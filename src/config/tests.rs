@@ -160,6 +160,7 @@ fn flags_hold_over_variables_and_variables_over_the_file() {
         danger_plain_http: true,
         log_format: Some(LogFormat::Json),
         reaper_disabled: true,
+        sealing_disabled: true,
     };
     let config = load(text, &variables, overrides).unwrap();
     assert_eq!(
@@ -168,5 +169,6 @@ fn flags_hold_over_variables_and_variables_over_the_file() {
     );
     assert_eq!(config.storage.data_dir, Path::new("flag"));
     assert!(config.server.danger_plain_http && !config.reaper.enabled);
+    assert!(!config.audit.sealing);
     assert_eq!(config.log.format, LogFormat::Json);
 }

@@ -194,3 +194,28 @@ fn values_out_of_bounds_are_refused() {
         }
     }
 }
+
+#[test]
+fn checkpoints_are_posted_to_plain_addresses_only() {
+    let posted = |url: &str| from_file(&format!("{MINIMAL}[audit]\ncheckpoint_url = \"{url}\"\n"));
+    assert!(posted("https://witness.example.com/leasehold?token=1").is_ok());
+    for url in [
+        "",
+        "witness",
+        "ftp://witness/",
+        "file:///etc/passwd",
+        "https://user:hunter2-canary@witness/",
+        "https://witness/#part",
+    ] {
+        let refused = posted(url);
+        assert_refused(
+            refused.clone(),
+            "c.toml:3:1: `audit.checkpoint_url` must be an http or https URL",
+        );
+        assert!(!refused.unwrap_err().contains("canary"));
+    }
+    assert_refused(
+        from_file(&format!("{MINIMAL}[audit]\ncheckpoint_file = \"\"\n")),
+        "c.toml:3:1: `audit.checkpoint_file` is empty",
+    );
+}
