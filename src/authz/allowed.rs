@@ -2,7 +2,10 @@
 
 use cedar_policy::{Policy, PolicyId};
 
-use super::{Action, part::Part};
+use super::{
+    Action,
+    part::{Part, Single},
+};
 use crate::domain::{
     error::{Error, Result},
     identities::IdentityPattern,
@@ -32,7 +35,8 @@ impl Allowed {
         );
         let policy = Policy::parse(Some(PolicyId::new(ID)), text).map_err(Error::internal)?;
         let mut part = Part::default();
-        part.add(&policy).map_err(Error::internal)?;
+        let single = Single::of(&policy).map_err(Error::internal)?;
+        part.add(&single.into()).map_err(Error::internal)?;
         Ok(Self(part))
     }
 

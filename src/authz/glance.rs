@@ -8,13 +8,10 @@
 
 mod facts;
 
-use cedar_policy::Policy;
 use serde_json::Value;
 
 use self::facts::Fact;
 pub(super) use self::facts::Seen;
-use super::entities::Unaskable;
-
 /// The deepest conditions that are looked at: looking takes stack for each level.
 const MAX_DEPTH: usize = 64;
 
@@ -76,10 +73,9 @@ enum Is<'a> {
 }
 
 impl Glance {
-    /// Reads a policy's conditions.
-    pub(super) fn of(policy: &Policy, facts: &mut Facts) -> Result<Self, Unaskable> {
-        let json = policy.to_json()?;
-        let clauses = json.get("conditions").and_then(Value::as_array);
+    /// Reads the conditions of a policy in Cedar's JSON.
+    pub(super) fn of(policy: &Value, facts: &mut Facts) -> Self {
+        let clauses = policy.get("conditions").and_then(Value::as_array);
         let clause = |clause: &Value| Clause {
             wanted: clause.get("kind").and_then(Value::as_str) == Some("when"),
             condition: clause.get("body").map_or(Term::Unknown, |body| {
@@ -87,7 +83,7 @@ impl Glance {
             }),
         };
         // Without conditions, it is its scope alone that decides, which is not looked at.
-        Ok(Self(clauses.into_iter().flatten().map(clause).collect()))
+        Self(clauses.into_iter().flatten().map(clause).collect())
     }
 
     /// Whether the policy cannot apply.

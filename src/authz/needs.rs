@@ -1,10 +1,7 @@
 //! What of a question a policy can look at. Building a fact costs more than evaluating a rule, so only those are built
 //! that some policy in question reads. Names are taken wherever they are read from, which can only be too many.
 
-use cedar_policy::Policy;
 use serde_json::Value;
-
-use super::entities::Unaskable;
 
 /// The attributes that are left out where no policy reads them, by the bit that stands for each.
 const OPTIONAL: [&str; 18] = [
@@ -67,12 +64,11 @@ impl Needs {
         self.everything || self.labels
     }
 
-    /// What a policy reads.
-    pub(super) fn of(policy: &Policy) -> Result<Self, Unaskable> {
-        let json = policy.to_json()?;
+    /// What a policy, in Cedar's JSON, reads.
+    pub(super) fn of(policy: &Value) -> Self {
         let mut needs = Self::default();
-        needs.read(json.get("conditions").unwrap_or(&json));
-        Ok(needs)
+        needs.read(policy.get("conditions").unwrap_or(policy));
+        needs
     }
 
     fn read(&mut self, expression: &Value) {
@@ -125,11 +121,13 @@ impl Needs {
 
 #[cfg(test)]
 mod tests {
+    use cedar_policy::Policy;
+
     use super::*;
 
     fn needs(condition: &str) -> Needs {
         let text = format!("forbid (principal, action, resource) when {{ {condition} }};");
-        Needs::of(&Policy::parse(None, text).unwrap()).unwrap()
+        Needs::of(&Policy::parse(None, text).unwrap().to_json().unwrap())
     }
 
     #[test]

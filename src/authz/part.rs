@@ -1,6 +1,9 @@
 //! Policies that may apply to the same questions, and which of them a decision takes.
 
+use std::sync::Arc;
+
 use cedar_policy::{Policy, PolicySet};
+use serde_json::Value;
 
 use super::{
     Question,
@@ -15,27 +18,37 @@ pub(super) struct Part {
     all: PolicySet,
     needs: Needs,
     /// The same, each by itself.
-    each: Vec<Single>,
+    each: Vec<(Arc<Single>, Glance)>,
     facts: Facts,
 }
 
+/// One policy, with what it reads, for every part that it is in.
 #[derive(Debug)]
-struct Single {
-    policy: PolicySet,
+pub(super) struct Single {
+    policy: Policy,
+    alone: PolicySet,
     needs: Needs,
-    glance: Glance,
+    json: Value,
+}
+
+impl Single {
+    pub(super) fn of(policy: &Policy) -> Result<Self, Unaskable> {
+        let json = policy.to_json()?;
+        Ok(Self {
+            policy: policy.clone(),
+            alone: PolicySet::from_policies([policy.clone()])?,
+            needs: Needs::of(&json),
+            json,
+        })
+    }
 }
 
 impl Part {
-    pub(super) fn add(&mut self, policy: &Policy) -> Result<(), Unaskable> {
-        let needs = Needs::of(policy)?;
-        self.each.push(Single {
-            policy: PolicySet::from_policies([policy.clone()])?,
-            needs,
-            glance: Glance::of(policy, &mut self.facts)?,
-        });
-        self.needs = self.needs.and(needs);
-        Ok(self.all.add(policy.clone())?)
+    pub(super) fn add(&mut self, single: &Arc<Single>) -> Result<(), Unaskable> {
+        let glance = Glance::of(&single.json, &mut self.facts);
+        self.each.push((single.clone(), glance));
+        self.needs = self.needs.and(single.needs);
+        Ok(self.all.add(single.policy.clone())?)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -54,10 +67,10 @@ impl Part {
         found: &mut Vec<(&'a PolicySet, Needs)>,
     ) {
         let seen = Seen::new(question, &self.facts);
-        let left = |single: &&Single| !single.glance.rules_out(&seen);
         let before = found.len();
-        let left = self.each.iter().filter(left);
-        found.extend(left.map(|single| (&single.policy, single.needs)));
+        let left = self.each.iter();
+        let left = left.filter(|(_, glance)| !glance.rules_out(&seen));
+        found.extend(left.map(|(single, _)| (&single.alone, single.needs)));
         // Cedar takes a set at once for what it takes for half of them one by one.
         if 2 * (found.len() - before) > self.each.len() {
             found.truncate(before);

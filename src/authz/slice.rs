@@ -1,15 +1,18 @@
 //! Policies cut beforehand by action, and by the one entity that a policy's scope names, so that a decision evaluates
 //! only what can apply to it. A policy is in one part of each of its actions.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use cedar_policy::{
     ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint, Schema,
 };
 
 use super::{
-    Action, Question, Resource, entities::Names, entities::Unaskable, entities::identity_name,
-    part::Part,
+    Action, Question, Resource,
+    entities::Names,
+    entities::Unaskable,
+    entities::identity_name,
+    part::{Part, Single},
 };
 
 /// The policies of one action.
@@ -56,6 +59,7 @@ impl Slices {
         let mut slices = Vec::new();
         for policy in policies {
             slices.resize_with(Action::ALL.len(), Slice::default);
+            let single = Arc::new(Single::of(policy)?);
             let constraint = policy.action_constraint();
             let applies = |action: &EntityUid| match &constraint {
                 ActionConstraint::Any => true,
@@ -66,7 +70,7 @@ impl Slices {
             };
             for (action, slice) in Action::ALL.iter().zip(&mut slices) {
                 if applies(names.action(*action)?) {
-                    slice.add(policy)?;
+                    slice.add(policy, &single)?;
                 }
             }
         }
@@ -127,7 +131,7 @@ impl Slices {
 }
 
 impl Slice {
-    fn add(&mut self, policy: &Policy) -> Result<(), Unaskable> {
+    fn add(&mut self, policy: &Policy, single: &Arc<Single>) -> Result<(), Unaskable> {
         let part = match named(policy) {
             None => &mut self.general,
             Some(uid) => {
@@ -136,6 +140,6 @@ impl Slice {
                 of_kind.entry(id.to_owned()).or_default()
             }
         };
-        part.add(policy)
+        part.add(single)
     }
 }

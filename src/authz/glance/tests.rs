@@ -1,13 +1,16 @@
 //! A glance against the whole evaluation by Cedar, of any conditions over any question.
 
-use cedar_policy::PolicySet as CedarSet;
+use cedar_policy::{Policy, PolicySet as CedarSet};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     authz::{
         Action, CredentialFacts, Facts as Given, LeaseFacts, Question, Resource, TermsFacts,
-        ValueFacts, needs::Needs, part::Part, policies::Said,
+        ValueFacts,
+        needs::Needs,
+        part::{Part, Single},
+        policies::Said,
     },
     domain::{
         id::{IdentityId, KeyId, LeaseId, WorkspaceId},
@@ -298,7 +301,7 @@ fn part(policies: &[String]) -> Part {
         let id = cedar_policy::PolicyId::new(format!("p{number:02}"));
         let policy =
             Policy::parse(Some(id), text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
-        part.add(&policy).unwrap();
+        part.add(&Single::of(&policy).unwrap().into()).unwrap();
     }
     part
 }

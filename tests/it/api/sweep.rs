@@ -184,6 +184,15 @@ fn alike(answer: &Answer, scene: &Scene) -> (u16, Vec<(String, String)>, String)
         .collect();
     headers.sort();
     let mut text = answer.text.replace(id, "…");
+    // A receipt says when it was, and repeats what it was asked about.
+    if answer.body["data"].get("receipt").is_some() {
+        let mut body = answer.body.clone();
+        for field in ["receipt", "took_ms"] {
+            body["data"][field] = Value::Null;
+        }
+        text = body.to_string();
+        headers.retain(|(name, _)| name != "content-length");
+    }
     for (name, value) in &scene.0 {
         text = text.replace(&format!("`{value}`"), name);
     }

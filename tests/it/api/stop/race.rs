@@ -127,7 +127,7 @@ fn slow_set(version: usize) -> String {
             r#"@id("p{version}-{number}") forbid (principal == Identity::"agent/nobody-{number}", action, resource) when {{ context.hour > 25 }};"#
         )
     };
-    (0..400).map(policy).collect::<Vec<_>>().join("\n")
+    (0..150).map(policy).collect::<Vec<_>>().join("\n")
 }
 
 /// Without the barrier the suspension is answered while the vault still reads the policies, and they come into force
