@@ -8,8 +8,9 @@ mod token;
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{
-        Arc, RwLock,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -29,7 +30,7 @@ use crate::{
         principal::{Principal, ProofId, Reach},
         scope::Role,
         time::Timestamp,
-        workspace::Workspace,
+        workspace::{Stop, Workspace},
     },
     store::port::Store,
     tables::Tables,
@@ -70,16 +71,51 @@ impl Generation {
     }
 }
 
+/// The most keys, and the most tokens, that are remembered between requests; all are forgotten when there are more.
+const MAX_KNOWN: usize = 10_000;
+
+/// What was read, by what it was read for. Whoever asks holds it to the generation.
+struct Remembered<K, V>(RwLock<HashMap<K, Arc<V>>>);
+
+impl<K, V> Default for Remembered<K, V> {
+    fn default() -> Self {
+        Self(RwLock::default())
+    }
+}
+
+impl<K: Hash + Eq, V> Remembered<K, V> {
+    fn get(&self, key: &K) -> Option<Arc<V>> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(key).cloned()
+    }
+
+    fn insert(&self, key: K, value: Arc<V>) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_KNOWN {
+            all.clear();
+        }
+        all.insert(key, value);
+    }
+}
+
+/// Where a key or token is of use, as far as its use looks at that.
+struct Place {
+    /// The workspace that is meant where nobody names one.
+    workspace: Option<Workspace>,
+    /// The stops of the workspace that it belongs to, and of the one that it reaches.
+    stops: Vec<Stop>,
+}
+
 /// Proves callers.
 pub struct Authenticator {
     store: Arc<dyn Store>,
     keyring: Arc<Keyring>,
     system: Tables,
     generation: Generation,
-    known: RwLock<HashMap<KeyId, Arc<Known>>>,
+    known: Remembered<KeyId, Known>,
     /// What the `iss` of the vault's own tokens says.
     issuer: String,
-    tokens: RwLock<HashMap<[u8; 16], Arc<KnownToken>>>,
+    tokens: Remembered<[u8; 16], KnownToken>,
     ring: RwLock<Option<Arc<KnownRing>>>,
 }
 
@@ -97,9 +133,9 @@ impl Authenticator {
             keyring,
             system,
             generation,
-            known: RwLock::default(),
+            known: Remembered::default(),
             issuer,
-            tokens: RwLock::default(),
+            tokens: Remembered::default(),
             ring: RwLock::default(),
         })
     }
@@ -118,6 +154,31 @@ impl Authenticator {
             return self.by_token(presented, workspace, now).await;
         }
         self.by_key(presented, workspace, now).await
+    }
+
+    /// Reads where something that belongs to `home` is of use.
+    async fn place(&self, home: WorkspaceId, reach: Reach) -> Result<Place> {
+        let read = &mut &*self.store;
+        let meant = match reach {
+            Reach::Workspace(own) => Some(own),
+            Reach::Organisation => {
+                let name = WorkspaceName::parse(DEFAULT_WORKSPACE, "workspace")?;
+                self.system.workspace_id(read, &name).await?
+            }
+        };
+        let workspace = match meant {
+            Some(meant) => self.system.workspace(read, meant).await?,
+            None => None,
+        };
+        let home = self.system.workspace(read, home).await?;
+        let reached = workspace
+            .as_ref()
+            .filter(|workspace| reach == Reach::Workspace(workspace.id));
+        let stops = home.iter().chain(reached).filter_map(|of| of.stop);
+        Ok(Place {
+            stops: stops.collect(),
+            workspace,
+        })
     }
 
     /// The workspace of that name. INVARIANT (isolation): one that exists and one that does not look alike to a

@@ -1,24 +1,20 @@
 //! API keys: proven by their digest by every request, and remembered with what their use needs while nothing
 //! changes.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use super::{Authenticator, DEFAULT_WORKSPACE, Refusal, effective_reach, unauthorized};
+use super::{Authenticator, Place, Refusal, effective_reach, unauthorized};
 use crate::{
     crypto::bearer::{Bearer, Digest, Presented},
     domain::{
         error::{Code, Error, Result},
         id::KeyId,
-        name::{Metadata, WorkspaceName},
+        name::Metadata,
         principal::{ApiKey, Identity, KeyStatus, Principal, ProofId, Reach},
         time::Timestamp,
-        workspace::{Stop, Workspace},
     },
     tables::Tables,
 };
-
-/// The most keys that are remembered between requests; all are forgotten when there are more.
-const MAX_KNOWN: usize = 10_000;
 
 /// A key with what its use needs, as read at a generation.
 pub(super) struct Known {
@@ -28,10 +24,7 @@ pub(super) struct Known {
     labels: Arc<Metadata>,
     /// Where the key may be used as long as its identity has its role.
     reach: Reach,
-    /// The stops of the workspace that the key belongs to, and of the one that it reaches.
-    stops: Vec<Stop>,
-    /// The workspace that is meant where nobody names one.
-    workspace: Option<Workspace>,
+    place: Place,
 }
 
 impl Authenticator {
@@ -80,12 +73,7 @@ impl Authenticator {
     pub(super) async fn known(&self, id: KeyId) -> Result<Option<Arc<Known>>> {
         // Read first: what changes after this makes the entry stale, whenever it is inserted.
         let generation = self.generation.now();
-        let remembered = self
-            .known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&id)
-            .cloned();
+        let remembered = self.known.get(&id);
         if let Some(known) = remembered.filter(|known| known.generation == generation) {
             return Ok(Some(known));
         }
@@ -98,39 +86,18 @@ impl Authenticator {
             .await?;
         let role = identity.as_ref().map(|identity| identity.role);
         let reach = effective_reach(key.reach, key.home, role);
-        let home = self.system.workspace(read, key.home).await?;
-        let workspace = match reach {
-            Reach::Workspace(own) => Some(own),
-            Reach::Organisation => {
-                let name = WorkspaceName::parse(DEFAULT_WORKSPACE, "workspace")?;
-                self.system.workspace_id(read, &name).await?
-            }
-        };
-        let workspace = match workspace {
-            Some(workspace) => self.system.workspace(read, workspace).await?,
-            None => None,
-        };
-        let reached = workspace
-            .as_ref()
-            .filter(|workspace| reach == Reach::Workspace(workspace.id));
-        let stops = home.iter().chain(reached).filter_map(|of| of.stop);
         let known = Arc::new(Known {
             generation,
             reach,
-            stops: stops.collect(),
+            place: self.place(key.home, reach).await?,
             labels: identity
                 .as_ref()
                 .map(|identity| Arc::new(identity.labels.clone()))
                 .unwrap_or_default(),
             key,
             identity,
-            workspace,
         });
-        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MAX_KNOWN {
-            all.clear();
-        }
-        all.insert(id, known.clone());
+        self.known.insert(id, known.clone());
         Ok(Some(known))
     }
 
@@ -145,7 +112,11 @@ impl Authenticator {
         let proof = ProofId::Key(key.id);
         let identity = known.identity.as_ref();
         let gone = || unauthorized("the API key's identity no longer exists");
-        match key.standing(identity.map(|identity| &identity.state), &known.stops, now) {
+        match key.standing(
+            identity.map(|identity| &identity.state),
+            &known.place.stops,
+            now,
+        ) {
             KeyStatus::Active => {}
             KeyStatus::Revoked if identity.is_none() => return Err(gone()),
             KeyStatus::Revoked => {
@@ -169,6 +140,7 @@ impl Authenticator {
         let identity = identity.ok_or_else(gone)?;
         let own = || {
             known
+                .place
                 .workspace
                 .clone()
                 .ok_or_else(|| Error::not_found("workspace"))

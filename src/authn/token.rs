@@ -4,25 +4,19 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::{Authenticator, Refusal, unauthorized};
+use super::{Authenticator, Place, Refusal, unauthorized};
 use crate::{
-    authn::DEFAULT_WORKSPACE,
     crypto::token::{self, TokenDigest, TokenKey},
     domain::{
         error::{Code, Error, Result},
         id::TokenId,
         issuer::Issuer,
-        name::WorkspaceName,
         principal::{Identity, Principal, ProofId, RateLimit, Reach},
         time::Timestamp,
         token::{MAX_GENERATIONS, Parent, Token, TokenStatus, expired},
-        workspace::{Stop, Workspace},
     },
     tables::Tables,
 };
-
-/// The most tokens that are remembered between requests; all are forgotten when there are more.
-const MAX_KNOWN: usize = 10_000;
 
 /// A token that was verified, with what its use needs, as read at a generation.
 pub(super) struct KnownToken {
@@ -31,10 +25,7 @@ pub(super) struct KnownToken {
     token: Token,
     /// The tokens that made it, the one before it first.
     ancestors: Vec<Token>,
-    /// The stops of the workspace that it belongs to, and of the one that it reaches.
-    stops: Vec<Stop>,
-    /// The workspace that is meant where nobody names one.
-    workspace: Option<Workspace>,
+    place: Place,
     /// For whom an assertion was exchanged, where one was; none where either is gone.
     federated: Option<(Issuer, Identity)>,
 }
@@ -74,12 +65,7 @@ impl Authenticator {
             return Err(unknown().into());
         }
         let digest = self.keyring.token_digest(presented);
-        let remembered = self
-            .tokens
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&digest.hint())
-            .cloned();
+        let remembered = self.tokens.get(&digest.hint());
         let generation = self.generation.now();
         let known = match remembered {
             Some(known) if known.generation == generation && known.digest.proves(&digest) => known,
@@ -133,36 +119,15 @@ impl Authenticator {
             }
             Parent::Key(_) | Parent::Token(_) => None,
         };
-        let workspace = match token.reach {
-            Reach::Workspace(own) => Some(own),
-            Reach::Organisation => {
-                let name = WorkspaceName::parse(DEFAULT_WORKSPACE, "workspace")?;
-                self.system.workspace_id(read, &name).await?
-            }
-        };
-        let workspace = match workspace {
-            Some(workspace) => self.system.workspace(read, workspace).await?,
-            None => None,
-        };
-        let home = self.system.workspace(read, token.home).await?;
-        let reached = workspace
-            .as_ref()
-            .filter(|workspace| token.reach == Reach::Workspace(workspace.id));
-        let stops = home.iter().chain(reached).filter_map(|of| of.stop);
         let known = Arc::new(KnownToken {
             generation,
-            stops: stops.collect(),
+            place: self.place(token.home, token.reach).await?,
             digest,
             token,
             ancestors,
-            workspace,
             federated,
         });
-        let mut all = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MAX_KNOWN {
-            all.clear();
-        }
-        all.insert(digest.hint(), known.clone());
+        self.tokens.insert(digest.hint(), known.clone());
         Ok(known)
     }
 
@@ -200,7 +165,7 @@ impl Authenticator {
         let token = &known.token;
         token.check(now)?;
         let proof = ProofId::Token(token.id);
-        if token.is_stopped(&known.stops) {
+        if token.is_stopped(&known.place.stops) {
             return Err(unauthorized(
                 "the access token was revoked with all others of its workspace",
             ));
@@ -229,6 +194,7 @@ impl Authenticator {
         let scopes = scopes.intersection(maker.scopes);
         let own = || {
             known
+                .place
                 .workspace
                 .clone()
                 .ok_or_else(|| Error::not_found("workspace"))
@@ -264,6 +230,7 @@ fn federated(known: &KnownToken) -> Result<Principal> {
         ));
     }
     let own = known
+        .place
         .workspace
         .as_ref()
         .ok_or_else(|| Error::not_found("workspace"))?;

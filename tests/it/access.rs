@@ -10,7 +10,7 @@ use std::sync::Arc;
 use leasehold::{
     authn::Refusal,
     clock::SystemTime,
-    crypto::{entropy::OsEntropy, keyring::Keyring, root::RootKey},
+    crypto::keyring::Keyring,
     domain::{
         error::{Code, Error, Result},
         event::Origin,
@@ -22,15 +22,16 @@ use leasehold::{
         principal::{IdentityType, Principal, ProofId, RateLimit, Reach},
         scope::Role,
         secret::SecretText,
-        time::Timestamp,
     },
     engine::{
         Call, CreateCredential, CreateIdentity, Engine, IssueLease, Issued, NewIdentity, NewKey,
-        PageRequest, Unsealed, UpdateIdentity, WantedHolder,
+        PageRequest, UpdateIdentity, WantedHolder,
     },
-    store::{local::Backend, memory::Memory, port::Store},
-    tables::{self, Header, Tables, Unseal},
+    store::port::Store,
+    tables::Tables,
 };
+
+use crate::support::memory::set_up;
 
 /// A vault in memory with the workspaces `default` and `other`.
 struct House {
@@ -55,26 +56,7 @@ fn code<T>(result: Result<T>) -> Option<Code> {
 
 impl House {
     async fn build() -> Self {
-        let root = RootKey::generate(&OsEntropy).unwrap();
-        let keyring = Keyring::new(&root, Arc::new(OsEntropy)).unwrap();
-        let header = Header {
-            created_at: Timestamp::from_millis(1_800_000_000_000),
-            unseal: Unseal::KeyFile,
-            check: keyring.seal_check().unwrap(),
-        };
-        let memory = Memory::default();
-        let first = tables::first_writes(&header, &keyring).unwrap().into_iter();
-        memory
-            .apply(
-                &first
-                    .map(|(key, value)| (key, Some(value.into())))
-                    .collect(),
-            )
-            .unwrap();
-        memory.sync().unwrap();
-        let entropy = Arc::new(OsEntropy);
-        let time = Arc::new(SystemTime);
-        let unsealed = Unsealed::read(&memory, &header, &root, entropy, time).unwrap();
+        let (memory, unsealed) = set_up(Arc::new(SystemTime));
         let keyring = unsealed.keyring().clone();
         let mut kept = None;
         let engine = unsealed

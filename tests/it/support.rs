@@ -1,5 +1,7 @@
 //! A vault under test: started on a free port in a folder of its own, stopped by the test that started it.
 
+pub mod memory;
+
 use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},

@@ -8,7 +8,7 @@ use std::sync::{
 use leasehold::{
     authn::Authenticator,
     clock::TimeSource,
-    crypto::{entropy::OsEntropy, keyring::Keyring, root::RootKey},
+    crypto::keyring::Keyring,
     domain::{
         credential::Author,
         error::{Code, Error, Result},
@@ -26,16 +26,17 @@ use leasehold::{
     },
     engine::{
         Call, CreateIssuer, CreateToken, Engine, Exchange, IssuedToken, NewIdentity, NewKey,
-        TokenFilter, Unsealed,
+        TokenFilter,
     },
     store::{
         key,
-        local::Backend,
         memory::Memory,
         port::{AuditEntry, AuditLog, Key, Store, Value},
     },
-    tables::{self, Header, Tables, Unseal},
+    tables::Tables,
 };
+
+use crate::support::memory::set_up;
 
 struct Hands {
     wall: AtomicI64,
@@ -80,29 +81,11 @@ impl World {
     }
 
     async fn with_key_for(expires_in: Option<Ttl>) -> Self {
-        let root = RootKey::generate(&OsEntropy).unwrap();
-        let keyring = Keyring::new(&root, Arc::new(OsEntropy)).unwrap();
-        let header = Header {
-            created_at: Timestamp::from_millis(1_800_000_000_000),
-            unseal: Unseal::KeyFile,
-            check: keyring.seal_check().unwrap(),
-        };
-        let memory = Memory::default();
-        let first = tables::first_writes(&header, &keyring).unwrap().into_iter();
-        memory
-            .apply(
-                &first
-                    .map(|(key, value)| (key, Some(value.into())))
-                    .collect(),
-            )
-            .unwrap();
-        memory.sync().unwrap();
         let time = Arc::new(Hands {
             wall: AtomicI64::new(1_800_000_000_000),
             boot: AtomicI64::new(5_000),
         });
-        let unsealed =
-            Unsealed::read(&memory, &header, &root, Arc::new(OsEntropy), time.clone()).unwrap();
+        let (memory, unsealed) = set_up(time.clone());
         let keyring = unsealed.keyring().clone();
         let store = memory.clone();
         let engine = unsealed
