@@ -223,8 +223,11 @@ impl Engine {
 
     /// A fresh id for a request.
     pub fn request_id(&self) -> Result<String> {
-        let id = EventId::new(self.now(), &self.keyring.entropy().bytes()?).to_string();
-        Ok(id.replacen(EventId::PREFIX, "req_", 1))
+        let id = EventId::new(self.now(), &self.keyring.entropy().bytes()?);
+        let mut text = String::with_capacity(36);
+        text.push_str("req_");
+        id.push_hex(&mut text);
+        Ok(text)
     }
 
     fn tables(&self, workspace: WorkspaceId) -> Result<Tables> {

@@ -138,23 +138,23 @@ impl Authenticator {
             }
         }
         let identity = identity.ok_or_else(gone)?;
-        let own = || {
-            known
-                .place
-                .workspace
-                .clone()
-                .ok_or_else(|| Error::not_found("workspace"))
-        };
-        let chosen = match workspace {
-            None => own()?,
-            Some(name) => self.named_workspace(known.reach, name).await?,
+        let (workspace, workspace_name) = match workspace {
+            None => {
+                let own = known.place.workspace.as_ref();
+                let own = own.ok_or_else(|| Error::not_found("workspace"))?;
+                (own.id, own.name.clone())
+            }
+            Some(name) => {
+                let chosen = self.named_workspace(known.reach, name).await?;
+                (chosen.id, chosen.name)
+            }
         };
         // A lower role counts at once, whatever the key was given.
         let scopes = key.scopes.intersection(identity.role.scopes());
         let mut roles = [Some(identity.role), key.role].into_iter().flatten();
         Ok(Principal {
-            workspace: chosen.id,
-            workspace_name: chosen.name,
+            workspace,
+            workspace_name,
             identity: identity.id,
             name: identity.name.clone(),
             kind: identity.kind,

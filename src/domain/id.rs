@@ -35,6 +35,12 @@ macro_rules! id {
                 &self.0
             }
 
+            /// Appends the text form without its prefix.
+            pub fn push_hex(&self, text: &mut String) {
+                let mut hex = [0u8; 32];
+                text.push_str(uuid::Uuid::from_bytes(self.0).simple().encode_lower(&mut hex));
+            }
+
             /// Reads the text form; `None` for anything else.
             pub fn parse(text: &str) -> Option<Self> {
                 let hex = text.strip_prefix($prefix)?;

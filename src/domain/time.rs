@@ -47,12 +47,69 @@ impl Timestamp {
     }
 }
 
+/// Bytes of the longest timestamp: `2026-06-13T10:30:00.123Z`.
+const WRITTEN_BYTES: usize = 24;
+
+impl Timestamp {
+    /// The text form, in `buffer`. Answers hold several, so they are written here digit by digit.
+    fn written(self, buffer: &mut [u8; WRITTEN_BYTES]) -> &str {
+        let (days, of_day) = (self.0 / 86_400_000, self.0 % 86_400_000);
+        // Civil from days, by Howard Hinnant (https://howardhinnant.github.io/date_algorithms.html): years begin in
+        // March, eras of 400 years on 0000-03-01. No instant is before the epoch.
+        let days = days + 719_468;
+        let (era, of_era) = (days / 146_097, days % 146_097);
+        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * shifted + 2) / 5 + 1;
+        let month = if shifted < 10 {
+            shifted + 3
+        } else {
+            shifted - 9
+        };
+        let year = era * 400 + year_of_era + u64::from(month <= 2);
+        let parts = [
+            (4, year, b'-'),
+            (2, month, b'-'),
+            (2, day, b'T'),
+            (2, of_day / 3_600_000, b':'),
+            (2, of_day / 60_000 % 60, b':'),
+            (2, of_day / 1_000 % 60, b'.'),
+            (3, of_day % 1_000, b'Z'),
+        ];
+        let mut rest = &mut buffer[..];
+        for (width, mut number, end) in parts {
+            let Some((digits, after)) = rest.split_at_mut_checked(width) else {
+                return "";
+            };
+            for digit in digits.iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+            if let Some(first) = after.first_mut() {
+                *first = end;
+            }
+            rest = after.get_mut(1..).unwrap_or_default();
+        }
+        let zeros = match of_day % 1_000 {
+            0 => 4,
+            n if n % 100 == 0 => 2,
+            n if n % 10 == 0 => 1,
+            _ => 0,
+        };
+        let length = WRITTEN_BYTES - zeros;
+        if let Some(last) = buffer.get_mut(length - 1) {
+            *last = b'Z';
+        }
+        let text = buffer.get(..length).unwrap_or_default();
+        std::str::from_utf8(text).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC, with milliseconds only where they are not zero.
+    /// RFC 3339 in UTC, with a fraction of a second only where it is not zero.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = i64::try_from(self.0).map_err(|_| fmt::Error)?;
-        let instant = jiff::Timestamp::from_millisecond(millis).map_err(|_| fmt::Error)?;
-        fmt::Display::fmt(&instant, f)
+        f.write_str(self.written(&mut [0; WRITTEN_BYTES]))
     }
 }
 
@@ -74,7 +131,7 @@ pub struct NotATimestamp;
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            serializer.collect_str(self)
+            serializer.serialize_str(self.written(&mut [0; WRITTEN_BYTES]))
         } else {
             serializer.serialize_u64(self.0)
         }
@@ -242,6 +299,26 @@ mod tests {
             assert_eq!(Ttl::parse(text, "ttl").unwrap().to_string(), text);
         }
         assert_eq!(Span::from_millis(0).to_string(), "0s");
+    }
+
+    #[test]
+    fn timestamps_are_written_as_a_library_writes_them() {
+        let hard = [
+            0,
+            1,
+            999,
+            1_000,
+            951_782_400_000,
+            951_868_799_990,
+            MAX_MILLIS,
+        ];
+        // Steps that share no factor with a day, a year or a second: every date and fraction comes up.
+        let spread = (0..200_000u64).map(|n| n * 1_266_913_337 % MAX_MILLIS);
+        for millis in spread.chain(hard) {
+            let library = jiff::Timestamp::from_millisecond(millis as i64).unwrap();
+            let ours = Timestamp::from_millis(millis).to_string();
+            assert_eq!(ours, library.to_string(), "{millis}");
+        }
     }
 
     #[test]

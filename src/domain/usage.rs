@@ -1,6 +1,6 @@
 //! What an API key was used for: its newest requests in full, and when each proof was used last.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,12 +17,12 @@ pub struct Use {
     pub at: Timestamp,
     pub method: Cow<'static, str>,
     /// The template of the route, and never the path: that may hold what somebody put there by mistake.
-    pub route: String,
+    pub route: Arc<str>,
     pub status: u16,
     /// The error code of the answer; none of a success.
     pub code: Option<Cow<'static, str>>,
     pub source_ip: Option<IpAddr>,
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Arc<str>>,
     /// What the key would have needed, where that is why it was denied.
     pub missing: ScopeSet,
 }

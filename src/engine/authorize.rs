@@ -134,10 +134,14 @@ impl Engine {
     }
 
     /// The permit to look at a lease.
-    pub(super) async fn authorize_lease_read(&self, call: &Call, lease: &Lease) -> Result<()> {
-        let tables = self.tables(call.principal.workspace)?;
+    pub(super) async fn authorize_lease_read(
+        &self,
+        call: &Call,
+        tables: &Tables,
+        lease: &Lease,
+    ) -> Result<()> {
         let subject = self
-            .subject(call, Action::LeaseRead, &tables, lease.credential)
+            .subject(call, Action::LeaseRead, tables, lease.credential)
             .await?;
         let facts = Facts {
             lease: Some(LeaseFacts::of(lease)),

@@ -5,7 +5,7 @@ use super::{
     close::object,
     credential::{author, change},
     update::check_reason,
-    views::{LeaseView, LeaseViews},
+    views::{LeaseView, lease_view},
 };
 use crate::{
     authz::{self, Action, Resource},
@@ -92,9 +92,7 @@ impl Engine {
         let lease = unit.close_lease(&mut ledger, lease, ending).await?;
         unit.tables
             .put_ledger(&mut *unit.txn, lease.credential, &ledger)?;
-        let view = LeaseViews::new(&unit.tables.clone(), unit.now)
-            .view(&mut unit.txn, lease)
-            .await?;
+        let view = lease_view(&unit.tables, unit.now, &mut unit.txn, lease).await?;
         unit.commit().await?;
         Ok(view)
     }
@@ -177,11 +175,9 @@ impl Unit<'_> {
         let version = ledger.pinned(lease.version, lease.delivery);
         let found = self
             .tables
-            .version(&mut self.txn, lease.credential, version)
+            .version_metadata(&mut self.txn, lease.credential, version)
             .await?;
-        found
-            .map(|version| version.metadata)
-            .ok_or_else(|| Error::internal("a version in use has no record"))
+        found.ok_or_else(|| Error::internal("a version in use has no record"))
     }
 
     /// Notes what decided that this unit may act.

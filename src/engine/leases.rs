@@ -4,7 +4,7 @@ use super::{
     Call, Engine,
     lease::no_lease,
     page::{Page, PageRequest},
-    views::{LeaseView, LeaseViews},
+    views::{LeaseView, LeaseViews, lease_view},
 };
 use crate::{
     audit::query::{AuditFilter, AuditPage, Reader, Window},
@@ -51,8 +51,8 @@ impl Engine {
         let tables = self.tables(call.principal.workspace)?;
         let read = &mut self.read();
         let lease = tables.lease(read, id).await?.ok_or_else(no_lease)?;
-        self.authorize_lease_read(call, &lease).await?;
-        LeaseViews::new(&tables, self.now()).view(read, lease).await
+        self.authorize_lease_read(call, &tables, &lease).await?;
+        lease_view(&tables, self.now(), read, lease).await
     }
 
     /// The history of one lease, oldest first.
@@ -67,7 +67,7 @@ impl Engine {
             .lease(&mut self.read(), id)
             .await?
             .ok_or_else(no_lease)?;
-        self.authorize_lease_read(call, &lease).await?;
+        self.authorize_lease_read(call, &tables, &lease).await?;
         let filter = AuditFilter {
             lease: Some(id),
             since: Some(lease.issued_at),

@@ -13,7 +13,7 @@ use crate::{
         lease::{Lease, LeaseStatus},
         ledger::{CredentialState, Ledger},
         name::Metadata,
-        policy::Terms,
+        policy::{Delivery, Terms},
         time::Timestamp,
         workspace::Settings,
     },
@@ -123,6 +123,35 @@ impl Engine {
     }
 }
 
+/// Whether a lease may use another version than the one that it pins: the ledger knows which.
+fn follows(lease: &Lease) -> bool {
+    lease.counted() && lease.delivery == Delivery::Broker
+}
+
+/// The view of one lease.
+pub(super) async fn lease_view(
+    tables: &Tables,
+    now: Timestamp,
+    read: &mut impl Read,
+    lease: Lease,
+) -> Result<LeaseView> {
+    let ledger = match follows(&lease) {
+        true => tables.find_ledger(read, lease.credential).await?,
+        false => None,
+    };
+    let version = ledger.map_or(lease.version, |ledger| {
+        ledger.pinned(lease.version, lease.delivery)
+    });
+    let metadata = tables.version_metadata(read, lease.credential, version);
+    Ok(LeaseView {
+        // A deleted credential leaves its leases behind without their metadata.
+        metadata: metadata.await?.unwrap_or_default(),
+        status: lease.status(now),
+        version,
+        lease,
+    })
+}
+
 /// Builds lease views, reading each ledger and each version's metadata once.
 pub(super) struct LeaseViews<'a> {
     tables: &'a Tables,
@@ -143,7 +172,7 @@ impl<'a> LeaseViews<'a> {
 
     pub(super) async fn view(&mut self, read: &mut impl Read, lease: Lease) -> Result<LeaseView> {
         let id = lease.credential;
-        let version = if lease.counted() {
+        let version = if follows(&lease) {
             if !self.ledgers.contains_key(&id) {
                 let ledger = self.tables.find_ledger(read, id).await?;
                 self.ledgers.insert(id, ledger);
@@ -157,11 +186,9 @@ impl<'a> LeaseViews<'a> {
         };
         if !self.metadata.contains_key(&(id, version)) {
             // A deleted credential leaves its leases behind without their metadata.
-            let found = self.tables.version(read, id, version).await?;
-            self.metadata.insert(
-                (id, version),
-                found.map(|version| version.metadata).unwrap_or_default(),
-            );
+            let found = self.tables.version_metadata(read, id, version).await?;
+            self.metadata
+                .insert((id, version), found.unwrap_or_default());
         }
         let metadata = self.metadata.get(&(id, version)).cloned();
         let metadata = metadata.ok_or_else(|| Error::internal("a view lost its metadata"))?;

@@ -1,6 +1,6 @@
 //! `/v1/auth`.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 
 use super::{Surface, body::Payload, caller::Caller, error::ApiError, query::Params, wire::*};
 use crate::domain::{

@@ -4,17 +4,14 @@
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{FromRequest, Request},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, header},
 };
 use serde::de::DeserializeOwned;
 
 use super::{context, error::ApiError};
-use crate::{
-    domain::{
-        error::{Code, Error},
-        strict::Object,
-    },
-    engine::Turn,
+use crate::domain::{
+    error::{Code, Error},
+    strict::Object,
 };
 
 /// The longest body: 1 MiB.
@@ -35,7 +32,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Payload<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts, body).await?;
+        let bytes = read(body).await?;
         check_type(&parts.headers, &bytes)?;
         Ok(Self {
             value: parse(&bytes)?,
@@ -64,7 +61,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for SparsePay
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts, body).await?;
+        let bytes = read(body).await?;
         if bytes.is_empty() {
             let value = T::default();
             return Ok(Self(Payload { value, bytes }));
@@ -75,9 +72,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for SparsePay
     }
 }
 
-async fn read(parts: &Parts, body: Body) -> Result<Bytes, Error> {
+async fn read(body: Body) -> Result<Bytes, Error> {
     let whole = to_bytes(body, MAX_BODY_BYTES);
-    let turn = parts.extensions.get::<Turn>().cloned();
+    let turn = context::turn();
     let stopped = async {
         match turn {
             Some(turn) => turn.over().await,

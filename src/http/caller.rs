@@ -70,8 +70,11 @@ pub(super) fn origin(parts: &Parts) -> Origin {
     Origin {
         request_id: context::request_id(),
         source_ip: context::source(),
-        user_agent: text(parts, header::USER_AGENT)
-            .map(|agent| agent.chars().take(context::MAX_USER_AGENT_BYTES).collect()),
+        // What is text in a header is ASCII.
+        user_agent: text(parts, header::USER_AGENT).map(|agent| {
+            let kept = agent.get(..context::MAX_USER_AGENT_BYTES);
+            kept.unwrap_or(agent).to_owned()
+        }),
     }
 }
 
@@ -94,7 +97,7 @@ impl FromRequestParts<Surface> for Caller {
         // Before anything is read that decides whether it may act.
         let entered = surface.engine().enter();
         // A body that is not there yet does not hold up a stop: see `body`.
-        parts.extensions.insert(entered.turn());
+        context::set_turn(entered.turn());
         let origin = origin(parts);
         let authorization = text(parts, header::AUTHORIZATION);
         let workspace = match parts.headers.get("x-workspace") {

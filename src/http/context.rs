@@ -6,6 +6,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,13 +23,16 @@ use super::{
     Surface,
     error::ApiError,
     identities::{IDENTITY_ROUTE, SUSPEND_ROUTE},
-    limits::{STANDING, Standing},
+    limits::Standing,
     source,
     system::{BACKUP_ROUTE, BACKUP_TIMEOUT},
-    trace::{TRACE, method_name},
+    trace::{Trace, method_name},
     workspaces::REVOKE_ALL_ROUTE,
 };
-use crate::domain::error::{Code, Error};
+use crate::{
+    domain::error::{Code, Error},
+    engine::Turn,
+};
 
 /// The longest request id taken from a caller, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 128;
@@ -48,29 +52,65 @@ const RATELIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 /// `u32::MAX`: what clients read as no limit.
 const NO_LIMIT: HeaderValue = HeaderValue::from_static("4294967295");
 
+/// What is known of the request that a task serves.
+struct Serving {
+    id: String,
+    /// When its body must be there.
+    body_deadline: Instant,
+    source: Option<IpAddr>,
+    standing: Cell<Standing>,
+    trace: RefCell<Trace>,
+    turn: RefCell<Option<Turn>>,
+}
+
 tokio::task_local! {
-    static REQUEST_ID: String;
-    static BODY_DEADLINE: Instant;
-    static SOURCE: Option<IpAddr>;
+    static SERVING: Serving;
 }
 
 /// When the body of this task's request must be there. It is a tenth before the request's own deadline, so that who
 /// sends slowly is told so, and a backup's long deadline is not one for its body.
 pub(super) fn body_deadline() -> tokio::time::Instant {
-    BODY_DEADLINE.try_with(|at| *at).map_or_else(
-        |_| tokio::time::Instant::now(),
-        tokio::time::Instant::from_std,
-    )
+    SERVING
+        .try_with(|serving| serving.body_deadline)
+        .map_or_else(
+            |_| tokio::time::Instant::now(),
+            tokio::time::Instant::from_std,
+        )
 }
 
 /// The id of the request that this task serves.
 pub(super) fn request_id() -> String {
-    REQUEST_ID.try_with(Clone::clone).unwrap_or_default()
+    SERVING
+        .try_with(|serving| serving.id.clone())
+        .unwrap_or_default()
 }
 
 /// The address that this task's request is attributed to.
 pub(super) fn source() -> Option<IpAddr> {
-    SOURCE.try_with(|source| *source).ok().flatten()
+    SERVING.try_with(|serving| serving.source).ok().flatten()
+}
+
+/// Notes the standing of the request's key, else of its source, for the headers of the answer.
+pub(super) fn tell_standing(standing: Standing) {
+    let _ = SERVING.try_with(|serving| serving.standing.set(standing));
+}
+
+/// What this task's request leaves in history.
+pub(super) fn with_trace(change: impl FnOnce(&mut Trace)) {
+    let _ = SERVING.try_with(|serving| change(&mut serving.trace.borrow_mut()));
+}
+
+/// Notes the epoch that the request is in: a body that is not there yet does not hold up a stop.
+pub(super) fn set_turn(turn: Turn) {
+    let _ = SERVING.try_with(|serving| serving.turn.replace(Some(turn)));
+}
+
+/// The epoch that this task's request is in.
+pub(super) fn turn() -> Option<Turn> {
+    SERVING
+        .try_with(|serving| serving.turn.borrow().clone())
+        .ok()
+        .flatten()
 }
 
 fn given_id(headers: &HeaderMap) -> Option<String> {
@@ -90,55 +130,61 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
         .unwrap_or_else(|| surface.engine().request_id().unwrap_or_default());
     let method = method_name(request.method());
     // The route and never the path: a path may hold what somebody put there by mistake.
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("none", |path| path.as_str())
-        .to_owned();
-    let timeout = match route.as_str() {
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("none", MatchedPath::as_str);
+    let timeout = match route {
         BACKUP_ROUTE => BACKUP_TIMEOUT,
         REVOKE_ALL_ROUTE | SUSPEND_ROUTE => STOP_TIMEOUT,
         IDENTITY_ROUTE if method == "DELETE" => STOP_TIMEOUT,
         _ => surface.0.request_timeout,
     };
-    let (parts, body) = request.into_parts();
-    let source = source::source(&parts, &surface.0.trusted_proxies);
-    let request = Request::from_parts(parts, body);
-    let counted = !UNCOUNTED.contains(&route.as_str());
-    let limits = surface.clone();
-    let served = async move {
-        let allowed = match counted {
-            true => limits.0.limits.check_source(source),
-            false => Ok(()),
-        };
-        let response = match allowed {
-            Err(error) => ApiError(error).into_response(),
-            Ok(()) => {
-                let run = AssertUnwindSafe(next.run(request)).catch_unwind();
-                match tokio::time::timeout(timeout, run).await {
-                    Ok(Ok(response)) => response,
-                    Ok(Err(_)) => ApiError(Error::internal("a handler panicked")).into_response(),
-                    Err(_) => too_slow(timeout),
-                }
-            }
-        };
-        (
-            response,
-            STANDING.with(Cell::get),
-            TRACE.with(RefCell::take),
-        )
+    let source = source::source(
+        request.extensions(),
+        request.headers(),
+        &surface.0.trusted_proxies,
+    );
+    let serving = Serving {
+        id,
+        body_deadline: begun + surface.0.request_timeout * 9 / 10,
+        source,
+        standing: Cell::new(Standing::UNLIMITED),
+        trace: RefCell::default(),
+        turn: RefCell::default(),
     };
-    let served = TRACE.scope(RefCell::default(), served);
-    let served = STANDING.scope(Cell::new(Standing::UNLIMITED), served);
-    let served = SOURCE.scope(source, served);
-    let served = BODY_DEADLINE.scope(begun + surface.0.request_timeout * 9 / 10, served);
-    let (mut response, standing, trace) = REQUEST_ID.scope(id.clone(), served).await;
+    let counted = !UNCOUNTED.contains(&route);
+    let limits = &surface.0.limits;
+    let served = async move {
+        if counted && let Err(error) = limits.check_source(source) {
+            return ApiError(error).into_response();
+        }
+        let run = AssertUnwindSafe(next.run(request)).catch_unwind();
+        match tokio::time::timeout(timeout, run).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => ApiError(Error::internal("a handler panicked")).into_response(),
+            Err(_) => too_slow(timeout),
+        }
+    };
+    let mut served = std::pin::pin!(SERVING.scope(serving, served));
+    let mut response = served.as_mut().await;
+    // It is there until it is taken, and this takes it.
+    let Some(serving) = served.take_value() else {
+        return response;
+    };
     let status = response.status();
+    let took = begun.elapsed();
+    tracing::debug!(
+        request_id = serving.id,
+        method,
+        route,
+        status = status.as_u16(),
+        micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        "request"
+    );
     let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    if let Ok(id) = HeaderValue::try_from(serving.id) {
         headers.insert(X_REQUEST_ID, id);
     }
-    tell_standing(headers, standing, status.as_u16() == 429);
+    insert_standing(headers, serving.standing.get(), status.as_u16() == 429);
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
@@ -146,21 +192,13 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    let took = begun.elapsed();
-    record(method, &route, status.as_u16(), took);
-    tracing::debug!(
-        request_id = id,
-        method,
-        route,
-        status = status.as_u16(),
-        micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        "request"
-    );
+    let route = record(method, route, status.as_u16(), took);
+    let trace = serving.trace.into_inner();
     trace.note(surface.engine(), method, route, status.as_u16());
     response
 }
 
-fn tell_standing(headers: &mut HeaderMap, standing: Standing, limited: bool) {
+fn insert_standing(headers: &mut HeaderMap, standing: Standing, limited: bool) {
     if standing == Standing::UNLIMITED {
         headers.insert(RATELIMIT_LIMIT, NO_LIMIT);
         headers.insert(RATELIMIT_REMAINING, NO_LIMIT);
@@ -183,7 +221,7 @@ fn too_slow(timeout: Duration) -> Response {
     ApiError(Error::new(Code::StorageUnavailable, message)).into_response()
 }
 
-/// The metrics of one route, method and status. A registry look-up hashes every label; these few are kept.
+/// The metrics of one method and status of a route.
 struct Meters {
     method: &'static str,
     status: u16,
@@ -191,30 +229,49 @@ struct Meters {
     requests: Counter,
 }
 
-thread_local! {
-    static METERS: RefCell<HashMap<String, Vec<Meters>>> = RefCell::default();
+/// A route with its metrics. A registry look-up hashes every label; these few are kept.
+struct Metered {
+    route: Arc<str>,
+    meters: Vec<Meters>,
 }
 
-fn record(method: &'static str, route: &str, status: u16, took: Duration) {
-    METERS.with_borrow_mut(|meters| {
-        if !meters.contains_key(route) {
-            meters.insert(route.to_owned(), Vec::new());
+thread_local! {
+    static METERED: RefCell<HashMap<Arc<str>, Metered>> = RefCell::default();
+}
+
+/// Counts a request; gives back its route, to be kept.
+fn record(method: &'static str, route: &str, status: u16, took: Duration) -> Arc<str> {
+    METERED.with_borrow_mut(|all| {
+        if let Some(metered) = all.get_mut(route) {
+            metered.count(method, status, took);
+            return metered.route.clone();
         }
-        let Some(of_route) = meters.get_mut(route) else {
-            return;
+        let route = Arc::<str>::from(route);
+        let mut metered = Metered {
+            route: route.clone(),
+            meters: Vec::new(),
         };
-        let found = of_route
+        metered.count(method, status, took);
+        all.insert(route.clone(), metered);
+        route
+    })
+}
+
+impl Metered {
+    fn count(&mut self, method: &'static str, status: u16, took: Duration) {
+        let found = self
+            .meters
             .iter()
             .position(|meter| meter.method == method && meter.status == status);
         let at = found.unwrap_or_else(|| {
-            of_route.push(Meters::new(method, route, status));
-            of_route.len() - 1
+            self.meters.push(Meters::new(method, &self.route, status));
+            self.meters.len() - 1
         });
-        if let Some(meter) = of_route.get(at) {
+        if let Some(meter) = self.meters.get(at) {
             meter.seconds.record(took.as_secs_f64());
             meter.requests.increment(1);
         }
-    });
+    }
 }
 
 impl Meters {

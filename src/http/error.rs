@@ -1,12 +1,14 @@
 //! Errors as HTTP: the one place where a code meets a status.
 
 use axum::{
-    Json,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 
-use super::{context, trace, wire::Failure};
+use super::{
+    context, trace,
+    wire::{Failure, Json},
+};
 use crate::domain::error::{Code, Error};
 
 /// An error on its way out.

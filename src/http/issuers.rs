@@ -1,7 +1,6 @@
 //! `/v1/issuers` and `/v1/auth/exchange`.
 
 use axum::{
-    Json,
     extract::{FromRequestParts, State},
     http::{StatusCode, request::Parts},
 };

@@ -1,6 +1,6 @@
 //! `/v1/api-keys`.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode};
 
 use super::{
     Surface,

@@ -17,6 +17,7 @@ use governor::{
     state::keyed::DashMapStateStore,
 };
 
+use super::context::tell_standing;
 use crate::domain::{
     error::{Code, Error},
     principal::{ProofId, RateLimit},
@@ -52,15 +53,6 @@ impl Standing {
             reset: (missing * 60).div_ceil(u64::from(limit.get())),
         }
     }
-}
-
-tokio::task_local! {
-    /// The standing of the request's key, else of its source, for the headers of the answer.
-    pub(super) static STANDING: std::cell::Cell<Standing>;
-}
-
-fn tell(standing: Standing) {
-    let _ = STANDING.try_with(|cell| cell.set(standing));
 }
 
 /// The limits that hold where nobody set another one; none where a number is absent.
@@ -153,7 +145,7 @@ impl Limits {
             RateLimit::Unlimited => None,
         };
         let Some(limit) = limit else {
-            tell(Standing::UNLIMITED);
+            tell_standing(Standing::UNLIMITED);
             return Ok(());
         };
         let taken = self.proofs.take(&proof, limit, &self.clock);
@@ -202,11 +194,11 @@ fn network(source: IpAddr) -> IpAddr {
 fn told(taken: Result<Standing, u64>, limit: NonZeroU32, why: &'static str) -> Result<(), Error> {
     match taken {
         Ok(standing) => {
-            tell(standing);
+            tell_standing(standing);
             Ok(())
         }
         Err(seconds) => {
-            tell(Standing {
+            tell_standing(Standing {
                 reset: seconds,
                 ..Standing::of(limit, 0)
             });

@@ -1,6 +1,6 @@
 //! `/v1/policies`.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 
 use super::{
     Surface,

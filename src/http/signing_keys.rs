@@ -1,7 +1,6 @@
 //! The keys that sign access tokens: published for whoever verifies tokens without asking the vault, and rotated.
 
 use axum::{
-    Json,
     extract::State,
     http::header,
     response::{IntoResponse, Response},

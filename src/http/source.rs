@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::{extract::ConnectInfo, http::request::Parts};
+use axum::{
+    extract::ConnectInfo,
+    http::{Extensions, HeaderMap},
+};
 use ipnet::IpNet;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -10,17 +13,19 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// The address that a request is attributed to. `X-Forwarded-For` counts only from a trusted peer, and then from the
 /// right: each trusted proxy vouches for the hop before it, and what stands left of the first stranger is the
 /// stranger's own word. A hop that is no address ends the reading, at the last one that was.
-pub(super) fn source(parts: &Parts, trusted: &[IpNet]) -> Option<IpAddr> {
-    let peer = parts
-        .extensions
+pub(super) fn source(
+    extensions: &Extensions,
+    headers: &HeaderMap,
+    trusted: &[IpNet],
+) -> Option<IpAddr> {
+    let peer = extensions
         .get::<ConnectInfo<SocketAddr>>()
         .map(|info| info.0.ip().to_canonical())?;
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     if trusted.is_empty() || !is_trusted(&peer) {
         return Some(peer);
     }
-    let hops = parts
-        .headers
+    let hops = headers
         .get_all(FORWARDED_FOR)
         .iter()
         .rev()
@@ -60,7 +65,9 @@ mod tests {
         let peer = SocketAddr::new(peer.parse().unwrap(), 4000);
         parts.extensions.insert(ConnectInfo(peer));
         let trusted: Vec<_> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        source(&parts, &trusted).unwrap().to_string()
+        source(&parts.extensions, &parts.headers, &trusted)
+            .unwrap()
+            .to_string()
     }
 
     #[test]

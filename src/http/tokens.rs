@@ -1,6 +1,6 @@
 //! `/v1/tokens`.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode};
 
 use super::{
     Surface,

@@ -1,7 +1,8 @@
 //! What a request leaves in its key's usage history: gathered where it becomes known, noted when it is answered.
 
-use std::{cell::RefCell, net::IpAddr};
+use std::{cell::RefCell, net::IpAddr, sync::Arc};
 
+use super::context::with_trace;
 use crate::{
     domain::{
         error::{Detail, Error},
@@ -31,7 +32,7 @@ struct Proven {
     admitted: bool,
     at: Timestamp,
     source_ip: Option<IpAddr>,
-    user_agent: Option<String>,
+    user_agent: Option<Arc<str>>,
 }
 
 /// What is known of the request that a task serves.
@@ -42,27 +43,35 @@ pub(super) struct Trace {
     missing: ScopeSet,
 }
 
-tokio::task_local! {
-    pub(super) static TRACE: RefCell<Trace>;
+thread_local! {
+    /// The user agent seen last: most requests come from the same few.
+    static AGENT: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+}
+
+/// A user agent to be kept.
+fn kept(agent: &str) -> Arc<str> {
+    AGENT.with_borrow_mut(|last| match last {
+        Some(last) if **last == *agent => last.clone(),
+        _ => last.insert(agent.into()).clone(),
+    })
 }
 
 /// Notes whose key or token the request came with, and whether that was let in.
 pub(super) fn proven(proof: ProofId, admitted: bool, at: Timestamp, origin: &Origin) {
-    let _ = TRACE.try_with(|trace| {
-        trace.borrow_mut().proven = Some(Proven {
+    with_trace(|trace| {
+        trace.proven = Some(Proven {
             proof,
             admitted,
             at,
             source_ip: origin.source_ip,
-            user_agent: origin.user_agent.clone(),
+            user_agent: origin.user_agent.as_deref().map(kept),
         });
     });
 }
 
 /// Notes why the request is refused.
 pub(super) fn refused(error: &Error) {
-    let _ = TRACE.try_with(|trace| {
-        let mut trace = trace.borrow_mut();
+    with_trace(|trace| {
         trace.code = Some(error.code().as_str());
         for (name, detail) in error.details() {
             let texts = match (*name, detail) {
@@ -78,7 +87,7 @@ pub(super) fn refused(error: &Error) {
 
 impl Trace {
     /// Notes the request with its key, if it came with one.
-    pub(super) fn note(self, engine: &Engine, method: &'static str, route: String, status: u16) {
+    pub(super) fn note(self, engine: &Engine, method: &'static str, route: Arc<str>, status: u16) {
         let Some(proven) = self.proven else { return };
         let one = Use {
             at: proven.at,

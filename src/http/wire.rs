@@ -6,6 +6,7 @@ mod credential;
 mod directory;
 mod history;
 mod issuer;
+mod json;
 mod key;
 mod key_requests;
 mod lease;
@@ -17,6 +18,6 @@ mod sealing;
 mod token;
 
 pub(super) use self::{
-    answers::*, check::*, credential::*, directory::*, history::*, issuer::*, key::*,
+    answers::*, check::*, credential::*, directory::*, history::*, issuer::*, json::*, key::*,
     key_requests::*, lease::*, policies::*, policy_trial::*, requests::*, sealing::*, token::*,
 };

@@ -1,6 +1,6 @@
 //! `/v1/workspaces`, and the public keys that check the receipts of their stops.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode};
 
 use super::{
     Surface,

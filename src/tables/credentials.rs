@@ -11,7 +11,7 @@ use crate::{
         error::{Error, Result},
         id::CredentialId,
         ledger::Ledger,
-        name::CredentialName,
+        name::{CredentialName, Metadata},
         secret::SecretText,
     },
     store::{
@@ -152,12 +152,32 @@ impl Tables {
         id: CredentialId,
         number: u32,
     ) -> Result<Option<Version>> {
+        self.of_version(read, id, number, Version::clone).await
+    }
+
+    /// The metadata of a version.
+    pub async fn version_metadata(
+        &self,
+        read: &mut impl Read,
+        id: CredentialId,
+        number: u32,
+    ) -> Result<Option<Metadata>> {
+        let metadata = |version: &Version| version.metadata.clone();
+        self.of_version(read, id, number, metadata).await
+    }
+
+    async fn of_version<T>(
+        &self,
+        read: &mut impl Read,
+        id: CredentialId,
+        number: u32,
+        part: impl FnOnce(&Version) -> T,
+    ) -> Result<Option<T>> {
         let found = read.get(&key::version(self.workspace, id, number)).await?;
         let open = |sealed: Value| {
-            let versions = &self.recent.versions;
-            versions.get_or(id, (self.workspace, id, number), &sealed, || {
-                self.open(slot(RecordType::Version, &id, number), &sealed)
-            })
+            let (versions, at) = (&self.recent.versions, (self.workspace, id, number));
+            let open = || self.open(slot(RecordType::Version, &id, number), &sealed);
+            versions.part_or(id, at, &sealed, open, part)
         };
         found.map(open).transpose()
     }

@@ -60,14 +60,26 @@ impl<K: Eq + Hash, T: Clone> Kind<K, T> {
         sealed: &[u8],
         open: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
+        self.part_or(credential, at, sealed, open, T::clone)
+    }
+
+    /// What `part` takes of that record.
+    pub(super) fn part_or<U>(
+        &self,
+        credential: CredentialId,
+        at: K,
+        sealed: &[u8],
+        open: impl FnOnce() -> Result<T>,
+        part: impl FnOnce(&T) -> U,
+    ) -> Result<U> {
         if let Some((known, record)) = self.shard(credential).get(&at)
             && **known == *sealed
         {
-            return Ok(record.clone());
+            return Ok(part(record));
         }
         let record = open()?;
         self.keep(credential, at, sealed, &record);
-        Ok(record)
+        Ok(part(&record))
     }
 
     /// Remembers what was just opened or sealed.

@@ -170,7 +170,7 @@ mod tests {
         Use {
             at: Timestamp::from_millis(millis),
             method: "GET".into(),
-            route: "/v1/leases".to_owned(),
+            route: "/v1/leases".into(),
             status: 200,
             code: None,
             source_ip: None,

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, http::StatusCode, response::IntoResponse};
+use axum::{http::StatusCode, response::IntoResponse};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
+use super::Json;
 use crate::{
     domain::{
         error::{Detail, Error},

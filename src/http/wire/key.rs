@@ -189,13 +189,13 @@ impl From<Use> for UseBody {
         Self {
             time: one.at,
             method: one.method.into_owned(),
-            path: one.route,
+            path: one.route.to_string(),
             status: one.status,
             outcome: one
                 .code
                 .map_or_else(|| "success".to_owned(), |code| code.into_owned()),
             source_ip: one.source_ip.map(|ip| ip.to_string()),
-            user_agent: one.user_agent,
+            user_agent: one.user_agent.map(|agent| agent.to_string()),
             missing_scope: (!missing.is_empty()).then(|| missing.join(" ")),
         }
     }

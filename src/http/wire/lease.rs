@@ -8,10 +8,11 @@ use utoipa::ToSchema;
 use super::Shown;
 use crate::{
     domain::{
+        id::LeaseId,
         lease::{Ending, LeaseState},
-        name::Metadata,
+        name::{CredentialName, IdentityName, Metadata},
         policy::Delivery,
-        time::Timestamp,
+        time::{Timestamp, Ttl},
     },
     engine::{Issued, LeaseView, Redeemed},
 };
@@ -20,7 +21,8 @@ use crate::{
 #[derive(Serialize, ToSchema)]
 pub(crate) struct IdentityBody {
     r#type: &'static str,
-    name: String,
+    #[schema(value_type = String)]
+    name: IdentityName,
     #[serde(skip_serializing_if = "Option::is_none")]
     session_id: Option<String>,
 }
@@ -28,9 +30,10 @@ pub(crate) struct IdentityBody {
 /// A lease. Its handle is shown once, in the answer to the grant.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct LeaseBody {
-    #[schema(example = "lse_0199a1b2c3d47e8f9a0b1c2d3e4f5a6b")]
-    id: String,
-    credential_name: String,
+    #[schema(value_type = String, example = "lse_0199a1b2c3d47e8f9a0b1c2d3e4f5a6b")]
+    id: LeaseId,
+    #[schema(value_type = String)]
+    credential_name: CredentialName,
     version: u32,
     #[schema(value_type = Object)]
     metadata: Metadata,
@@ -38,8 +41,8 @@ pub(crate) struct LeaseBody {
     requested_by: IdentityBody,
     purpose: Option<String>,
     delivery: &'static str,
-    #[schema(example = "30m")]
-    ttl: String,
+    #[schema(value_type = String, example = "30m")]
+    ttl: Ttl,
     ttl_capped: bool,
     #[schema(value_type = String, format = DateTime)]
     issued_at: Timestamp,
@@ -74,23 +77,23 @@ impl From<LeaseView> for LeaseBody {
             },
         };
         Self {
-            id: lease.id.to_string(),
-            credential_name: lease.credential_name.to_string(),
+            id: lease.id,
+            credential_name: lease.credential_name,
             version: view.version,
             metadata: view.metadata,
             identity: IdentityBody {
                 r#type: lease.holder.kind.as_str(),
-                name: lease.holder.name.to_string(),
+                name: lease.holder.name,
                 session_id: lease.holder.session,
             },
             requested_by: IdentityBody {
                 r#type: lease.requested_by.kind.as_str(),
-                name: lease.requested_by.by.name.to_string(),
+                name: lease.requested_by.by.name,
                 session_id: None,
             },
             purpose: lease.purpose,
             delivery: lease.delivery.as_str(),
-            ttl: lease.ttl.to_string(),
+            ttl: lease.ttl,
             ttl_capped: lease.ttl_capped,
             issued_at: lease.issued_at,
             expires_at: lease.expires_at,
@@ -155,8 +158,10 @@ impl IssuedBody {
 /// A redeemed handle.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RedeemedBody {
-    lease_id: String,
-    credential_name: String,
+    #[schema(value_type = String)]
+    lease_id: LeaseId,
+    #[schema(value_type = String)]
+    credential_name: CredentialName,
     version: u32,
     value: Shown,
     #[schema(value_type = Object)]
@@ -171,8 +176,8 @@ impl From<Redeemed> for RedeemedBody {
     fn from(redeemed: Redeemed) -> Self {
         let lease = redeemed.view.lease;
         Self {
-            lease_id: lease.id.to_string(),
-            credential_name: lease.credential_name.to_string(),
+            lease_id: lease.id,
+            credential_name: lease.credential_name,
             version: redeemed.view.version,
             value: Shown(redeemed.value),
             metadata: redeemed.view.metadata,

@@ -121,7 +121,7 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
             Use {
                 at: at(0),
                 method: "GET".into(),
-                route: "/v1/leases/{id}".to_owned(),
+                route: "/v1/leases/{id}".into(),
                 status: 200,
                 code: None,
                 source_ip: None,
@@ -131,11 +131,11 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
             Use {
                 at: at(1),
                 method: "POST".into(),
-                route: "/v1/api-keys".to_owned(),
+                route: "/v1/api-keys".into(),
                 status: 403,
                 code: Some("INSUFFICIENT_PERMISSIONS".into()),
                 source_ip: Some("192.0.2.1".parse().unwrap()),
-                user_agent: text("curl/8"),
+                user_agent: Some("curl/8".into()),
                 missing: ScopeSet::of(&[Scope::KeyCreate]),
             },
         ],

@@ -32,7 +32,7 @@ async fn a_home_lists_its_keys_and_what_is_noted_of_none_goes() {
             let one = Use {
                 at,
                 method: "GET".into(),
-                route: "/v1/leases".to_owned(),
+                route: "/v1/leases".into(),
                 status: 200,
                 code: None,
                 source_ip: None,
