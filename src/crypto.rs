@@ -26,6 +26,7 @@ pub mod entropy;
 pub mod envelope;
 pub mod kdf;
 pub mod keyring;
+mod recent;
 pub mod root;
 pub mod sign;
 pub mod token;

@@ -216,7 +216,10 @@ fn encode(body: &[u8; BODY_BYTES], text: &mut String) {
             *digit = DIGITS.get((number % 62) as usize).copied().unwrap_or(b'0');
             number /= 62;
         }
-        text.extend(block.iter().take(digits).map(|digit| char::from(*digit)));
+        let block_text = block
+            .get(..digits)
+            .and_then(|block| str::from_utf8(block).ok());
+        text.push_str(block_text.unwrap_or_default());
         block.zeroize();
     }
 }

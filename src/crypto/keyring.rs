@@ -13,6 +13,7 @@ use super::{
     entropy::Entropy,
     envelope::{FORMAT, HEADER_BYTES, OpenError, RecordType, Slot, WRAPPED_BYTES, header},
     kdf::{Branch, Expander, Label, MacKey, from_root},
+    recent::RecentCiphers,
     root::RootKey,
     sign::SigningKey,
 };
@@ -51,6 +52,7 @@ pub struct Keyring {
     pub(super) tokens: Expander,
     audit_sign: SigningKey,
     workspaces: RwLock<HashMap<WorkspaceId, Arc<WorkspaceKeys>>>,
+    recent: Arc<RecentCiphers>,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -69,6 +71,7 @@ impl Keyring {
             tokens: Expander::new(&key(Label::TokenSign)?)?,
             audit_sign: SigningKey::new(&key(Label::AuditSign)?)?,
             workspaces: RwLock::default(),
+            recent: Arc::default(),
             entropy,
         })
     }
@@ -165,6 +168,7 @@ impl Keyring {
             workspace,
             keks,
             audit: Mutex::new(None),
+            recent: self.recent.clone(),
             entropy: self.entropy.clone(),
         });
         self.workspaces
@@ -230,6 +234,7 @@ pub struct WorkspaceKeys {
     keks: Vec<Kek>,
     /// The audit cipher used last: (key number, epoch, cipher).
     audit: Mutex<Option<(u32, u64, Arc<Cipher>)>>,
+    recent: Arc<RecentCiphers>,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -260,7 +265,7 @@ impl WorkspaceKeys {
         sealed.push(FORMAT);
         sealed.extend_from_slice(&kek.number.to_be_bytes());
         let nonce = self.entropy.bytes::<NONCE_BYTES>()?;
-        record_cipher(kek, &slot)?.seal_into(
+        self.record_cipher(kek, &slot)?.seal_into(
             &mut sealed,
             &nonce,
             &slot.aad(self.workspace, kek.number),
@@ -272,7 +277,7 @@ impl WorkspaceKeys {
     /// Opens the body of a record from its slot.
     pub fn open(&self, slot: Slot<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
         let (number, body) = header(slot.kind, sealed).map_err(Error::internal)?;
-        record_cipher(self.kek(number, slot.kind)?, &slot)?
+        self.record_cipher(self.kek(number, slot.kind)?, &slot)?
             .open(&slot.aad(self.workspace, number), body)
             .map_err(|_| Error::internal(OpenError::NotAuthentic(slot.kind)))
     }
@@ -289,7 +294,7 @@ impl WorkspaceKeys {
             kind: RecordType::Dek,
             ..slot
         };
-        dek_cipher(kek, &wrap)?.seal_into(
+        self.dek_cipher(kek, &wrap)?.seal_into(
             &mut sealed,
             &self.entropy.bytes()?,
             &wrap.aad(self.workspace, kek.number),
@@ -316,7 +321,8 @@ impl WorkspaceKeys {
             kind: RecordType::Dek,
             ..slot
         };
-        let dek = dek_cipher(self.kek(number, slot.kind)?, &wrap)?
+        let dek = self
+            .dek_cipher(self.kek(number, slot.kind)?, &wrap)?
             .open(&wrap.aad(self.workspace, number), wrapped)
             .map_err(|_| broken())?;
         let mut plain = Cipher::new(&key_bytes(&dek)?)
@@ -364,6 +370,30 @@ impl WorkspaceKeys {
             .map_err(|_| Error::internal(OpenError::NotAuthentic(kind)))
     }
 
+    fn record_cipher(&self, kek: &Kek, slot: &Slot<'_>) -> Result<Arc<Cipher>> {
+        let version = slot.version.to_be_bytes();
+        let parts: [&[u8]; 3] = [&[slot.kind as u8], &version, slot.id];
+        self.cipher(kek, slot, Branch::Record, &parts)
+    }
+
+    fn dek_cipher(&self, kek: &Kek, wrap: &Slot<'_>) -> Result<Arc<Cipher>> {
+        let version = wrap.version.to_be_bytes();
+        self.cipher(kek, wrap, Branch::DekWrap, &[&version, wrap.id])
+    }
+
+    fn cipher(
+        &self,
+        kek: &Kek,
+        slot: &Slot<'_>,
+        branch: Branch,
+        parts: &[&[u8]],
+    ) -> Result<Arc<Cipher>> {
+        self.recent.get_or(self.workspace, kek.number, slot, || {
+            let key = kek.expander.subkey(branch, parts)?;
+            Ok(Cipher::new(&key))
+        })
+    }
+
     fn audit_cipher(&self, number: u32, sequence: u64) -> Result<Arc<Cipher>> {
         let epoch = sequence >> AUDIT_EPOCH_BITS;
         let mut cached = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -380,21 +410,6 @@ impl WorkspaceKeys {
         *cached = Some((number, epoch, cipher.clone()));
         Ok(cipher)
     }
-}
-
-fn record_cipher(kek: &Kek, slot: &Slot<'_>) -> Result<Cipher> {
-    let key = kek.expander.subkey(
-        Branch::Record,
-        &[&[slot.kind as u8], &slot.version.to_be_bytes(), slot.id],
-    )?;
-    Ok(Cipher::new(&key))
-}
-
-fn dek_cipher(kek: &Kek, slot: &Slot<'_>) -> Result<Cipher> {
-    let key = kek
-        .expander
-        .subkey(Branch::DekWrap, &[&slot.version.to_be_bytes(), slot.id])?;
-    Ok(Cipher::new(&key))
 }
 
 fn key_bytes(plain: &[u8]) -> Result<KeyBytes> {
