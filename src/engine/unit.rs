@@ -1,18 +1,35 @@
 //! One unit of work: a transaction, the time it happens at, and the records that describe it.
 //! INVARIANT (ack-audited): a unit that changes anything without a record does not commit.
 
+use std::{cell::RefCell, collections::HashMap};
+
+use metrics::Counter;
+
 use super::{Engine, Note};
 use crate::{
     audit::log,
     domain::{
         error::{Error, Result},
-        event::{Actor, Origin},
+        event::{Actor, EventName, Origin},
         id::{EventId, WorkspaceId},
         time::Timestamp,
     },
     store::port::{AuditEntry, LockKey, Txn},
     tables::Tables,
 };
+
+thread_local! {
+    /// A registry look-up hashes every label; these few are kept.
+    static EVENTS: RefCell<HashMap<EventName, Counter>> = RefCell::default();
+}
+
+fn count(event: EventName) {
+    EVENTS.with_borrow_mut(|counters| {
+        let counter = counters.entry(event);
+        let named = || metrics::counter!("leasehold_events_total", "event" => event.as_str());
+        counter.or_insert_with(named).increment(1);
+    });
+}
 
 pub(super) struct Unit<'a> {
     pub(super) engine: &'a Engine,
@@ -66,7 +83,7 @@ impl<'a> Unit<'a> {
 
     /// The same; gives back the record's id, for an answer to name.
     pub(super) fn record_as(&mut self, note: Note) -> Result<EventId> {
-        metrics::counter!("leasehold_events_total", "event" => note.event.as_str()).increment(1);
+        count(note.event);
         let record = self.engine.record(
             self.tables.workspace,
             self.actor.clone(),
