@@ -16,6 +16,7 @@ mod pending;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod warm;
 
 use std::{
     fs::File,

@@ -10,6 +10,7 @@ use super::{
     mark::Mark,
     pending::Pending,
     tree::{BATCH, Tree},
+    warm::Warm,
 };
 use crate::{
     domain::error::{Error, Result},
@@ -38,6 +39,7 @@ const MAX_JOURNAL_BYTES: u64 = 64 << 20;
 pub(super) struct Core {
     pub(super) tree: Tree,
     pub(super) pending: Pending,
+    warm: Warm,
     pub(super) mark: Mark,
     writing: Mutex<Writing>,
     /// Told when there is something for a checkpoint, when one is over, and at the end.
@@ -66,6 +68,7 @@ impl Core {
         Self {
             tree,
             pending: Pending::default(),
+            warm: Warm::default(),
             mark,
             writing: Mutex::new(Writing {
                 journal,
@@ -86,11 +89,19 @@ impl Core {
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        match self.pending.get(key) {
-            Some(change) => Ok(change),
-            // Pending first: what it has released by then, the tree holds.
-            None => self.tree.get(key),
+        let begun = self.warm.begin();
+        // Pending first: what it has released by then, the tree holds.
+        if let Some(change) = self.pending.get(key) {
+            return Ok(change);
         }
+        if let Some(value) = self.warm.get(key) {
+            return Ok(Some(value));
+        }
+        let found = self.tree.get(key)?;
+        if let Some(value) = &found {
+            self.warm.keep(begun, key, value);
+        }
+        Ok(found)
     }
 
     /// Up to `limit` pairs, each page of them as of one moment.
@@ -240,6 +251,8 @@ impl Core {
         };
         let begun = Instant::now();
         let outcome = begin().and_then(|(frozen, last)| {
+            // From here on they hide the tree, which is about to change.
+            self.warm.cool(frozen.keys());
             let batches = u32::try_from(frozen.len() / BATCH + 1).unwrap_or(u32::MAX);
             let pause = (SPREAD / batches).min(MAX_PAUSE);
             self.tree.apply(&frozen, last, || {
@@ -319,6 +332,14 @@ impl Core {
     #[cfg(test)]
     pub(super) fn replace_active(&self, file: Arc<std::fs::File>) -> Arc<std::fs::File> {
         locked(&self.writing).journal.replace_active(file)
+    }
+
+    /// As at the beginning of a checkpoint, which the caller makes.
+    #[cfg(test)]
+    pub(super) fn freeze(&self) -> Arc<WriteSet> {
+        let frozen = self.pending.freeze();
+        self.warm.cool(frozen.keys());
+        frozen
     }
 
     /// As at the beginning of a checkpoint that goes no further.

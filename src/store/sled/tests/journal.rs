@@ -313,7 +313,7 @@ fn scans_are_as_if_there_were_only_one_table() {
         match step % 7 {
             0 => sled.core.checkpoint().unwrap(),
             // In the middle of a checkpoint: in front of the tree, and then in both.
-            2 => frozen = Some(sled.core.pending.freeze()),
+            2 => frozen = Some(sled.core.freeze()),
             4 => sled
                 .core
                 .tree
