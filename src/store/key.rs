@@ -45,7 +45,7 @@ pub use self::{
     sealing::*,
     tables::{Table, strays},
 };
-use super::port::{Key, LockKey, Scan};
+use super::port::{BARE, Key, LockKey, Scan};
 use crate::domain::{
     id::{CredentialId, IdentityId, KeyId, LeaseId, WorkspaceId},
     time::Timestamp,
@@ -61,7 +61,7 @@ const API_KEY: u8 = 0x07;
 const CREDENTIAL_NAME: u8 = 0x08;
 const LEDGER: u8 = 0x09;
 const LEASE: u8 = 0x0a;
-const OPEN_LEASE: u8 = 0x0b;
+const OPEN_LEASE: u8 = BARE;
 const CLOCK: u8 = 0x0c;
 const TOKEN: u8 = 0x0d;
 const LISTED_TOKEN: u8 = 0x0e;

@@ -16,7 +16,7 @@ use super::{
     overlay::{Overlay, WriteSet, merge},
     port::{
         AuditEntry, AuditLog, Boxed, Health, Key, LockKey, MAX_BULKY_BYTES, MAX_INLINE_BYTES,
-        MAX_SCAN, Scan, Store, Txn, Value, Visit, Visitor, is_bulky,
+        MAX_SCAN, Scan, Store, Txn, Value, Visit, Visitor, is_bare, is_bulky,
     },
 };
 use crate::domain::error::{Error, Result};
@@ -257,6 +257,8 @@ impl<B: Backend> Txn for LocalTxn<B> {
     fn put(&mut self, key: Key, value: Vec<u8>) -> Result<()> {
         let limit = if is_bulky(&key) {
             MAX_BULKY_BYTES
+        } else if is_bare(&key) {
+            0
         } else {
             MAX_INLINE_BYTES
         };

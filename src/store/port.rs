@@ -28,6 +28,14 @@ pub type Value = Arc<[u8]>;
 /// A boxed future, as object-safe async methods need it.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// The first byte of bare keys: such a key says all, and its value is empty. Engines may keep many in one piece.
+pub const BARE: u8 = 0x0b;
+
+/// Whether the key is bare.
+pub fn is_bare(key: &[u8]) -> bool {
+    key.first() == Some(&BARE)
+}
+
 /// Whether the value under this key may be longer than [`MAX_INLINE_BYTES`].
 pub fn is_bulky(key: &[u8]) -> bool {
     key.first().is_some_and(|kind| kind & 0x80 != 0)

@@ -12,6 +12,7 @@ mod claim;
 mod folder;
 mod journal;
 mod mark;
+mod packs;
 mod pending;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::error::Result,
-    store::port::{Key, MAX_INLINE_BYTES, Scan, Txn, Value, is_bulky},
+    store::port::{BARE, Key, MAX_INLINE_BYTES, Scan, Txn, Value, is_bare, is_bulky},
 };
 
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ enum Op {
 /// Few keys, so that operations meet; none of the engine's own.
 fn key() -> impl Strategy<Value = Key> {
     let bytes = select(vec![0x00, 0x01, 0x7f, 0xff]);
-    (select(vec![0x01, 0x02, 0x80, 0x85]), vec(bytes, 0..3))
+    (select(vec![0x01, 0x02, BARE, 0x80, 0x85]), vec(bytes, 0..3))
         .prop_map(|(kind, rest)| [vec![kind], rest].concat())
 }
 
@@ -148,7 +148,9 @@ impl<H: Harness> Pair<H> {
     async fn act(&mut self, op: Op) {
         match op {
             Op::Put(key, mut length, byte) => {
-                if !is_bulky(&key) {
+                if is_bare(&key) {
+                    length = 0;
+                } else if !is_bulky(&key) {
                     length = length.min(MAX_INLINE_BYTES);
                 }
                 let value = vec![byte; length];

@@ -6,6 +6,7 @@ mod damage;
 mod folder;
 mod hostile;
 mod journal;
+mod packs;
 mod power;
 mod sync;
 

@@ -6,16 +6,17 @@
 
 use std::{
     fs::File,
+    ops::Bound,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{PoisonError, RwLock, RwLockReadGuard},
 };
 
-use super::chunks;
+use super::{chunks, packs};
 use crate::{
     domain::error::{Error, Result},
     store::{
         overlay::{Change, WriteSet, bounds},
-        port::{Key, Scan, Value, Visitor, is_bulky},
+        port::{BARE, Key, Scan, Value, Visitor, is_bare, is_bulky},
     },
 };
 
@@ -87,6 +88,13 @@ impl Tree {
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         guarded(|| {
+            if is_bare(key) {
+                // A pack that grew too long goes in as a batch.
+                let _between = self.between_batches();
+                let found = packs::find(&self.db, key)?;
+                let there = found.is_some_and(|(_, keys)| keys.iter().any(|one| one == key));
+                return Ok(there.then(Value::default));
+            }
             let Some(stored) = self.db.get(key).map_err(broken)? else {
                 return Ok(None);
             };
@@ -108,7 +116,17 @@ impl Tree {
     pub(super) fn scan(&self, scan: &Scan, limit: usize) -> Result<Vec<(Key, Value)>> {
         let _between = self.between_batches();
         guarded(|| {
-            let mut range = self.db.range::<&[u8], _>(bounds(scan));
+            // The first keys may be in a pack that begins before them.
+            let first = match is_bare(&scan.start) {
+                true => packs::find(&self.db, &scan.start)?,
+                false => None,
+            };
+            let (start, end) = bounds(scan);
+            let start = match &first {
+                Some((at, _)) => Bound::Included(at.as_slice()),
+                None => start,
+            };
+            let mut range = self.db.range::<&[u8], _>((start, end));
             let mut pairs = Vec::new();
             while pairs.len() < limit {
                 let Some(next) = (if scan.reverse {
@@ -121,6 +139,17 @@ impl Tree {
                 // An iterator over a damaged page never ends: the first error stops it.
                 let (key, stored) = next.map_err(broken)?;
                 if key.first().is_some_and(|kind| OWN_KEYS.contains(kind)) {
+                    continue;
+                }
+                if is_bare(&key) {
+                    let wanted = |key: &Key| *key >= scan.start && *key < scan.end;
+                    let keys = packs::read(&key, &stored)?.into_iter().filter(wanted);
+                    let left = limit - pairs.len();
+                    let pair = |key| (key, Value::default());
+                    match scan.reverse {
+                        true => pairs.extend(keys.rev().take(left).map(pair)),
+                        false => pairs.extend(keys.take(left).map(pair)),
+                    }
                     continue;
                 }
                 let value = if is_bulky(&key) {
@@ -142,7 +171,11 @@ impl Tree {
                 if key.first().is_some_and(|kind| OWN_KEYS.contains(kind)) {
                     continue;
                 }
-                if is_bulky(&key) {
+                if is_bare(&key) {
+                    for key in packs::read(&key, &stored)? {
+                        visit(&key, &[])?;
+                    }
+                } else if is_bulky(&key) {
                     visit(&key, &chunks::join(&self.db, &key, &stored)?)?;
                 } else {
                     visit(&key, &stored)?;
@@ -157,13 +190,43 @@ impl Tree {
     /// Before it is called again, [`Self::sync`] must be.
     pub(super) fn apply(&self, changes: &WriteSet, group: u64, pause: impl Fn()) -> Result<()> {
         let mut unsynced = 0;
-        for (at, (key, change)) in in_filling_order(changes).enumerate() {
-            let bytes = log_bytes(key, change);
+        let mut room = |bytes| {
             unsynced += bytes;
             if unsynced > UNSYNCED_BYTES {
                 self.sync()?;
                 unsynced = bytes;
             }
+            Ok::<(), Error>(())
+        };
+        let bare = changes.range::<[u8], _>((
+            Bound::Included(&[BARE][..]),
+            Bound::Excluded(&[BARE + 1][..]),
+        ));
+        let bare: Vec<_> = bare.map(|(key, change)| (key, change.is_some())).collect();
+        let mut rest = bare.as_slice();
+        for steps in 1.. {
+            if rest.is_empty() {
+                break;
+            }
+            let step = guarded(|| packs::step(&self.db, rest))?;
+            let written = step.packs.iter();
+            room(
+                written
+                    .map(|(key, value)| log_bytes(key, value.len()))
+                    .sum::<usize>()
+                    + log_bytes(&[], 0),
+            )?;
+            rest = rest.get(step.changes..).unwrap_or_default();
+            guarded(|| self.set_packs(step))?;
+            if steps % BATCH == 0 {
+                pause();
+            }
+        }
+        for (at, (key, change)) in in_filling_order(changes).enumerate() {
+            room(log_bytes(
+                key,
+                change.as_ref().map_or(0, |value| value.len()),
+            ))?;
             guarded(|| self.set(key, change))?;
             if at % BATCH == BATCH - 1 {
                 pause();
@@ -191,6 +254,25 @@ impl Tree {
         .map_err(broken)
     }
 
+    fn set_packs(&self, step: packs::Step) -> Result<()> {
+        if let ([(key, pack)], None) = (step.packs.as_slice(), &step.gone) {
+            return self
+                .db
+                .insert(key, pack.as_slice())
+                .map(drop)
+                .map_err(broken);
+        }
+        let mut batch = sled::Batch::default();
+        for (key, pack) in step.packs {
+            batch.insert(key, pack);
+        }
+        if let Some(key) = step.gone {
+            batch.remove(key);
+        }
+        let _alone = self.batches.write().unwrap_or_else(PoisonError::into_inner);
+        self.db.apply_batch(batch).map_err(broken)
+    }
+
     pub(super) fn sync(&self) -> Result<()> {
         #[cfg(test)]
         self.syncs
@@ -212,11 +294,12 @@ impl Drop for Tree {
     }
 }
 
-/// Of every leaf's worth of keys first those that make sled split its leaves where they shall end, and then those that
+/// Of every leaf's worth of keys, those in packs aside, first those that make sled split its leaves where they shall end, and then those that
 /// fill them: a little over half of the splits, and three quarters of what sled writes.
 fn in_filling_order(changes: &WriteSet) -> impl Iterator<Item = (&Key, &Change)> {
     let part = |first: bool| {
-        let numbered = changes.iter().enumerate();
+        let single = changes.iter().filter(|(key, _)| !is_bare(key));
+        let numbered = single.enumerate();
         let wanted = move |(at, _): &(usize, _)| (at % LEAF_KEYS < LEFT_KEYS) == first;
         numbered.filter(wanted).map(|(_, change)| change)
     };
@@ -225,8 +308,8 @@ fn in_filling_order(changes: &WriteSet) -> impl Iterator<Item = (&Key, &Change)>
 
 /// What a change costs in sled's log, rather too much: measured, it is up to some three and a half times the change,
 /// since pages are written anew and split.
-fn log_bytes(key: &Key, change: &Change) -> usize {
-    256 + 4 * (key.len() + change.as_ref().map_or(0, |value| value.len()))
+fn log_bytes(key: &[u8], value: usize) -> usize {
+    256 + 4 * (key.len() + value)
 }
 
 pub(super) fn broken(error: sled::Error) -> Error {

@@ -103,7 +103,7 @@ fn nothing_spills_into_files_that_are_never_synced() {
             let value = vec![round; MAX_BULKY_BYTES];
             set(&sled, &[0x82, number], Some(value));
         }
-        let long_keys = (0..100_u8).map(|number| [vec![0x0b; 100], vec![number]].concat());
+        let long_keys = (0..100_u8).map(|number| [vec![0x0c; 100], vec![number]].concat());
         sled.write_first(long_keys.map(|key| (key, vec![round; 4000])).collect())
             .unwrap();
     }

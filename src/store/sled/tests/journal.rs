@@ -16,7 +16,7 @@ use crate::{
         contract::TempDir,
         local::Backend,
         overlay::WriteSet,
-        port::{Health, Key, Scan, Store, Value},
+        port::{BARE, Health, Key, Scan, Store, Value},
     },
 };
 
@@ -285,6 +285,15 @@ async fn a_checkpoint_that_fails_by_itself_shows_before_the_next_write() {
 
 #[test]
 fn scans_are_as_if_there_were_only_one_table() {
+    scans_are_as_if_there_were_one_table_of(1);
+}
+
+#[test]
+fn scans_of_bare_keys_are_as_if_there_were_only_one_table() {
+    scans_are_as_if_there_were_one_table_of(BARE);
+}
+
+fn scans_are_as_if_there_were_one_table_of(kind: u8) {
     let folder = TempDir::new();
     let sled = open(folder.path()).unwrap();
     let mut model = std::collections::BTreeMap::<Key, Value>::new();
@@ -299,8 +308,11 @@ fn scans_are_as_if_there_were_only_one_table() {
     for step in 0_u64..400 {
         let mut set = WriteSet::new();
         for _ in 0..=next(4) {
-            let key = vec![1, next(60) as u8];
-            let value = (next(3) > 0).then(|| Value::from(&step.to_be_bytes()[..]));
+            let key = vec![kind, next(60) as u8];
+            let value = (next(3) > 0).then(|| match kind {
+                BARE => Value::default(),
+                _ => Value::from(&step.to_be_bytes()[..]),
+            });
             set.insert(key, value);
         }
         sled.apply(&set).unwrap();
@@ -329,8 +341,8 @@ fn scans_are_as_if_there_were_only_one_table() {
         for limit in [1, 2, 7, 100] {
             for reverse in [false, true] {
                 let scan = Scan {
-                    start: vec![1, low],
-                    end: vec![1, high],
+                    start: vec![kind, low],
+                    end: vec![kind, high],
                     limit,
                     reverse,
                 };
@@ -347,7 +359,7 @@ fn scans_are_as_if_there_were_only_one_table() {
             }
         }
         for key in 0..60 {
-            let key = vec![1, key];
+            let key = vec![kind, key];
             assert_eq!(sled.read(&key).unwrap(), model.get(&key).cloned());
         }
     }
