@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, Note, Unit};
+use super::{Engine, Note, Unit, credential::change};
 use crate::{
     domain::{
         credential::{Author, Credential, VersionState},
@@ -157,7 +157,19 @@ impl Unit<'_> {
         self.delete_credential(id);
         self.tables
             .delete_credential_name(&mut *self.txn, &credential.name);
-        self.record(Note::new(EventName::CredentialDeleted, object(credential)))
+        let changes = vec![
+            change("name", Some(credential.name.to_string()), None),
+            change(
+                "fingerprint",
+                Some(credential.fingerprint.to_string()),
+                None,
+            ),
+            change("versions", Some(ledger.newest.to_string()), None),
+        ];
+        self.record(Note {
+            changes,
+            ..Note::new(EventName::CredentialDeleted, object(credential))
+        })
     }
 }
 

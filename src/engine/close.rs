@@ -1,12 +1,12 @@
 //! Closing a lease and, with the last one, retiring its version: the one place where either happens.
 
-use super::{Note, Unit};
+use super::{Note, Unit, credential::change};
 use crate::domain::{
     credential::VersionState,
     error::{Error, Result},
     event::{EventName, Object},
     id::CredentialId,
-    lease::{Ending, Lease},
+    lease::{Ending, Lease, LeaseStatus},
     ledger::{Emptied, Ledger},
     name::CredentialName,
 };
@@ -38,23 +38,27 @@ impl Unit<'_> {
             Ending::Released { .. } => EventName::LeaseReleased,
             Ending::Revoked { .. } => EventName::LeaseRevoked,
         };
-        let reason = match &ending {
-            Ending::Revoked { reason, .. } => reason.clone(),
-            Ending::Expired | Ending::Released { .. } => None,
+        let (reason, state) = match &ending {
+            Ending::Revoked { reason, .. } => (reason.clone(), LeaseStatus::Revoked),
+            Ending::Expired => (None, LeaseStatus::Expired),
+            Ending::Released { .. } => (None, LeaseStatus::Released),
         };
         let version = ledger.pinned(lease.version, lease.delivery);
         self.tables.delete_open(&mut *self.txn, &lease);
         lease.close(version, ending, self.now)?;
         self.tables.put_lease(&mut *self.txn, &lease)?;
         let purpose = lease.purpose.clone();
+        let text = |state: LeaseStatus| Some(state.as_str().to_owned());
         self.record(Note {
             purpose,
             reason,
+            changes: vec![change("state", text(LeaseStatus::Active), text(state))],
             ..Note::new(event, object(&lease))
         })?;
         // INVARIANT (retire-on-last-close)
         if let Some(emptied) = ledger.close(version, lease.delivery)? {
-            self.retire(lease.credential, &lease.credential_name, emptied)
+            let why = "it was rotated, and its last lease closed";
+            self.retire(lease.credential, &lease.credential_name, emptied, why)
                 .await?;
         }
         Ok(lease)
@@ -66,6 +70,7 @@ impl Unit<'_> {
         id: CredentialId,
         name: &CredentialName,
         emptied: Emptied,
+        why: &str,
     ) -> Result<()> {
         if !emptied.retires {
             return Ok(());
@@ -76,6 +81,7 @@ impl Unit<'_> {
             .version(&mut self.txn, id, emptied.number)
             .await?
             .ok_or_else(missing)?;
+        let before = Some(version.state.as_str().to_owned());
         let rotated_at = version.state.rotated_at().unwrap_or(self.now);
         version.state = VersionState::Retired {
             rotated_at,
@@ -90,6 +96,11 @@ impl Unit<'_> {
             version: Some(emptied.number),
             ..Object::default()
         };
-        self.record(Note::new(EventName::CredentialVersionRetired, object))
+        let after = Some(version.state.as_str().to_owned());
+        self.record(Note {
+            reason: Some(why.to_owned()),
+            changes: vec![change("state", before, after)],
+            ..Note::new(EventName::CredentialVersionRetired, object)
+        })
     }
 }

@@ -145,7 +145,7 @@ impl Engine {
         unit.put_credential(&credential)?;
         tables.put_credential_name(&mut *unit.txn, &credential.name, id)?;
         tables.put_ledger(&mut *unit.txn, id, &ledger)?;
-        let changes = vec![fingerprint_change(None, &credential)];
+        let changes = said(&credential);
         let at = Object {
             version: Some(1),
             ..object(&credential)
@@ -342,6 +342,20 @@ impl Unit<'_> {
         self.tables
             .put_sealed_value(&mut *self.txn, credential.id, number, sealed)
     }
+}
+
+/// What history tells of a new credential.
+fn said(credential: &Credential) -> Vec<Change> {
+    let mut facts = vec![
+        fingerprint_change(None, credential),
+        change("type", None, Some(credential.kind.as_str().to_owned())),
+    ];
+    facts.extend(metadata_changes(&Metadata::default(), &credential.metadata));
+    let description = ("description", credential.description.clone());
+    let more = credential.policy.fields().into_iter().chain([description]);
+    let more = more.filter_map(|(field, value)| Some(change(field, None, Some(value?))));
+    facts.extend(more);
+    facts
 }
 
 pub(super) fn no_credential() -> Error {

@@ -1,6 +1,6 @@
 //! Making workspaces, identities and API keys: what a new vault needs before anyone can ask it for more.
 
-use super::{Engine, Note, identities::CreateIdentity};
+use super::{Engine, Note, credential::change, identities::CreateIdentity, keys::facts};
 use crate::{
     crypto::bearer::Bearer,
     domain::{
@@ -125,7 +125,12 @@ impl Engine {
         };
         self.tables(WorkspaceId::SYSTEM)?
             .put_api_key(&mut *unit.txn, &api_key)?;
-        unit.record(Note::new(EventName::KeyCreated, object))?;
+        let facts = facts(&api_key).into_iter();
+        let changes = facts.filter_map(|(field, has)| Some(change(field, None, Some(has?))));
+        unit.record(Note {
+            changes: changes.collect(),
+            ..Note::new(EventName::KeyCreated, object)
+        })?;
         unit.commit().await?;
         self.generation.advance();
         Ok(minted.text)

@@ -376,6 +376,9 @@ impl Unit<'_> {
         let mut changes = pair_changes("labels", &Metadata::default(), &identity.labels);
         let role = Some(identity.role.as_str().to_owned());
         changes.push(change("role", None, role));
+        if let Some(description) = &identity.description {
+            changes.push(change("description", None, Some(description.clone())));
+        }
         self.record(Note {
             changes,
             ..Note::new(EventName::IdentityCreated, object(&identity))

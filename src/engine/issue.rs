@@ -252,6 +252,7 @@ impl Engine {
                 );
                 let reason = Some("the same request was sent again".to_owned());
                 unit.record(Note {
+                    purpose: lease.purpose.clone(),
                     reason,
                     ..Note::new(EventName::LeaseRedeemed, object(&lease))
                 })?;

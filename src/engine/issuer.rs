@@ -2,6 +2,7 @@
 
 use super::{
     Call, Engine, Note,
+    credential::change,
     idempotency::{Answer, Slot},
     page::{Page, PageRequest},
 };
@@ -13,8 +14,8 @@ use crate::{
         event::{Change, EventName, Object},
         id::{IssuerId, WorkspaceId},
         issuer::{
-            Issuer, IssuerKeys, IssuerKind, IssuerRules, MAX_ISSUERS, Mapping, Oidc,
-            SignatureAlgorithm, of_oidc,
+            ClientCertificate, Issuer, IssuerKeys, IssuerKind, IssuerRules, MAX_ISSUERS, Mapping,
+            Oidc, SignatureAlgorithm, of_oidc,
         },
         name::IssuerName,
         scope::Scope,
@@ -98,41 +99,81 @@ fn object(issuer: &Issuer) -> Object {
 }
 
 /// What history tells of an issuer's rules.
-fn facts(before: Option<&Issuer>, after: &Issuer) -> Vec<Change> {
-    let of = |issuer: &Issuer| {
-        let rules = &issuer.rules;
-        let scopes: Vec<_> = rules.identity.ceiling().iter().map(Scope::as_str).collect();
-        let conditions = rules.conditions.iter();
-        let conditions = conditions.map(|(claim, any)| format!("{claim}={}", any.join("|")));
-        let mut facts = vec![
-            ("name", issuer.name.to_string()),
-            ("conditions", conditions.collect::<Vec<_>>().join(" ")),
-            ("identity", rules.identity.name.clone()),
-            ("scopes", scopes.join(" ")),
-        ];
-        match &rules.kind {
-            IssuerKind::Oidc(oidc) => {
-                facts.push(("iss", oidc.iss.clone()));
-                facts.push(("audiences", oidc.audiences.join(" ")));
-            }
-            IssuerKind::Certificate => facts.push(("kind", "certificate".to_owned())),
+fn facts(issuer: &Issuer) -> Vec<(&'static str, String)> {
+    let rules = &issuer.rules;
+    let identity = &rules.identity;
+    let scopes: Vec<_> = identity.ceiling().iter().map(Scope::as_str).collect();
+    let conditions = rules.conditions.iter();
+    let conditions = conditions.map(|(claim, any)| format!("{claim}={}", any.join("|")));
+    let mut facts = vec![
+        ("name", issuer.name.to_string()),
+        ("conditions", conditions.collect::<Vec<_>>().join(" ")),
+        (
+            "identity",
+            format!("{}/{}", identity.kind.as_str(), identity.name),
+        ),
+        ("role", identity.role.as_str().to_owned()),
+        ("scopes", scopes.join(" ")),
+        ("auto_create", identity.auto_create.to_string()),
+        ("token_ttl", rules.token_ttl.to_string()),
+    ];
+    match &rules.kind {
+        IssuerKind::Oidc(oidc) => {
+            let algorithms: Vec<_> = oidc.algorithms.iter().map(|one| one.as_str()).collect();
+            facts.extend([
+                ("iss", oidc.iss.clone()),
+                ("keys", described(&oidc.keys)),
+                ("audiences", oidc.audiences.join(" ")),
+                ("algorithms", algorithms.join(" ")),
+                ("require_jti", oidc.require_jti.to_string()),
+                ("leeway", oidc.leeway.to_string()),
+            ]);
         }
-        facts
-    };
-    let known = before.map(of);
-    let known = |at: usize| known.as_ref().and_then(|all| all.get(at)).cloned();
-    let changes = of(after)
-        .into_iter()
-        .enumerate()
-        .filter_map(|(at, (field, now))| {
-            let before = known(at).map(|(_, text)| text);
-            (before.as_ref() != Some(&now)).then(|| Change {
-                field: field.to_owned(),
-                before,
-                after: Some(now),
-            })
-        });
-    changes.collect()
+        IssuerKind::Certificate => facts.push(("kind", "certificate".to_owned())),
+    }
+    facts
+}
+
+/// Where an issuer's keys come from; those that are given by value, by their SHA-256.
+fn described(keys: &IssuerKeys) -> String {
+    let sha256 = |bytes: &[u8]| format!("sha256:{}", ClientCertificate::fingerprint(bytes));
+    match keys {
+        IssuerKeys::Url(url) => place(url),
+        IssuerKeys::Jwks(text) => sha256(text.as_bytes()),
+        IssuerKeys::Pem(all) => sha256(all.join("\n").as_bytes()),
+    }
+}
+
+/// A URL without what may be secret in it: a user with a password, and the query.
+fn place(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// What differs between an issuer before and after: all of it where it was made or is gone.
+fn changes(before: Option<&Issuer>, after: Option<&Issuer>) -> Vec<Change> {
+    let (mut had, has) = (
+        before.map(facts).unwrap_or_default(),
+        after.map(facts).unwrap_or_default(),
+    );
+    let mut changes = Vec::new();
+    for (field, now) in has {
+        let at = had.iter().position(|(known, _)| *known == field);
+        let then = at.map(|at| had.remove(at).1);
+        if then.as_ref() != Some(&now) {
+            changes.push(change(field, then, Some(now)));
+        }
+    }
+    let gone = had.into_iter();
+    changes.extend(gone.map(|(field, then)| change(field, Some(then), None)));
+    changes
 }
 
 /// Static keys that can be read.
@@ -198,7 +239,7 @@ impl Engine {
         };
         tables.put_issuer(&mut *unit.txn, &issuer)?;
         unit.record(Note {
-            changes: facts(None, &issuer),
+            changes: changes(None, Some(&issuer)),
             ..Note::new(EventName::IssuerCreated, object(&issuer))
         })?;
         slot.keep(&mut unit, || Answer::Issuer(Box::new(issuer.clone())))?;
@@ -318,7 +359,7 @@ impl Engine {
         after.updated_at = unit.now;
         self.check_rules(call, &permit, after.workspace, &after.rules)
             .await?;
-        let changes = facts(Some(&before), &after);
+        let changes = changes(Some(&before), Some(&after));
         tables.put_issuer(&mut *unit.txn, &after)?;
         unit.record(Note {
             changes,
@@ -339,7 +380,10 @@ impl Engine {
         let found = tables.issuer(&mut unit.txn, issuer.id).await?;
         let issuer = found.ok_or_else(no_issuer)?;
         tables.delete_issuer(&mut *unit.txn, issuer.id);
-        unit.record(Note::new(EventName::IssuerDeleted, object(&issuer)))?;
+        unit.record(Note {
+            changes: changes(Some(&issuer), None),
+            ..Note::new(EventName::IssuerDeleted, object(&issuer))
+        })?;
         unit.commit().await?;
         self.generation.advance();
         Ok(issuer)

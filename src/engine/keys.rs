@@ -10,6 +10,7 @@ mod list;
 mod rehearse;
 mod view;
 
+pub(super) use self::change::facts;
 pub use self::{
     change::UpdateApiKey,
     create::{CreateApiKey, MadeKey, RotateApiKey, WantedIdentity},

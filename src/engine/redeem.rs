@@ -1,6 +1,6 @@
 //! Redeeming handles.
 
-use super::{Call, Engine, Note, Unit, close::object, views::LeaseView};
+use super::{Call, Engine, Note, Unit, close::object, credential::change, views::LeaseView};
 use crate::{
     authz::Action,
     crypto::bearer::{Bearer, Digest, Presented},
@@ -78,6 +78,11 @@ impl Unit<'_> {
             .value(&mut self.txn, lease.credential, lease.version)
             .await?;
         let metadata = self.metadata(&ledger, lease).await?;
+        let uses = change(
+            "uses",
+            Some(lease.uses.to_string()),
+            Some(used.uses.to_string()),
+        );
         *lease = used;
         tables.put_lease(&mut *self.txn, lease)?;
         if ledger.mark_revealed(lease.version) {
@@ -86,6 +91,7 @@ impl Unit<'_> {
         let purpose = lease.purpose.clone();
         self.record(Note {
             purpose,
+            changes: vec![uses],
             ..Note::new(EventName::LeaseRedeemed, object(lease))
         })?;
         Ok((value, metadata))

@@ -227,7 +227,8 @@ impl Unit<'_> {
             ..Note::new(EventName::CredentialRotated, at)
         })?;
         for emptied in rotation.emptied {
-            self.retire(id, &credential.name, emptied).await?;
+            let why = "it was rotated, and no lease was open on it";
+            self.retire(id, &credential.name, emptied, why).await?;
         }
         let (closed, next) = if rotation.to_close > 0 {
             let reason = Some("the credential was rotated with `cut`".to_owned());

@@ -13,7 +13,7 @@ mod steps;
 use self::receipt::Facts;
 pub(super) use self::receipt::Target;
 pub use self::receipt::{PublicKey, Receipt};
-use super::{Call, Engine, Note, bulk::Revoker, workspaces};
+use super::{Call, Engine, Note, bulk::Revoker, credential::change, workspaces};
 use crate::{
     authz::{Action, Permit, Resource},
     domain::{
@@ -144,8 +144,15 @@ impl Engine {
             unfinished: true,
         });
         unit.put_workspace(&workspace)?;
+        let until = |stop: Stop| stop.until.to_string();
+        let changes = vec![change(
+            "stopped_until",
+            before.map(until),
+            workspace.stop.map(until),
+        )];
         let event = unit.record_as(Note {
             reason: reason.clone(),
+            changes,
             ..Note::new(EventName::WorkspaceRevokedAll, workspaces::object(name))
         })?;
         unit.commit().await?;

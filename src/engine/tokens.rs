@@ -2,6 +2,7 @@
 
 use super::{
     Call, Engine, Note,
+    credential::change,
     page::{Page, PageRequest},
     standing::Standings,
     token::{TokenView, object},
@@ -91,9 +92,15 @@ impl Engine {
             .token(&mut unit.txn, id)
             .await?
             .ok_or_else(no_token)?;
+        let before = token.status(unit.now);
         if token.revoke(unit.now) {
             system.put_token(&mut *unit.txn, &token)?;
-            unit.record(Note::new(EventName::TokenRevoked, object(&token)))?;
+            let text = |status: TokenStatus| Some(status.as_str().to_owned());
+            let now = token.status(unit.now);
+            unit.record(Note {
+                changes: vec![change("state", text(before), text(now))],
+                ..Note::new(EventName::TokenRevoked, object(&token))
+            })?;
             unit.commit().await?;
             self.generation.advance();
         } else {

@@ -17,7 +17,7 @@ use crate::{
         id::CredentialId,
         kind,
         lease::MAX_REASON_BYTES,
-        ledger::{CredentialState, Ledger},
+        ledger::{CredentialState, Ledger, OpenVersion},
         name::{CredentialName, MAX_TEXT_BYTES, check_text},
         policy::LeasePolicyPatch,
     },
@@ -151,7 +151,7 @@ impl Engine {
             .tables
             .version(&mut unit.txn, credential.id, number)
             .await?;
-        known.ok_or_else(|| Error::not_found("version"))?;
+        let known = known.ok_or_else(|| Error::not_found("version"))?;
         let held = ledger.version(number).cloned();
         if let Err(error) = ledger.revoke_version(number) {
             drop(unit);
@@ -170,6 +170,7 @@ impl Engine {
         };
         unit.record(Note {
             reason: reason.clone(),
+            changes: vec![revoked("state", known.state.as_str())],
             ..Note::new(EventName::CredentialVersionRevoked, at)
         })?;
         let sweep = Sweep {
@@ -215,8 +216,9 @@ impl Engine {
                     .await;
             }
         }
+        let before = ledger.state;
         let held = ledger.revoke();
-        unit.erase_versions(id, &held).await?;
+        let changes = unit.erase_all(id, before, &held).await?;
         let reason = Some("the credential was deleted".to_owned());
         let sweep = Sweep {
             by: Some(author(&call.principal)),
@@ -225,7 +227,11 @@ impl Engine {
         };
         let step = unit.cascade(&credential, &mut ledger, &sweep).await?;
         if step.next.is_some() {
-            unit.record(Note::new(EventName::CredentialRevoked, object(&credential)))?;
+            unit.record(Note {
+                reason: sweep.reason.clone(),
+                changes,
+                ..Note::new(EventName::CredentialRevoked, object(&credential))
+            })?;
         }
         self.finish(unit, id, step.closed, step.next).await
     }
@@ -310,6 +316,23 @@ impl Unit<'_> {
         Ok((after, next))
     }
 
+    /// Erases every version that held a value; gives back what that changes of the credential.
+    async fn erase_all(
+        &mut self,
+        id: CredentialId,
+        before: CredentialState,
+        held: &[OpenVersion],
+    ) -> Result<Vec<Change>> {
+        let mut changes = vec![revoked("state", before.as_str())];
+        for open in held {
+            let version = self.tables.version(&mut self.txn, id, open.number).await?;
+            let state = version.map_or("unknown", |version| version.state.as_str());
+            changes.push(revoked(&format!("version.{}", open.number), state));
+        }
+        self.erase_versions(id, held).await?;
+        Ok(changes)
+    }
+
     async fn change_state(
         &mut self,
         call: &Call,
@@ -329,9 +352,13 @@ impl Unit<'_> {
                 .put_ledger(&mut *self.txn, credential.id, ledger)?;
             return Ok(None);
         }
+        let before = ledger.state;
         let held = ledger.revoke();
-        self.erase_versions(credential.id, &held).await?;
-        self.record(Note::new(EventName::CredentialRevoked, object(credential)))?;
+        let changes = self.erase_all(credential.id, before, &held).await?;
+        self.record(Note {
+            changes,
+            ..Note::new(EventName::CredentialRevoked, object(credential))
+        })?;
         let reason = Some("the credential was revoked".to_owned());
         let sweep = Sweep {
             by: Some(author(&call.principal)),
@@ -340,6 +367,10 @@ impl Unit<'_> {
         };
         Ok(self.cascade(credential, ledger, &sweep).await?.next)
     }
+}
+
+fn revoked(field: &str, before: &str) -> Change {
+    change(field, Some(before.to_owned()), Some("revoked".to_owned()))
 }
 
 /// Holds a reason to its bounds.

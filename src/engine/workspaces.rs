@@ -252,7 +252,11 @@ impl Unit<'_> {
             stop: None,
         };
         self.put_workspace(&workspace)?;
-        let changes = Settings::default().changes(&settings);
+        let mut changes = vec![change("name", None, Some(workspace.name.to_string()))];
+        changes.extend(Settings::default().changes(&settings));
+        if let Some(description) = &workspace.description {
+            changes.push(change("description", None, Some(description.clone())));
+        }
         self.record(Note {
             changes,
             ..Note::new(EventName::WorkspaceCreated, object(&workspace.name))

@@ -14,6 +14,7 @@ use crate::{
     },
     engine::{
         Engine, IssuedToken, Note, TokenView, Unit,
+        credential::change,
         token::{facts, object},
     },
     store::key,
@@ -208,7 +209,11 @@ impl Unit<'_> {
             name: Some(identity.name.to_string()),
             ..Object::default()
         };
-        self.record(Note::new(EventName::IdentityCreated, object))?;
+        let role = Some(identity.role.as_str().to_owned());
+        self.record(Note {
+            changes: vec![change("role", None, role)],
+            ..Note::new(EventName::IdentityCreated, object)
+        })?;
         Ok(identity)
     }
 }

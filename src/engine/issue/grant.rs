@@ -98,8 +98,11 @@ impl Unit<'_> {
         if command.reveal {
             // The answer shows the value: that is a use, and history says so.
             let reason = Some("shown in the answer to the grant".to_owned());
+            let uses = change("uses", Some("0".to_owned()), Some(lease.uses.to_string()));
             self.record(Note {
+                purpose: lease.purpose.clone(),
                 reason,
+                changes: vec![uses],
                 ..Note::new(EventName::LeaseRedeemed, object(&lease))
             })?;
         }

@@ -13,7 +13,7 @@ use crate::{
         error::Result,
         event::{Change, EventName},
         id::{KeyId, WorkspaceId},
-        principal::{ApiKey, KeyState, RateLimit},
+        principal::{ApiKey, KeyState, RateLimit, Reach},
         scope::Role,
     },
 };
@@ -94,9 +94,17 @@ impl Engine {
                 .view(&mut unit.txn, &key)
                 .await;
         }
+        let changes = vec![change(
+            "state",
+            spelled_state(key.state),
+            spelled_state(state),
+        )];
         key.state = state;
         key.updated_at = unit.now;
-        unit.record(Note::new(event, object(&key)))?;
+        unit.record(Note {
+            changes,
+            ..Note::new(event, object(&key))
+        })?;
         self.commit_key(unit, key).await
     }
 
@@ -115,7 +123,10 @@ impl Engine {
             .delete_api_key(&mut unit.txn, key.home, key.id)
             .await?;
         unit.record(Note {
-            changes: vec![change("name", Some(key.name.clone()), None)],
+            changes: facts(&key)
+                .into_iter()
+                .filter_map(|(field, had)| Some(change(field, Some(had?), None)))
+                .collect(),
             ..Note::new(EventName::KeyDeleted, object(&key))
         })?;
         unit.commit_access().await
@@ -166,16 +177,32 @@ impl Unit<'_> {
     }
 }
 
-fn changes(before: &ApiKey, after: &ApiKey) -> Vec<Change> {
-    let facts = |key: &ApiKey| {
-        [
-            ("name", Some(key.name.clone())),
-            ("description", key.description.clone()),
-            ("role", key.role.map(Role::as_str).map(str::to_owned)),
-            ("scopes", Some(spelled(key.scopes).join(" "))),
-            ("rate_limit", Some(limit(key.rate_limit))),
-        ]
+fn spelled_state(state: KeyState) -> Option<String> {
+    let text = match state {
+        KeyState::Active => "active",
+        KeyState::Paused => "paused",
     };
+    Some(text.to_owned())
+}
+
+/// What history tells of a key.
+pub(in crate::engine) fn facts(key: &ApiKey) -> [(&'static str, Option<String>); 7] {
+    let reach = match key.reach {
+        Reach::Workspace(id) => id.to_string(),
+        Reach::Organisation => "*".to_owned(),
+    };
+    [
+        ("name", Some(key.name.clone())),
+        ("description", key.description.clone()),
+        ("role", key.role.map(Role::as_str).map(str::to_owned)),
+        ("scopes", Some(spelled(key.scopes).join(" "))),
+        ("rate_limit", Some(limit(key.rate_limit))),
+        ("workspace", Some(reach)),
+        ("expires_at", key.expires_at.map(|at| at.to_string())),
+    ]
+}
+
+fn changes(before: &ApiKey, after: &ApiKey) -> Vec<Change> {
     let pairs = facts(before).into_iter().zip(facts(after));
     pairs
         .filter(|((_, before), (_, after))| before != after)

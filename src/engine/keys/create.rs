@@ -8,7 +8,7 @@ use super::{
         idempotency::{Answer, Slot},
     },
     KeyGrant, check_description, check_grant, check_name, check_name_of, check_stronger,
-    check_value, is_own, object, refused, spelled,
+    check_value, facts, is_own, object, refused,
     view::{KeyView, KeyViews},
 };
 use crate::{
@@ -98,11 +98,10 @@ impl Engine {
             }
         };
         unit.record(Note {
-            changes: vec![
-                change("name", None, Some(key.name.clone())),
-                change("scopes", None, Some(spelled(key.scopes).join(" "))),
-                change("expires_at", None, key.expires_at.map(|at| at.to_string())),
-            ],
+            changes: facts(&key)
+                .into_iter()
+                .filter_map(|(field, has)| Some(change(field, None, Some(has?))))
+                .collect(),
             ..Note::new(EventName::KeyCreated, object(&key))
         })?;
         self.finish_key(unit, &slot, key, seed, value).await
@@ -143,7 +142,7 @@ impl Engine {
                 .recorded(call, EventName::DirectoryRefused, at, Err(error))
                 .await;
         }
-        let before = key.expires_at;
+        let (before, rotated_before) = (key.expires_at, key.rotated_at);
         let lifetime = match command.expires_in {
             Some(wanted) => wanted.map(Ttl::span),
             None => key.lifetime(),
@@ -162,11 +161,14 @@ impl Engine {
         let system = self.tables(WorkspaceId::SYSTEM)?;
         system.put_api_key(&mut *unit.txn, &key)?;
         let time = |at: Timestamp| at.to_string();
-        let mut changes = vec![change(
-            "expires_at",
-            before.map(time),
-            key.expires_at.map(time),
-        )];
+        let mut changes = vec![
+            change(
+                "rotated_at",
+                rotated_before.map(time),
+                key.rotated_at.map(time),
+            ),
+            change("expires_at", before.map(time), key.expires_at.map(time)),
+        ];
         changes.retain(|change| change.before != change.after);
         if let Some(previous) = key.previous {
             let until = Some(previous.until.to_string());
