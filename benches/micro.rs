@@ -428,6 +428,7 @@ async fn commit(
         purpose: lease.purpose.clone(),
         reason: None,
         changes: Vec::new(),
+        requests: Vec::new(),
     };
     txn.commit(vec![log::entry(&audit).unwrap()]).await.unwrap();
 }

@@ -7,6 +7,7 @@
 
 mod document;
 mod error;
+mod facts;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]

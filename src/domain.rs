@@ -2,6 +2,7 @@
 //! the pure transitions between their states. No I/O, no async, no clock, no randomness.
 
 mod claims;
+pub mod configuration;
 pub mod credential;
 pub mod egress;
 pub mod error;
@@ -14,6 +15,7 @@ pub mod issuer;
 pub mod kind;
 pub mod lease;
 pub mod ledger;
+pub mod mask;
 #[cfg(test)]
 mod model_tests;
 pub mod name;

@@ -26,6 +26,7 @@ mod policy_diff;
 mod policy_dry_run;
 mod proofs;
 mod redeem;
+mod requests;
 mod rotate;
 mod schedule;
 mod sealing;
@@ -39,6 +40,7 @@ mod tokens;
 mod unit;
 mod update;
 mod usage;
+mod vault_history;
 mod views;
 mod workspaces;
 
@@ -51,7 +53,7 @@ pub use self::{
     cascade::check_sweep,
     credential::{CreateCredential, CredentialFilter},
     directory::{NewIdentity, NewKey},
-    epoch::{Entered, Turn},
+    epoch::{Entered, Turn, Witness},
     exchange::Exchange,
     expire::BATCH as REAPER_BATCH,
     idempotency::{Idempotency, check_first_answer},
@@ -69,6 +71,7 @@ pub use self::{
     policy_diff::{PolicyDiff, SourceChange, SourceDiff},
     policy_dry_run::{ChangedDecision, DryRun, Replayed},
     redeem::Redeemed,
+    requests::{Admitted, Served, Stranger},
     rotate::{RotateCredential, Rotated},
     schedule::Place,
     signing_key::RotatedSigningKey,
@@ -121,6 +124,8 @@ pub struct Engine {
     uses: usage::Uses,
     issuer_keys: IssuerKeyCache,
     epochs: Epochs,
+    requests: requests::Requests,
+    strangers: requests::Strangers,
     backups: Arc<Semaphore>,
     /// Held from reading the newest policy set until the next one is in force.
     policy_turn: tokio::sync::Mutex<()>,
@@ -166,6 +171,8 @@ impl Engine {
         policies: NamedPolicies,
     ) -> Self {
         Self {
+            requests: requests::Requests::new(&store, &keyring, &clock),
+            strangers: requests::Strangers::default(),
             store,
             keyring,
             clock,
@@ -280,7 +287,9 @@ impl Engine {
             .begin(&[])
             .await?
             .commit(vec![log::entry(&record)?])
-            .await
+            .await?;
+        call.entered.witness().attest();
+        Ok(())
     }
 
     fn record(
@@ -292,7 +301,7 @@ impl Engine {
         time: Timestamp,
         note: Note,
     ) -> Result<AuditRecord> {
-        Ok(AuditRecord {
+        let record = AuditRecord {
             id: EventId::new(time, &self.keyring.entropy().bytes()?),
             time,
             workspace,
@@ -305,7 +314,9 @@ impl Engine {
             purpose: note.purpose,
             reason: note.reason,
             changes: note.changes,
-        })
+            requests: Vec::new(),
+        };
+        Ok(record.masked())
     }
 
     /// Records that a proven key or token was turned away.
@@ -367,15 +378,15 @@ impl Engine {
     ) -> Result<Unit<'a>> {
         let decided_by = Some(permit.decided_by().to_owned());
         let actor = Actor::of(&call.principal);
-        Unit::begin(
+        let unit = Unit::begin(
             self,
             call.principal.workspace,
             actor,
             Some(call.origin.clone()),
             decided_by,
             locks,
-        )
-        .await
+        );
+        Ok(unit.await?.witnessed_by(Some(call.entered.witness())))
     }
 
     /// A unit of the vault's own work.

@@ -18,6 +18,7 @@ mod limits;
 mod operations;
 mod policies;
 mod query;
+mod recorded;
 mod sealing;
 pub mod serve;
 mod signing_keys;

@@ -19,7 +19,7 @@ use crate::{
     clock::SystemTime,
     config::{Audit, Config, policies},
     crypto::{entropy::OsEntropy, root::RootKey},
-    domain::policy::NamedPolicies,
+    domain::{configuration::Configuration, policy::NamedPolicies},
     engine::{Engine, Unlocked},
     http::{
         DefaultLimits, Surface, SurfaceParts,
@@ -133,6 +133,9 @@ impl Running {
             Some(tls) => Some(tls::served(tls).await?),
         };
         let metrics = install_metrics()?;
+        engine
+            .note_configuration(Configuration(config.facts()?))
+            .await?;
         // A cascade that a crash cut short is carried on beside the first requests: its leases are stopped already.
         let unfinished = engine.clone();
         tokio::spawn(async move {
@@ -258,7 +261,18 @@ async fn forget_ended(engine: &Engine) -> crate::domain::error::Result<usize> {
 fn tasks(engine: &Arc<Engine>, surface: &Surface, metrics: PrometheusHandle) -> Vec<Task> {
     let (engine, uses, surface) = (engine.clone(), engine.clone(), surface.clone());
     let ended = engine.clone();
+    let recorder = engine.clone();
     vec![
+        Task::new("*/5 * * * * *", move || {
+            let engine = recorder.clone();
+            async move {
+                if let Err(error) = engine.record_strangers().await {
+                    tracing::warn!(%error, "failed authentications could not be recorded");
+                }
+                // While the store takes no writes, that was said when it began.
+                let _ = engine.record_late().await;
+            }
+        }),
         Task::new("*/5 * * * * *", move || {
             let metrics = metrics.clone();
             async move { metrics.run_upkeep() }

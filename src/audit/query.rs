@@ -91,12 +91,10 @@ impl AuditFilter {
                 .session
                 .as_deref()
                 .is_none_or(|session| object.session.as_deref() == Some(session))
-            && self.request_id.as_deref().is_none_or(|id| {
-                record
-                    .origin
-                    .as_ref()
-                    .is_some_and(|origin| origin.request_id == id)
-            })
+            && self
+                .request_id
+                .as_deref()
+                .is_none_or(|id| record.request_ids().any(|one| one == id))
             && self
                 .refused
                 .is_none_or(|refused| refused == matches!(record.outcome, Outcome::Refused { .. }))

@@ -84,6 +84,16 @@ pub fn load_cedar(dir: &Path) -> Result<Vec<(String, String)>, PolicyError> {
     Ok(named.collect())
 }
 
+/// Every file that [`load`] and [`load_cedar`] read, by its name, as it is.
+pub fn load_texts(dir: &Path) -> Result<Vec<(String, String)>, PolicyError> {
+    let leases = texts(dir, "toml", MAX_FILE_BYTES)?.into_iter();
+    let leases = leases.map(|(file, text)| {
+        let name = file.file_name().unwrap_or_default();
+        (name.to_string_lossy().into_owned(), text)
+    });
+    Ok(leases.chain(load_cedar(dir)?).collect())
+}
+
 /// Cedar policies by file name, of files and folders in the order they are named: of a folder, every `*.cedar` directly in
 /// it but the built-in `roles.cedar`.
 pub fn load_sources(paths: &[PathBuf]) -> Result<Vec<(String, String)>, PolicyError> {

@@ -46,6 +46,7 @@ pub enum RecordType {
     KeyUsage = 20,
     LastUse = 23,
     PolicySet = 19,
+    Configuration = 29,
 }
 
 /// Where a ciphertext belongs. One that is moved to another slot does not open.

@@ -201,6 +201,7 @@ impl<'a> Exam<'a> {
             Table::Issuer => self.issuer(at).await,
             Table::Seen => self.seen_assertion(at).await,
             Table::SigningKeys => self.signing_keys().await,
+            Table::Configuration => self.configuration().await,
             Table::ApiKeyHome => self.api_key_home(at).await,
             Table::LastUse => self.last_use(at).await,
             Table::KeyUsage => self.key_usage(at).await,

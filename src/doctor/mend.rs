@@ -175,6 +175,7 @@ impl Mender {
             purpose: None,
             reason: Some(reason),
             changes: Vec::new(),
+            requests: Vec::new(),
         })
     }
 }

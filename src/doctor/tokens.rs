@@ -80,6 +80,12 @@ impl Exam<'_> {
         self.seen(workspace, object, record);
     }
 
+    pub(super) async fn configuration(&mut self) {
+        let Some(system) = self.system() else { return };
+        let last = system.configuration(&mut self.read).await;
+        self.seen(SYSTEM, named("the configuration of the last start"), last);
+    }
+
     pub(super) async fn signing_keys(&mut self) {
         let Some(system) = self.system() else { return };
         let ring = system.signing_keys(&mut self.read).await;

@@ -3,10 +3,13 @@
 //!
 //! The encoding is positional: fields and variants are only ever appended, under a new format number.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     id::{CredentialId, EventId, IdentityId, LeaseId, WorkspaceId},
+    mask::mask,
     name::{CredentialName, IdentityName},
     principal::{IdentityType, Principal, ProofId},
     time::Timestamp,
@@ -89,6 +92,11 @@ events! {
     PolicyApplied = "policy.applied",
     PolicyRolledBack = "policy.rolled_back",
     DirectoryRefused = "directory.refused",
+    RequestRead = "request.read",
+    RequestUnrecorded = "request.unrecorded",
+    AuthFailed = "auth.failed",
+    VaultUnsealed = "vault.unsealed",
+    VaultConfigured = "vault.configured",
 }
 
 /// Who did it.
@@ -181,4 +189,49 @@ pub struct AuditRecord {
     pub purpose: Option<String>,
     pub reason: Option<String>,
     pub changes: Vec<Change>,
+    /// The requests that the record stands for, where it stands for several: all of one caller from one source, with
+    /// one outcome.
+    pub requests: Vec<AnsweredRequest>,
+}
+
+/// A request among those of one record. What it was sent with is not here: neither its query nor its body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnsweredRequest {
+    pub time: Timestamp,
+    pub id: String,
+    pub method: Cow<'static, str>,
+    /// The template of its path.
+    pub route: String,
+    /// The ids or names that stood in its path.
+    pub about: Option<String>,
+    /// The HTTP status of the answer.
+    pub status: u16,
+}
+
+impl AuditRecord {
+    /// The ids of the requests that it is about.
+    pub fn request_ids(&self) -> impl Iterator<Item = &str> {
+        let own = self.origin.iter().map(|origin| origin.request_id.as_str());
+        let batched = self.requests.iter().map(|request| request.id.as_str());
+        own.chain(batched).filter(|id| !id.is_empty())
+    }
+
+    /// The record without what a caller put into a text by mistake: API keys, handles and tokens. INVARIANT
+    /// (no-side-door)
+    #[must_use]
+    pub fn masked(mut self) -> Self {
+        let agent = self
+            .origin
+            .as_mut()
+            .and_then(|origin| origin.user_agent.as_mut());
+        let object = [self.object.session.as_mut(), self.object.name.as_mut()];
+        let own = [agent, self.purpose.as_mut(), self.reason.as_mut()];
+        let changed = self
+            .changes
+            .iter_mut()
+            .flat_map(|change| [change.before.as_mut(), change.after.as_mut()]);
+        let all = object.into_iter().chain(own).chain(changed).flatten();
+        all.for_each(mask);
+        self
+    }
 }

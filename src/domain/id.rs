@@ -121,6 +121,18 @@ impl WorkspaceId {
     pub const SYSTEM: Self = Self([0; 16]);
 }
 
+/// Whether a text is an id of any type.
+pub fn is_id(text: &str) -> bool {
+    WorkspaceId::parse(text).is_some()
+        || IdentityId::parse(text).is_some()
+        || KeyId::parse(text).is_some()
+        || CredentialId::parse(text).is_some()
+        || LeaseId::parse(text).is_some()
+        || TokenId::parse(text).is_some()
+        || IssuerId::parse(text).is_some()
+        || EventId::parse(text).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

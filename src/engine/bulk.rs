@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Call, Engine, Note, Unit,
+    Call, Engine, Note, Unit, Witness,
     cascade::open_lease_at,
     credential::{author, change},
     leases::LeaseFilter,
@@ -18,7 +18,7 @@ use crate::{
         event::{Actor, Change, EventName, Object, Origin},
         id::{CredentialId, WorkspaceId},
         lease::{Ending, Lease},
-        name::CredentialName,
+        name::{CredentialName, MAX_NAME_BYTES, MAX_SESSION_BYTES, check_text},
         time::Timestamp,
     },
     store::{
@@ -52,6 +52,8 @@ pub(super) struct Revoker {
     pub(super) decided_by: Option<String>,
     pub(super) by: Option<Author>,
     pub(super) reason: Option<String>,
+    /// Who is told of the records, where a request revokes.
+    pub(super) witness: Option<Witness>,
 }
 
 impl Revoker {
@@ -62,6 +64,7 @@ impl Revoker {
             decided_by: Some(permit.decided_by().to_owned()),
             by: Some(author(&call.principal)),
             reason,
+            witness: Some(call.entered.witness().clone()),
         }
     }
 
@@ -72,15 +75,9 @@ impl Revoker {
         locks: &[LockKey],
     ) -> Result<Unit<'a>> {
         let (origin, decided_by) = (self.origin.clone(), self.decided_by.clone());
-        Unit::begin(
-            engine,
-            workspace,
-            self.actor.clone(),
-            origin,
-            decided_by,
-            locks,
-        )
-        .await
+        let actor = self.actor.clone();
+        let unit = Unit::begin(engine, workspace, actor, origin, decided_by, locks);
+        Ok(unit.await?.witnessed_by(self.witness.as_ref()))
     }
 }
 
@@ -137,6 +134,14 @@ impl Engine {
                 )
                 .with("field", "filter")
             });
+        }
+        for (text, field, max) in [
+            (&filter.identity, "filter.identity", MAX_NAME_BYTES),
+            (&filter.session, "filter.session_id", MAX_SESSION_BYTES),
+        ] {
+            if let Some(text) = text {
+                check_text(text, field, max)?;
+            }
         }
         if filter.version.is_some() && filter.credential_name.is_none() {
             return Err(Error::missing("filter.credential_name"));

@@ -63,6 +63,23 @@ pub struct Entered {
     shared: Arc<Shared>,
     epoch: u64,
     left: AtomicBool,
+    witness: Witness,
+}
+
+/// Whether history has a durable record of a request. Whoever commits one says so; whoever answers the request asks.
+#[derive(Clone, Default)]
+pub struct Witness(Arc<AtomicBool>);
+
+impl Witness {
+    /// A record of the request is durable.
+    pub(super) fn attest(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether one is.
+    pub fn attested(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// The end of an epoch, to be waited for.
@@ -85,6 +102,7 @@ impl Epochs {
                     shared,
                     epoch,
                     left,
+                    witness: Witness::default(),
                 };
             }
             shared.leave(epoch);
@@ -110,6 +128,11 @@ impl Entered {
         if !self.left.swap(true, ORDER) {
             self.shared.leave(self.epoch);
         }
+    }
+
+    /// Who is told of this request's records.
+    pub fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     /// The end of this epoch.

@@ -130,15 +130,15 @@ impl Engine {
         locks: &[LockKey],
     ) -> Result<Unit<'a>> {
         let actor = Actor::of(&call.principal);
-        Unit::begin(
+        let unit = Unit::begin(
             self,
             call.principal.workspace,
             actor,
             Some(call.origin.clone()),
             None,
             locks,
-        )
-        .await
+        );
+        Ok(unit.await?.witnessed_by(Some(call.entered.witness())))
     }
 }
 
@@ -162,6 +162,7 @@ impl Unit<'_> {
             Some(renewed.expires_at.to_string()),
         )];
         self.record(Note {
+            purpose: renewed.purpose.clone(),
             changes,
             ..Note::new(EventName::LeaseRenewed, object(&renewed))
         })?;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Note};
+use super::{Engine, Note, credential::change};
 use crate::{
     audit::log::Log,
     clock::{Clock, TimeSource},
     crypto::{entropy::Entropy, keyring::Keyring, root::RootKey},
     domain::{
+        configuration::Configuration,
         error::{Code, Error, Result},
         event::{EventName, Object},
         id::WorkspaceId,
@@ -144,6 +145,7 @@ pub struct Unsealed {
     keyring: Arc<Keyring>,
     clock: Arc<Clock>,
     log: Log,
+    by: &'static str,
 }
 
 impl Unsealed {
@@ -162,6 +164,10 @@ impl Unsealed {
             log: log_of(records, &keyring, &clock)?,
             keyring,
             clock,
+            by: match header.unseal {
+                Unseal::KeyFile => "key_file",
+                Unseal::Passphrase(_) => "passphrase",
+            },
         })
     }
 
@@ -184,7 +190,7 @@ impl Unsealed {
         let store = store(Box::new(self.log))?;
         let engine = Engine::new(store, self.keyring, self.clock, policies);
         engine.load_policy_sets().await?;
-        engine.start().await?;
+        engine.start(self.by).await?;
         Ok(engine)
     }
 }
@@ -243,8 +249,8 @@ fn vault_note(event: EventName, name: &str) -> Note {
 }
 
 impl Engine {
-    /// Records the start. A vault that has no key to sign tokens with gets its first one.
-    async fn start(&self) -> Result<()> {
+    /// Records the start, and how the root key was had. A vault that has no key to sign tokens with gets its first one.
+    async fn start(&self, unsealed_by: &str) -> Result<()> {
         let lock = key::signing_keys_lock();
         let mut unit = self
             .begin_own("vault", WorkspaceId::SYSTEM, &[lock])
@@ -253,10 +259,33 @@ impl Engine {
             let first = SigningKeys::first(unit.now);
             unit.tables.put_signing_keys(&mut *unit.txn, &first)?;
         }
+        unit.record(Note {
+            changes: vec![change("unsealed_by", None, Some(unsealed_by.to_owned()))],
+            ..Note::new(EventName::VaultUnsealed, Object::default())
+        })?;
         unit.record(vault_note(
             EventName::VaultStarted,
             env!("CARGO_PKG_VERSION"),
         ))?;
+        unit.commit().await
+    }
+
+    /// Records what of the configuration is not as at the last start.
+    pub async fn note_configuration(&self, now: Configuration) -> Result<()> {
+        let lock = key::configuration_lock();
+        let mut unit = self
+            .begin_own("vault", WorkspaceId::SYSTEM, &[lock])
+            .await?;
+        let last = unit.tables.configuration(&mut unit.txn).await?;
+        let changes = last.unwrap_or_default().changes(&now);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        unit.tables.put_configuration(&mut *unit.txn, &now)?;
+        unit.record(Note {
+            changes,
+            ..Note::new(EventName::VaultConfigured, Object::default())
+        })?;
         unit.commit().await
     }
 
@@ -283,6 +312,10 @@ impl Engine {
     pub async fn shut_down(&self) -> Result<()> {
         if let Err(error) = self.write_uses(true).await {
             tracing::warn!(%error, "the last uses of keys could not be written down");
+        }
+        self.finish_requests().await;
+        if let Err(error) = self.record_strangers().await {
+            tracing::warn!(%error, "failed authentications could not be recorded");
         }
         let noted = self
             .note(EventName::VaultStopped, env!("CARGO_PKG_VERSION"))

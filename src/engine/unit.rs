@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::HashMap};
 
 use metrics::Counter;
 
-use super::{Engine, Note};
+use super::{Engine, Note, Witness};
 use crate::{
     audit::log,
     domain::{
@@ -41,6 +41,8 @@ pub(super) struct Unit<'a> {
     origin: Option<Origin>,
     decided_by: Option<String>,
     audit: Vec<AuditEntry>,
+    /// Told once the records are durable.
+    witness: Option<Witness>,
 }
 
 impl<'a> Unit<'a> {
@@ -63,7 +65,14 @@ impl<'a> Unit<'a> {
             origin,
             decided_by,
             audit: Vec::new(),
+            witness: None,
         })
+    }
+
+    /// Tells the request's witness of the records, once they are durable.
+    pub(super) fn witnessed_by(mut self, witness: Option<&Witness>) -> Self {
+        self.witness = witness.cloned();
+        self
     }
 
     /// Notes the role or policy that decided that this unit may act.
@@ -101,7 +110,11 @@ impl<'a> Unit<'a> {
         if self.audit.is_empty() {
             return Err(Error::internal("a unit of work without an audit record"));
         }
-        self.txn.commit(self.audit).await
+        self.txn.commit(self.audit).await?;
+        if let Some(witness) = &self.witness {
+            witness.attest();
+        }
+        Ok(())
     }
 
     /// Commits a change to who may do what. Once it is durable, authentication forgets what it remembers, even
@@ -112,9 +125,13 @@ impl<'a> Unit<'a> {
         }
         let generation = self.engine.generation.clone();
         let commit = self.txn.commit(self.audit);
+        let witness = self.witness;
         let done = tokio::spawn(async move {
             let outcome = commit.await;
             generation.advance();
+            if let Some(witness) = witness.filter(|_| outcome.is_ok()) {
+                witness.attest();
+            }
             outcome
         });
         done.await.map_err(Error::internal)?

@@ -9,6 +9,7 @@ use crate::{
         error::{Error, Result},
         event::EventName,
         id::LeaseId,
+        policy_set::PolicyScope,
     },
     engine::{Page, PageRequest},
 };
@@ -74,6 +75,7 @@ impl Asked {
         ("credential_name" = Option<String>, Query), ("lease_id" = Option<String>, Query), ("session_id" = Option<String>, Query),
         ("request_id" = Option<String>, Query), ("outcome" = Option<String>, Query, description = "`success` or `refused`"),
         ("since" = Option<String>, Query), ("until" = Option<String>, Query),
+        ("scope" = Option<String>, Query, description = "`workspace` (the default), or `organisation`: what happened to the vault itself"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
         ("sort" = Option<String>, Query, description = "`time` or `-time`")),
     responses((status = 200, body = Listing<AuditBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
@@ -102,10 +104,12 @@ pub(super) async fn list(
         since: params.time("since")?,
         until: params.time("until")?,
     };
+    let scope = params.read("scope", "`workspace` or `organisation`", PolicyScope::parse)?;
     params.finish()?;
-    let page = surface
-        .engine()
-        .audit(&caller.call(), &filter, asked.window)
-        .await?;
+    let (engine, call) = (surface.engine(), caller.call());
+    let page = match scope {
+        Some(PolicyScope::Organisation) => engine.vault_audit(&call, &filter, asked.window).await?,
+        _ => engine.audit(&call, &filter, asked.window).await?,
+    };
     Ok(asked.listing(page))
 }

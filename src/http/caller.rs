@@ -13,7 +13,7 @@ use crate::{
         event::Origin,
         principal::Principal,
     },
-    engine::{Call, Entered},
+    engine::{Admitted, Call, Entered},
 };
 
 /// A proven caller and where its request came from.
@@ -70,11 +70,7 @@ pub(super) fn origin(parts: &Parts) -> Origin {
     Origin {
         request_id: context::request_id(),
         source_ip: context::source(),
-        // What is text in a header is ASCII.
-        user_agent: text(parts, header::USER_AGENT).map(|agent| {
-            let kept = agent.get(..context::MAX_USER_AGENT_BYTES);
-            kept.unwrap_or(agent).to_owned()
-        }),
+        user_agent: text(parts, header::USER_AGENT).map(context::user_agent),
     }
 }
 
@@ -120,6 +116,7 @@ impl FromRequestParts<Surface> for Caller {
                 metrics::counter!("leasehold_authentication_failures_total", "code" => refusal.error.code().as_str())
                     .increment(1);
                 if refusal.proven.is_none() {
+                    trace::stranger();
                     surface.0.limits.check_failure(origin.source_ip)?;
                 }
                 if let Some(proof) = refusal.proven {
@@ -133,6 +130,7 @@ impl FromRequestParts<Surface> for Caller {
             }
         };
         trace::proven(principal.proof, true, now, &origin);
+        trace::admitted(Admitted::of(&principal, entered.witness()));
         surface
             .0
             .limits

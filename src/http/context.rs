@@ -24,9 +24,10 @@ use super::{
     error::ApiError,
     identities::{IDENTITY_ROUTE, SUSPEND_ROUTE},
     limits::Standing,
+    recorded::{Asked, recorded},
     source,
     system::{BACKUP_ROUTE, BACKUP_TIMEOUT},
-    trace::{Trace, method_name},
+    trace::{self, Trace, method_name},
     workspaces::REVOKE_ALL_ROUTE,
 };
 use crate::{
@@ -96,8 +97,10 @@ pub(super) fn tell_standing(standing: Standing) {
 }
 
 /// What this task's request leaves in history.
-pub(super) fn with_trace(change: impl FnOnce(&mut Trace)) {
-    let _ = SERVING.try_with(|serving| change(&mut serving.trace.borrow_mut()));
+pub(super) fn with_trace<T>(change: impl FnOnce(&mut Trace) -> T) -> Option<T> {
+    SERVING
+        .try_with(|serving| change(&mut serving.trace.borrow_mut()))
+        .ok()
 }
 
 /// Notes the epoch that the request is in: a body that is not there yet does not hold up a stop.
@@ -113,13 +116,19 @@ pub(super) fn turn() -> Option<Turn> {
         .flatten()
 }
 
+/// A user agent as history remembers it.
+pub(super) fn user_agent(agent: &str) -> String {
+    // What is text in a header is ASCII.
+    let kept = agent.get(..MAX_USER_AGENT_BYTES);
+    kept.unwrap_or(agent).to_owned()
+}
+
 fn given_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
     let well_formed = (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
         // A bearer string in the wrong header would end up in logs and history.
-        && !id.contains("lhk_")
-        && !id.contains("lhh_");
+        && !["lhk_", "lhh_", "eyJ"].iter().any(|mark| id.contains(mark));
     well_formed.then(|| id.to_owned())
 }
 
@@ -152,16 +161,32 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
         turn: RefCell::default(),
     };
     let counted = !UNCOUNTED.contains(&route);
-    let limits = &surface.0.limits;
-    let served = async move {
-        if counted && let Err(error) = limits.check_source(source) {
-            return ApiError(error).into_response();
-        }
-        let run = AssertUnwindSafe(next.run(request)).catch_unwind();
-        match tokio::time::timeout(timeout, run).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(_)) => ApiError(Error::internal("a handler panicked")).into_response(),
-            Err(_) => too_slow(timeout),
+    let asked = Asked::of(&request, method, route);
+    let served = async {
+        let answered = async {
+            let allowed = match counted {
+                true => surface.0.limits.check_source(source),
+                false => Ok(()),
+            };
+            let response = match allowed {
+                Err(error) => {
+                    trace::stranger();
+                    ApiError(error).into_response()
+                }
+                Ok(()) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+                    Ok(response) => response,
+                    Err(_) => ApiError(Error::internal("a handler panicked")).into_response(),
+                },
+            };
+            recorded(&surface, &asked, response).await
+        };
+        match tokio::time::timeout(timeout, answered).await {
+            Ok(response) => response,
+            Err(_) => {
+                let told = recorded(&surface, &asked, too_slow(timeout));
+                let told = tokio::time::timeout(timeout, told).await;
+                told.unwrap_or_else(|_| too_slow(timeout))
+            }
         }
     };
     let mut served = std::pin::pin!(SERVING.scope(serving, served));

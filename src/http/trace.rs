@@ -1,4 +1,5 @@
-//! What a request leaves in its key's usage history: gathered where it becomes known, noted when it is answered.
+//! What a request leaves in its key's usage history, and in history where it made no record of its own: gathered where
+//! it becomes known, noted when it is answered.
 
 use std::{cell::RefCell, net::IpAddr, sync::Arc};
 
@@ -12,7 +13,7 @@ use crate::{
         time::Timestamp,
         usage::Use,
     },
-    engine::Engine,
+    engine::{Admitted, Engine},
 };
 
 /// Methods by their name; whatever else a caller sends is folded into one.
@@ -41,6 +42,8 @@ pub(super) struct Trace {
     proven: Option<Proven>,
     code: Option<&'static str>,
     missing: ScopeSet,
+    admitted: Option<Admitted>,
+    stranger: bool,
 }
 
 thread_local! {
@@ -67,6 +70,34 @@ pub(super) fn proven(proof: ProofId, admitted: bool, at: Timestamp, origin: &Ori
             user_agent: origin.user_agent.as_deref().map(kept),
         });
     });
+}
+
+/// Notes the caller of the request, once it is let in.
+pub(super) fn admitted(caller: Admitted) {
+    with_trace(|trace| trace.admitted = Some(caller));
+}
+
+/// Notes that the request is refused before its caller is proven.
+pub(super) fn stranger() {
+    with_trace(|trace| trace.stranger = true);
+}
+
+/// What history is to have of the request, where it has nothing yet: its caller, or none where nobody was proven. It is
+/// given out once.
+pub(super) enum Untold {
+    Nothing,
+    Of(Admitted, Option<&'static str>),
+    Stranger(Option<&'static str>),
+}
+
+pub(super) fn untold() -> Untold {
+    let untold = with_trace(|trace| match trace.admitted.take() {
+        Some(caller) if caller.witness.attested() => Untold::Nothing,
+        Some(caller) => Untold::Of(caller, trace.code),
+        None if std::mem::take(&mut trace.stranger) => Untold::Stranger(trace.code),
+        None => Untold::Nothing,
+    });
+    untold.unwrap_or(Untold::Nothing)
 }
 
 /// Notes why the request is refused.

@@ -31,6 +31,7 @@
 //! 85 ‖ sequence(8)                              audit block that begins with that record
 //! 86 ‖ workspace ‖ version(4)                   policy set; the system's workspace has the organisation's
 //! 87 ‖ key ‖ number(4)                          block of the requests that an API key made
+//! 9d                                            the configuration of the last start
 //! ```
 //!
 //! The open-lease keys of a credential are in the order of their expiry: they serve the reaper, every cascade,
@@ -80,6 +81,7 @@ const SWEEP: u8 = 0x84;
 const AUDIT: u8 = 0x85;
 const POLICY_SET: u8 = 0x86;
 const KEY_USAGE: u8 = 0x87;
+const CONFIGURATION: u8 = 0x9d;
 
 /// The workspace that a key names first, and what follows it.
 pub fn parse_workspace(key: &[u8]) -> Option<(WorkspaceId, &[u8])> {

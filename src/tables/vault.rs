@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::{Read, Tables};
 use crate::{
     crypto::{
         envelope::{RecordType, Slot},
@@ -11,13 +12,14 @@ use crate::{
         root::ArgonParams,
     },
     domain::{
+        configuration::Configuration,
         error::{Error, Result},
         id::WorkspaceId,
         time::Timestamp,
     },
     store::{
         codec, key,
-        port::{Key, Value},
+        port::{Key, Txn, Value},
     },
 };
 
@@ -89,6 +91,29 @@ const CLOCK_SLOT: Slot<'static> = Slot {
 /// The clock's high-water mark, sealed.
 pub fn seal_mark(keys: &WorkspaceKeys, now: Timestamp) -> Result<Vec<u8>> {
     keys.seal(CLOCK_SLOT, &[], &codec::encode(&now)?)
+}
+
+const CONFIGURATION_SLOT: Slot<'static> = Slot {
+    kind: RecordType::Configuration,
+    id: &[],
+    version: 0,
+};
+
+impl Tables {
+    /// The configuration of the last start.
+    pub async fn configuration(&self, read: &mut impl Read) -> Result<Option<Configuration>> {
+        let found = read.get(&key::configuration()).await?;
+        found
+            .map(|sealed| self.open(CONFIGURATION_SLOT, &sealed))
+            .transpose()
+    }
+
+    pub fn put_configuration(&self, txn: &mut dyn Txn, of: &Configuration) -> Result<()> {
+        txn.put(
+            key::configuration(),
+            self.seal(CONFIGURATION_SLOT, &[], of)?,
+        )
+    }
 }
 
 /// Reads the mark back.

@@ -141,9 +141,15 @@ impl Engine {
             }
             tables.put_identity(&mut *unit.txn, &after)?;
         }
+        let mut changes = counted(&counts);
+        if left == Some(Unfinished::Removal) {
+            let role = Some(after.role.as_str().to_owned());
+            changes.push(change("state", Some(after.state.as_str().to_owned()), None));
+            changes.push(change("role", role, None));
+        }
         unit.record(Note {
             reason: revoker.reason.clone(),
-            changes: counted(&counts),
+            changes,
             ..Note::new(event, identities::object(&after))
         })?;
         unit.commit().await?;
@@ -211,7 +217,10 @@ impl Engine {
                     holder: Some(id),
                     ..Object::default()
                 };
-                unit.record(Note::new(EventName::KeyDeleted, object))?;
+                unit.record(Note {
+                    changes: vec![change("name", Some(key.name.clone()), None)],
+                    ..Note::new(EventName::KeyDeleted, object)
+                })?;
             }
         }
         for token in system.tokens(&mut unit.txn).await? {
@@ -222,7 +231,11 @@ impl Engine {
                     holder: Some(id),
                     ..Object::default()
                 };
-                unit.record(Note::new(EventName::TokenRevoked, object))?;
+                let before = token.status(unit.now).as_str().to_owned();
+                unit.record(Note {
+                    changes: vec![change("state", Some(before), Some("revoked".to_owned()))],
+                    ..Note::new(EventName::TokenRevoked, object)
+                })?;
             }
         }
         Ok(())
@@ -239,6 +252,7 @@ impl Engine {
                 decided_by: None,
                 by: None,
                 reason: Some(reason.to_owned()),
+                witness: None,
             };
             if workspace.stop.is_some_and(|stop| stop.unfinished) {
                 let revoker = revoker("everything in the workspace was stopped");

@@ -1,12 +1,14 @@
 //! History in answers.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     audit::query::Numbered,
     domain::{
-        event::{Actor, Change, Outcome},
+        event::{Actor, AnsweredRequest, Change, Outcome},
         principal::ProofId,
         time::Timestamp,
     },
@@ -56,6 +58,26 @@ pub(crate) struct AuditBody {
     source_ip: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
+    /// The requests that it stands for, where it stands for several: all of one caller or source, with one outcome.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    requests: Vec<AnsweredBody>,
+}
+
+/// One request of a record that stands for several.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AnsweredBody {
+    #[schema(value_type = String, format = DateTime)]
+    time: Timestamp,
+    request_id: String,
+    method: Cow<'static, str>,
+    /// The template of its path.
+    #[schema(example = "/v1/credentials/{name}")]
+    route: String,
+    /// The ids or names that stood in its path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<String>,
+    /// The HTTP status of the answer.
+    status: u16,
 }
 
 /// Who did it: an identity by its key or token, or a part of the vault.
@@ -125,6 +147,14 @@ impl From<Numbered> for AuditBody {
             before: change.before,
             after: change.after,
         };
+        let answered = |request: AnsweredRequest| AnsweredBody {
+            time: request.time,
+            request_id: request.id,
+            method: request.method,
+            route: request.route,
+            object: request.about,
+            status: request.status,
+        };
         Self {
             sequence,
             id: record.id.to_string(),
@@ -147,6 +177,7 @@ impl From<Numbered> for AuditBody {
             request_id: Some(origin.request_id).filter(|id| !id.is_empty()),
             source_ip: origin.source_ip.map(|ip| ip.to_string()),
             user_agent: origin.user_agent,
+            requests: record.requests.into_iter().map(answered).collect(),
         }
     }
 }

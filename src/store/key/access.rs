@@ -69,6 +69,18 @@ pub fn signing_keys() -> Key {
     key(SIGNING_KEYS, &[])
 }
 
+pub fn configuration() -> Key {
+    key(CONFIGURATION, &[])
+}
+
+/// The exclusive right to the configuration of the last start.
+pub fn configuration_lock() -> LockKey {
+    LockKey {
+        space: CONFIGURATION,
+        id: [0; 16],
+    }
+}
+
 /// The exclusive right to an access token.
 pub fn token_lock(id: TokenId) -> LockKey {
     LockKey {

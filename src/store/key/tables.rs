@@ -36,11 +36,12 @@ pub enum Table {
     Audit = AUDIT,
     PolicySet = POLICY_SET,
     KeyUsage = KEY_USAGE,
+    Configuration = CONFIGURATION,
 }
 
 impl Table {
     /// Every table, in the order of the keys.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Header,
         Self::Kek,
         Self::Workspace,
@@ -70,6 +71,7 @@ impl Table {
         Self::Audit,
         Self::PolicySet,
         Self::KeyUsage,
+        Self::Configuration,
     ];
 
     /// Every pair of the table.

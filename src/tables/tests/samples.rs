@@ -6,9 +6,10 @@ use super::frozen;
 use crate::{
     crypto::root::ArgonParams,
     domain::{
+        configuration::Configuration,
         credential::{Author, Credential, Fingerprint, Version, VersionState},
         egress::Egress,
-        event::{Actor, AuditRecord, Change, EventName, Object, Origin, Outcome},
+        event::{Actor, AnsweredRequest, AuditRecord, Change, EventName, Object, Origin, Outcome},
         id::{CredentialId, EventId, IdentityId, IssuerId, KeyId, LeaseId, TokenId, WorkspaceId},
         issuer::{Issuer, IssuerKeys, IssuerKind, IssuerRules, Mapping, Oidc, SignatureAlgorithm},
         kind::CredentialType,
@@ -170,6 +171,28 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
             }),
             ..small_audit(EventName::KeyRefused, "http")
         },
+        "audit_batch": AuditRecord {
+            requests: vec![
+                AnsweredRequest {
+                    time: at(1),
+                    id: "req_1".to_owned(),
+                    method: "GET".into(),
+                    route: "/v1/credentials/{name}".to_owned(),
+                    about: text("stripe-key"),
+                    status: 200,
+                },
+                AnsweredRequest {
+                    time: at(2),
+                    id: "req_2".to_owned(),
+                    method: "GET".into(),
+                    route: "/v1/leases".to_owned(),
+                    about: None,
+                    status: 200,
+                },
+            ],
+            ..small_audit(EventName::RequestRead, "")
+        },
+        "configuration": Configuration(pairs(&[("log.format", "json"), ("server.listen", "127.0.0.1:8200")])),
     }
     // An API key has no equality, since its digest is compared in constant time alone.
     let previous = |key: &ApiKey| key.previous.map(|old| (old.digest, old.until));
@@ -611,6 +634,7 @@ fn audit() -> AuditRecord {
             change("max_leases", text("1"), text("2")),
             change("description", None, None),
         ],
+        requests: vec![],
     }
 }
 
@@ -628,5 +652,6 @@ fn small_audit(event: EventName, part: &str) -> AuditRecord {
         purpose: None,
         reason: None,
         changes: vec![],
+        requests: vec![],
     }
 }
