@@ -1,6 +1,7 @@
 //! Who may give and stop what, held to the engine over the store in memory: callers that no route makes yet, and
 //! crashes between the steps of a stop.
 
+mod requests;
 mod roles;
 mod stops;
 mod timing;
@@ -37,6 +38,7 @@ use crate::support::memory::set_up;
 struct House {
     engine: Engine,
     store: Arc<dyn Store>,
+    memory: Memory,
     keyring: Arc<Keyring>,
     default: WorkspaceId,
     other: WorkspaceId,
@@ -62,7 +64,7 @@ impl House {
         let engine = unsealed
             .serve(
                 |log| {
-                    let store: Arc<dyn Store> = Arc::new(memory.serve(log));
+                    let store: Arc<dyn Store> = Arc::new(memory.clone().serve(log));
                     kept = Some(store.clone());
                     Ok(store)
                 },
@@ -77,6 +79,7 @@ impl House {
         Self {
             engine,
             store: kept.unwrap(),
+            memory,
             keyring,
             default,
             other,

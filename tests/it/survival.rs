@@ -23,7 +23,7 @@ mod mounted;
 mod power;
 mod process;
 mod seals;
-mod secrets;
+pub mod secrets;
 mod shim;
 mod specimen;
 mod traffic;

@@ -1,8 +1,12 @@
 //! Every route of the OpenAPI document, fetched from the running vault so that a new one cannot be forgotten: who may
 //! use it, what callers of other workspaces see, and that what changes something is in history.
 
+mod canaries;
+mod recorded;
 mod records;
 mod requests;
+mod told;
+mod updates;
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -74,11 +74,14 @@ impl History {
     }
 }
 
+/// The vault's own records of a start: unsealed, and started.
+pub const STARTED: u64 = 2;
+
 impl Book {
     /// The book of a vault that `leasehold dev` has just made: started, initialised, workspace created.
     pub fn of_new_vault() -> Self {
         Self {
-            own_records: 3,
+            own_records: STARTED + 2,
             ..Self::default()
         }
     }

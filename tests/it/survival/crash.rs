@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     again::{Keys, callers, dev, start_and_kill},
-    book::Book,
+    book::{Book, STARTED},
     dice::{Dice, amount},
     history::compare,
     kit::run,
@@ -62,14 +62,14 @@ async fn rounds(count: u64, dice: &mut Dice, tally: &mut Tally) {
             for _ in 0..=dice.roll(3) {
                 let most = opening.as_micros() as u64 * 5 / 4;
                 start_and_kill(dev(&data_dir), Duration::from_micros(dice.roll(most)));
-                book.own_records_in_doubt += 1;
+                book.own_records_in_doubt += STARTED;
                 tally.killed_while_opening += 1;
             }
         }
         let begun = Instant::now();
         vault = keys.open(&data_dir);
         opening = begun.elapsed();
-        book.own_records += 1;
+        book.own_records += STARTED;
         let (agent, admin) = callers(&vault);
         compare(&agent, &admin, &mut book).await;
         let log = vault.log();

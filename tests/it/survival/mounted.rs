@@ -14,6 +14,7 @@ use std::{
 
 use super::{
     again::{callers, dev},
+    book::STARTED,
     dice::{Dice, amount},
     kit::run,
     power::{hold, made},
@@ -107,7 +108,7 @@ async fn nothing_acknowledged_is_lost_by_power_cuts_of_a_mounted_disk() {
     let (keys, mut book) = made(&data_dir).await;
     for round in 0..amount(2, 100) {
         let vault = keys.open(&data_dir);
-        book.own_records += 1;
+        book.own_records += STARTED;
         let (agent, admin) = callers(&vault);
         let traffic = Traffic::start(&agent, &admin, book, &mut dice, Habits::default());
         let longest = Duration::from_millis(300);

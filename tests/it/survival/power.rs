@@ -8,7 +8,7 @@ use std::{path::Path, time::Duration};
 
 use super::{
     again::{Keys, callers, dev, start_and_kill},
-    book::Book,
+    book::{Book, STARTED},
     dice::{Dice, amount},
     disk::{Fate, Remains},
     history::compare,
@@ -50,7 +50,7 @@ async fn run(
     looks: u64,
     dice: &mut Dice,
 ) -> Vec<Moment> {
-    book.own_records += 1;
+    book.own_records += STARTED;
     let habits = Habits {
         short_leases: dice.once_in(4),
         ..Habits::default()
@@ -81,7 +81,7 @@ async fn run(
 /// Holds a vault on this folder to the book.
 pub async fn hold(keys: &Keys, folder: &Path, book: &mut Book) -> Vault {
     let vault = keys.open(folder);
-    book.own_records += 1;
+    book.own_records += STARTED;
     let (agent, admin) = callers(&vault);
     compare(&agent, &admin, book).await;
     let log = vault.log();
@@ -138,7 +138,7 @@ fn cut_again(left: &Path, book: &mut Book, dice: &mut Dice) {
     let fate = Fate::AFTER_CUT[dice.roll(3) as usize];
     println!("and again after {after:?}: {fate:?}");
     shim.cut(shim.moment(), fate, dice, left);
-    book.own_records_in_doubt += 1;
+    book.own_records_in_doubt += STARTED;
 }
 
 /// The recording is the folder: nothing that the vault writes passes the shim by.

@@ -14,16 +14,16 @@ use super::kit::{files, text};
 use crate::support::{Answer, TempDir, Vault, leasehold};
 
 /// A text to search for, and what it is.
-struct Canary {
+pub struct Canary {
     what: &'static str,
     text: String,
 }
 
 #[derive(Default)]
-struct Canaries(Vec<Canary>);
+pub struct Canaries(Vec<Canary>);
 
 impl Canaries {
-    fn plant(&mut self, what: &'static str, text: impl Into<String>) -> String {
+    pub fn plant(&mut self, what: &'static str, text: impl Into<String>) -> String {
         let text = text.into();
         self.0.push(Canary {
             what,
@@ -34,7 +34,7 @@ impl Canaries {
 
     /// No canary is in `bytes`, as it is or in another coding.
     #[track_caller]
-    fn assert_absent(&self, bytes: &[u8], place: &str) {
+    pub fn assert_absent(&self, bytes: &[u8], place: &str) {
         let found = self.found(bytes);
         assert!(found.is_none(), "{found:?} is in {place}");
     }
