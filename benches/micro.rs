@@ -487,6 +487,7 @@ impl Vault {
                 max_leases: Some(1_000_000),
                 ..LeasePolicy::default()
             },
+            canary: false,
         };
         let made = engine.create_credential(&call, command).await.unwrap();
         let credential = made.credential.id;

@@ -5,6 +5,7 @@ mod ask;
 mod authorize;
 mod backup;
 mod bulk;
+mod canary;
 mod cascade;
 mod close;
 mod credential;
@@ -127,6 +128,8 @@ pub struct Engine {
     requests: requests::Requests,
     strangers: requests::Strangers,
     backups: Arc<Semaphore>,
+    alarms: canary::Alarms,
+    own: canary::Own,
     /// Held from reading the newest policy set until the next one is in force.
     policy_turn: tokio::sync::Mutex<()>,
     sealing: sealing::Sealing,
@@ -187,6 +190,8 @@ impl Engine {
             issuer_keys: IssuerKeyCache::default(),
             epochs: Epochs::default(),
             backups: backup::turns(),
+            alarms: canary::Alarms::default(),
+            own: canary::Own::default(),
             policy_turn: tokio::sync::Mutex::default(),
             sealing: sealing::Sealing::default(),
         }

@@ -209,6 +209,7 @@ async fn store_sample(engine: &Engine, admin: &SecretText) -> Result<(), Failure
         description: Some("A made-up key to try things with".to_owned()),
         metadata: Metadata::new(metadata)?,
         policy: LeasePolicy::default(),
+        canary: false,
     };
     let call = Call {
         principal,

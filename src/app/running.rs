@@ -100,10 +100,11 @@ pub(super) async fn unseal(
         .await?;
     engine.access().set_files(access);
     let engine = engine.fetching_keys_with(Arc::new(HttpKeys::default()));
-    Ok(Arc::new(match &config.server.public_url {
+    Ok(match &config.server.public_url {
         Some(url) => engine.issuing_tokens_as(url),
         None => engine,
-    }))
+    }
+    .shared())
 }
 
 /// A vault that serves.

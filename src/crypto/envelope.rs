@@ -47,6 +47,7 @@ pub enum RecordType {
     LastUse = 23,
     PolicySet = 19,
     Configuration = 29,
+    IdentityUse = 30,
 }
 
 /// Where a ciphertext belongs. One that is moved to another slot does not open.

@@ -204,6 +204,7 @@ impl<'a> Exam<'a> {
             Table::Configuration => self.configuration().await,
             Table::ApiKeyHome => self.api_key_home(at).await,
             Table::LastUse => self.last_use(at).await,
+            Table::IdentityUse => self.identity_use(at).await,
             Table::KeyUsage => self.key_usage(at).await,
             Table::CredentialName => self.credential_name(at, stored).await,
             Table::Credential => self.credential(at).await,

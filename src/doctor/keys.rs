@@ -79,6 +79,16 @@ impl Exam<'_> {
         }
     }
 
+    pub(super) async fn identity_use(&mut self, at: &[u8]) {
+        let Some(id) = key::parse_identity_use(at) else {
+            return self.malformed(Table::IdentityUse, at);
+        };
+        let object = named(id.to_string());
+        let Some(system) = self.system() else { return };
+        let record = system.identity_use(&mut self.read, id).await;
+        let _ = self.seen(SYSTEM, object, record);
+    }
+
     pub(super) async fn key_usage(&mut self, at: &[u8]) {
         let Some((id, number)) = key::parse_key_usage(at) else {
             return self.malformed(Table::KeyUsage, at);

@@ -113,14 +113,14 @@ impl Mender {
                     ledger.recount(|number| open.get(&number).copied().unwrap_or_default());
                 tables.put_ledger(&mut **txn, *credential, &ledger)?;
                 for version in emptied.iter().filter(|version| version.retires) {
-                    let which = (*credential, version.number, version.revealed);
+                    let which = (*credential, version.number, version.revealed_at);
                     self.retire(txn, &tables, which, audit).await?;
                 }
                 Ok(())
             }
             Mend::Retire { credential, number } => {
                 let tables = Tables::of(&self.keyring, workspace)?;
-                self.retire(txn, &tables, (*credential, *number, false), audit)
+                self.retire(txn, &tables, (*credential, *number, None), audit)
                     .await
             }
         }
@@ -130,7 +130,7 @@ impl Mender {
         &self,
         txn: &mut Box<dyn Txn>,
         tables: &Tables,
-        (id, number, revealed): (CredentialId, u32, bool),
+        (id, number, revealed_at): (CredentialId, u32, Option<Timestamp>),
         audit: &mut Vec<AuditEntry>,
     ) -> Result<()> {
         let missing = || Error::internal("a version that is due to retire has no record");
@@ -139,7 +139,7 @@ impl Mender {
             let at = self.now();
             let rotated_at = version.state.rotated_at().unwrap_or(at);
             version.state = VersionState::Retired { rotated_at, at };
-            version.revealed |= revealed;
+            version.revealed_at = version.revealed_at.or(revealed_at);
             tables.put_version(&mut **txn, id, &version)?;
         }
         txn.delete(key::value(tables.workspace, id, number));

@@ -45,6 +45,8 @@ pub struct Credential {
     pub created_by: Author,
     pub updated_at: Timestamp,
     pub last_rotated_at: Option<Timestamp>,
+    /// Whether a lease of it raises the alarm. Shown to nobody who may not change it: it must look real.
+    pub canary: bool,
 }
 
 impl Credential {
@@ -119,7 +121,7 @@ pub struct Version {
     pub metadata: Metadata,
     pub facts: Facts,
     pub fingerprint: Fingerprint,
-    /// Whether a lease ever showed the value to its holder, as of the version's end; while it is open the
-    /// ledger knows.
-    pub revealed: bool,
+    /// When a lease first showed the value to its holder, as of the version's end; while it is open the ledger
+    /// knows.
+    pub revealed_at: Option<Timestamp>,
 }

@@ -97,6 +97,54 @@ events! {
     AuthFailed = "auth.failed",
     VaultUnsealed = "vault.unsealed",
     VaultConfigured = "vault.configured",
+    CanaryTouched = "canary.touched",
+    ReportRead = "report.read",
+}
+
+/// How soon somebody should look at an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Work as usual.
+    Info,
+    /// A refusal, or something that was stopped or undone.
+    Warning,
+    /// What does not happen unless something is wrong.
+    High,
+}
+
+impl Severity {
+    /// The severity's spelling.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::High => "high",
+        }
+    }
+}
+
+impl EventName {
+    /// How soon somebody should look at it. Derived here, and nowhere stored.
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::CanaryTouched => Severity::High,
+            Self::LeaseRefused
+            | Self::CredentialRefused
+            | Self::KeyRefused
+            | Self::TokenRefused
+            | Self::AuthRefused
+            | Self::DirectoryRefused
+            | Self::AuthzDenied
+            | Self::CredentialVersionRevoked
+            | Self::CredentialRevoked
+            | Self::LeaseBulkRevoked
+            | Self::WorkspaceRevokedAll
+            | Self::IdentitySuspended
+            | Self::VaultRestored
+            | Self::VaultRepaired => Severity::Warning,
+            _ => Severity::Info,
+        }
+    }
 }
 
 /// Who did it.

@@ -56,8 +56,10 @@ pub struct OpenVersion {
     pub stage: Stage,
     pub reveal: u32,
     pub broker: u32,
-    /// Whether a lease ever showed the value to its holder.
-    pub revealed: bool,
+    /// When a lease first showed the value to its holder.
+    pub revealed_at: Option<Timestamp>,
+    /// When the first lease that had shown the value closed: from then on somebody knows it without a lease.
+    pub outlived_at: Option<Timestamp>,
 }
 
 impl OpenVersion {
@@ -67,7 +69,8 @@ impl OpenVersion {
             stage: Stage::Current,
             reveal: 0,
             broker: 0,
-            revealed: false,
+            revealed_at: None,
+            outlived_at: None,
         }
     }
 
@@ -88,7 +91,8 @@ impl OpenVersion {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Emptied {
     pub number: u32,
-    pub revealed: bool,
+    /// When a lease first showed the value to its holder.
+    pub revealed_at: Option<Timestamp>,
     /// Whether it now retires, or had been revoked before.
     pub retires: bool,
 }
@@ -211,14 +215,22 @@ impl Ledger {
         }
     }
 
-    /// Remembers that the value of `version` was shown to a holder; tells whether that is news.
-    pub fn mark_revealed(&mut self, version: u32) -> bool {
+    /// Remembers that the value of `version` was shown to a holder; tells whether that is news. INVARIANT
+    /// (reveal-taint): a version that was ever shown says so for good; only the first time is a write.
+    pub fn mark_revealed(&mut self, version: u32, now: Timestamp) -> bool {
         match self.versions.iter_mut().find(|open| open.number == version) {
-            Some(open) if !open.revealed => {
-                open.revealed = true;
+            Some(open) if open.revealed_at.is_none() => {
+                open.revealed_at = Some(now);
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Remembers that a lease that had shown the value of `version` closes.
+    pub fn mark_outlived(&mut self, version: u32, now: Timestamp) {
+        if let Some(open) = self.versions.iter_mut().find(|open| open.number == version) {
+            open.outlived_at.get_or_insert(now);
         }
     }
 
@@ -354,7 +366,7 @@ impl Ledger {
             if done {
                 emptied.push(Emptied {
                     number: open.number,
-                    revealed: open.revealed,
+                    revealed_at: open.revealed_at,
                     retires: open.stage != Stage::Revoked,
                 });
             }

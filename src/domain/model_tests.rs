@@ -51,7 +51,13 @@ fn code<T>(result: &Result<T>) -> Result<&T, Code> {
 fn gone(emptied: &[Emptied]) -> Vec<Gone> {
     emptied
         .iter()
-        .map(|emptied| (emptied.number, emptied.revealed, emptied.retires))
+        .map(|emptied| {
+            (
+                emptied.number,
+                emptied.revealed_at.is_some(),
+                emptied.retires,
+            )
+        })
         .collect()
 }
 
@@ -190,7 +196,7 @@ impl World {
         if redeemed.is_ok() {
             // INVARIANT (ttl)
             assert!(now < self.leases[lease].expires_at);
-            self.ledger.mark_revealed(version);
+            self.ledger.mark_revealed(version, now);
         }
         redeemed.is_err()
     }
@@ -293,7 +299,10 @@ impl World {
                 let leases = open(Some(number));
                 leases.filter(|lease| lease.delivery == delivery).count()
             };
-            assert_eq!((version.stage, version.revealed), (stage, revealed));
+            assert_eq!(
+                (version.stage, version.revealed_at.is_some()),
+                (stage, revealed)
+            );
             assert_eq!(version.reveal as usize, of(Delivery::Reveal));
             assert_eq!(version.broker as usize, of(Delivery::Broker));
             assert!(stage == Stage::Current || version.leases() > 0);

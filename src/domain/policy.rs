@@ -99,6 +99,12 @@ pub struct LeasePolicy {
     /// Who may hold leases: names, globs (`ci-*`), either with a type before it (`agent/ci-*`).
     #[serde(default)]
     pub allowed_identities: Option<Vec<String>>,
+    /// Whether a version is due for rotation once a lease that had shown its value closes.
+    #[serde(default)]
+    pub rotate_after_reveal: Option<bool>,
+    /// Whether an identity that touches the credential is suspended, where the credential is a canary.
+    #[serde(default)]
+    pub canary_suspends: Option<bool>,
 }
 
 /// A merge patch of a lease policy (RFC 7396): absent keeps, none falls back to what the policy builds on.
@@ -116,6 +122,8 @@ pub struct LeasePolicyPatch {
     pub on_rotate: Option<Option<OnRotate>>,
     pub egress: Option<Option<Egress>>,
     pub allowed_identities: Option<Option<Vec<String>>>,
+    pub rotate_after_reveal: Option<Option<bool>>,
+    pub canary_suspends: Option<Option<bool>>,
 }
 
 /// A complete lease policy.
@@ -133,6 +141,8 @@ pub struct Terms {
     pub egress: Option<Egress>,
     /// None admits every identity.
     pub allowed_identities: Option<Vec<String>>,
+    pub rotate_after_reveal: bool,
+    pub canary_suspends: bool,
 }
 
 impl Default for Terms {
@@ -150,6 +160,8 @@ impl Default for Terms {
             on_rotate: OnRotate::Drain,
             egress: None,
             allowed_identities: None,
+            rotate_after_reveal: false,
+            canary_suspends: false,
         }
     }
 }
@@ -221,11 +233,15 @@ impl LeasePolicy {
             allowed_identities: patch
                 .allowed_identities
                 .unwrap_or_else(|| self.allowed_identities.clone()),
+            rotate_after_reveal: patch
+                .rotate_after_reveal
+                .unwrap_or(self.rotate_after_reveal),
+            canary_suspends: patch.canary_suspends.unwrap_or(self.canary_suspends),
         }
     }
 
     /// The fields as text, for a record of what changed.
-    pub fn fields(&self) -> [(&'static str, Option<String>); 12] {
+    pub fn fields(&self) -> [(&'static str, Option<String>); 14] {
         let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
         [
             (
@@ -277,6 +293,14 @@ impl LeasePolicy {
                     .as_ref()
                     .map(|patterns| patterns.join(",")),
             ),
+            (
+                "policy.rotate_after_reveal",
+                self.rotate_after_reveal.map(|yes| yes.to_string()),
+            ),
+            (
+                "policy.canary_suspends",
+                self.canary_suspends.map(|yes| yes.to_string()),
+            ),
         ]
     }
 
@@ -308,6 +332,8 @@ impl LeasePolicy {
                 .allowed_identities
                 .clone()
                 .or_else(|| base.allowed_identities.clone()),
+            rotate_after_reveal: self.rotate_after_reveal.unwrap_or(base.rotate_after_reveal),
+            canary_suspends: self.canary_suspends.unwrap_or(base.canary_suspends),
         }
     }
 }

@@ -63,7 +63,8 @@ impl IdentityState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspension {
     pub since: Timestamp,
-    pub by: Author,
+    /// None where the vault itself did it.
+    pub by: Option<Author>,
     pub reason: Option<String>,
     /// What is still to be done, after a crash by the next start. The identity stays suspended until then.
     pub unfinished: Option<Unfinished>,

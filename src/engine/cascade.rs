@@ -132,7 +132,7 @@ impl Unit<'_> {
                 rotated_at: version.state.rotated_at(),
                 at: self.now,
             };
-            version.revealed = open.revealed;
+            version.revealed_at = open.revealed_at;
             self.tables.put_version(&mut *self.txn, id, &version)?;
             self.tables.erase_value(&mut *self.txn, id, open.number);
         }

@@ -9,6 +9,7 @@ use crate::domain::{
     lease::{Ending, Lease, LeaseStatus},
     ledger::{Emptied, Ledger},
     name::CredentialName,
+    policy::Delivery,
 };
 
 /// The lease as an audit object.
@@ -55,6 +56,9 @@ impl Unit<'_> {
             changes: vec![change("state", text(LeaseStatus::Active), text(state))],
             ..Note::new(event, object(&lease))
         })?;
+        if lease.delivery == Delivery::Reveal && lease.uses > 0 {
+            ledger.mark_outlived(version, self.now);
+        }
         // INVARIANT (retire-on-last-close)
         if let Some(emptied) = ledger.close(version, lease.delivery)? {
             let why = "it was rotated, and its last lease closed";
@@ -87,7 +91,7 @@ impl Unit<'_> {
             rotated_at,
             at: self.now,
         };
-        version.revealed = emptied.revealed;
+        version.revealed_at = emptied.revealed_at;
         self.tables.put_version(&mut *self.txn, id, &version)?;
         self.tables.erase_value(&mut *self.txn, id, emptied.number);
         let object = Object {

@@ -35,6 +35,8 @@ pub struct CreateCredential {
     pub description: Option<String>,
     pub metadata: Metadata,
     pub policy: LeasePolicy,
+    /// Whether a lease of it raises the alarm.
+    pub canary: bool,
 }
 
 /// Which credentials to list. Every given filter must match.
@@ -139,13 +141,17 @@ impl Engine {
             created_by: author(&call.principal),
             updated_at: unit.now,
             last_rotated_at: None,
+            canary: command.canary,
         };
         let ledger = Ledger::new();
         unit.put_new_version(&credential, ledger.newest, sealed, call)?;
         unit.put_credential(&credential)?;
         tables.put_credential_name(&mut *unit.txn, &credential.name, id)?;
         tables.put_ledger(&mut *unit.txn, id, &ledger)?;
-        let changes = said(&credential);
+        let mut changes = said(&credential);
+        if credential.canary {
+            changes.push(change("canary", None, Some("true".to_owned())));
+        }
         let at = Object {
             version: Some(1),
             ..object(&credential)
@@ -155,7 +161,7 @@ impl Engine {
             ..Note::new(EventName::CredentialCreated, at)
         })?;
         let settings = self.settings(tables.workspace).await?;
-        let view = self.credential_view(credential, &settings, &ledger, 0);
+        let view = self.credential_view(call, credential, &settings, &ledger, 0);
         slot.keep(&mut unit, || Answer::Created(Box::new(view.clone())))?;
         unit.commit().await?;
         Ok(view)
@@ -223,7 +229,7 @@ impl Engine {
             .ok_or_else(no_credential)?;
         let due = self.due(&tables, read, id, &ledger).await?;
         let settings = self.settings(tables.workspace).await?;
-        Ok(self.credential_view(credential, &settings, &ledger, due))
+        Ok(self.credential_view(call, credential, &settings, &ledger, due))
     }
 
     /// A page of the workspace's credentials.
@@ -273,7 +279,7 @@ impl Engine {
         let mut views = Vec::with_capacity(page.items.len());
         for (credential, ledger) in page.items {
             let due = self.due(&tables, read, credential.id, &ledger).await?;
-            views.push(self.credential_view(credential, &settings, &ledger, due));
+            views.push(self.credential_view(call, credential, &settings, &ledger, due));
         }
         Ok(Page {
             items: views,
@@ -306,7 +312,9 @@ impl Engine {
                 active_leases: open
                     .map_or(0, crate::domain::ledger::OpenVersion::leases)
                     .saturating_sub(due),
-                revealed: version.revealed || open.is_some_and(|open| open.revealed),
+                revealed_at: version
+                    .revealed_at
+                    .or(open.and_then(|open| open.revealed_at)),
                 version,
             }
         };
@@ -335,7 +343,7 @@ impl Unit<'_> {
             metadata: credential.metadata.clone(),
             facts: credential.facts.clone(),
             fingerprint: credential.fingerprint,
-            revealed: false,
+            revealed_at: None,
         };
         self.tables
             .put_version(&mut *self.txn, credential.id, &version)?;

@@ -111,7 +111,7 @@ impl Engine {
                 reveal,
             }) => {
                 return self
-                    .issue_again(unit, &slot, *lease, metadata, reveal)
+                    .issue_again(call, unit, &slot, *lease, metadata, reveal)
                     .await;
             }
             Some(_) => return Err(Error::internal("a first answer of another operation")),
@@ -139,6 +139,7 @@ impl Engine {
             lease,
             metadata,
             handle,
+            touch,
         } = granted;
         let value = match reveal {
             true => Some(unit.tables.value(&mut unit.txn, id, lease.version).await?),
@@ -152,7 +153,7 @@ impl Engine {
         // Before the commit: a caller that goes away while it waits must not leave the lease unscheduled.
         self.schedule
             .add((unit.tables.workspace, id), lease.expires_at);
-        unit.commit().await?;
+        unit.commit_touched(call, touch).await?;
         // INVARIANT (ttl): the lease may have ended while its commit waited for the disk.
         let value = value.filter(|_| lease.check_open(self.now()).is_ok());
         let view = LeaseView {
@@ -227,6 +228,7 @@ impl Engine {
     /// The first answer again: the same lease and handle; the value only while the lease may still show it.
     async fn issue_again(
         &self,
+        call: &Call,
         mut unit: Unit<'_>,
         slot: &Slot<'_>,
         lease: Lease,
@@ -259,8 +261,12 @@ impl Engine {
                 ends = now.expires_at;
             }
         }
-        if value.is_some() {
-            unit.commit().await?;
+        // A retry of what a crash cut off may be the first that anybody hears of it.
+        let touch = unit
+            .touch(&lease, "a lease of it was asked for again")
+            .await?;
+        if value.is_some() || touch.is_some() {
+            unit.commit_touched(call, touch).await?;
             // INVARIANT (ttl): as after a grant.
             value = value.filter(|_| self.now() < ends);
         } else {

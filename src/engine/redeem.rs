@@ -1,6 +1,8 @@
 //! Redeeming handles.
 
-use super::{Call, Engine, Note, Unit, close::object, credential::change, views::LeaseView};
+use super::{
+    Call, Engine, Note, Unit, canary::Touch, close::object, credential::change, views::LeaseView,
+};
 use crate::{
     authz::Action,
     crypto::bearer::{Bearer, Digest, Presented},
@@ -45,7 +47,7 @@ impl Engine {
             drop(unit);
             return Err(self.deny(call, denial).await?);
         }
-        let (value, metadata) = match unit.redeem(&mut lease).await {
+        let (value, metadata, touch) = match unit.redeem(&mut lease).await {
             Ok(found) => found,
             Err(error) => {
                 drop(unit);
@@ -54,7 +56,7 @@ impl Engine {
                     .await;
             }
         };
-        unit.commit().await?;
+        unit.commit_touched(call, touch).await?;
         // INVARIANT (ttl): the process may have been stopped since the check.
         lease.check_open(self.now())?;
         let view = LeaseView {
@@ -68,7 +70,7 @@ impl Engine {
 }
 
 impl Unit<'_> {
-    async fn redeem(&mut self, lease: &mut Lease) -> Result<(SecretText, Metadata)> {
+    async fn redeem(&mut self, lease: &mut Lease) -> Result<(SecretText, Metadata, Option<Touch>)> {
         let tables = self.tables.clone();
         let mut used = lease.clone();
         used.redeem(self.now)?;
@@ -85,7 +87,7 @@ impl Unit<'_> {
         );
         *lease = used;
         tables.put_lease(&mut *self.txn, lease)?;
-        if ledger.mark_revealed(lease.version) {
+        if ledger.mark_revealed(lease.version, self.now) {
             tables.put_ledger(&mut *self.txn, lease.credential, &ledger)?;
         }
         let purpose = lease.purpose.clone();
@@ -94,6 +96,7 @@ impl Unit<'_> {
             changes: vec![uses],
             ..Note::new(EventName::LeaseRedeemed, object(lease))
         })?;
-        Ok((value, metadata))
+        let touch = self.touch(lease, "its value was redeemed").await?;
+        Ok((value, metadata, touch))
     }
 }

@@ -108,7 +108,7 @@ impl Engine {
                 rotated.previous_retired = ledger.version(rotated.previous_version).is_none();
                 let settings = self.settings(tables.workspace).await?;
                 let credential = rotated.view.credential;
-                rotated.view = self.credential_view(credential, &settings, &ledger, due);
+                rotated.view = self.credential_view(call, credential, &settings, &ledger, due);
             }
         }
         Ok(rotated)
@@ -247,7 +247,7 @@ impl Unit<'_> {
         let rotated = Rotated {
             view: self
                 .engine
-                .credential_view(credential, &settings, &ledger, due),
+                .credential_view(call, credential, &settings, &ledger, due),
             previous_version: rotation.old,
             previous_retired: ledger.version(rotation.old).is_none(),
             on_open_leases: mode,

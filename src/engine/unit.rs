@@ -10,7 +10,7 @@ use crate::{
     audit::log,
     domain::{
         error::{Error, Result},
-        event::{Actor, EventName, Origin},
+        event::{Actor, AuditRecord, EventName, Origin, Severity},
         id::{EventId, WorkspaceId},
         time::Timestamp,
     },
@@ -43,6 +43,8 @@ pub(super) struct Unit<'a> {
     audit: Vec<AuditEntry>,
     /// Told once the records are durable.
     witness: Option<Witness>,
+    /// Those of the records that somebody is told of.
+    severe: Vec<AuditRecord>,
 }
 
 impl<'a> Unit<'a> {
@@ -66,6 +68,7 @@ impl<'a> Unit<'a> {
             decided_by,
             audit: Vec::new(),
             witness: None,
+            severe: Vec::new(),
         })
     }
 
@@ -102,7 +105,11 @@ impl<'a> Unit<'a> {
             note,
         )?;
         self.audit.push(log::entry(&record)?);
-        Ok(record.id)
+        let id = record.id;
+        if record.event.severity() == Severity::High {
+            self.severe.push(record);
+        }
+        Ok(id)
     }
 
     /// Commits the changes with their records; resolves when both are durable.
@@ -110,11 +117,34 @@ impl<'a> Unit<'a> {
         if self.audit.is_empty() {
             return Err(Error::internal("a unit of work without an audit record"));
         }
+        if !self.severe.is_empty() {
+            return self.committing()?.await;
+        }
         self.txn.commit(self.audit).await?;
         if let Some(witness) = &self.witness {
             witness.attest();
         }
         Ok(())
+    }
+
+    /// The commit, queued, which tells of what is severe once it is durable.
+    pub(super) fn committing(
+        self,
+    ) -> Result<impl Future<Output = Result<()>> + Send + 'static + use<>> {
+        if self.audit.is_empty() {
+            return Err(Error::internal("a unit of work without an audit record"));
+        }
+        let (alarms, severe) = (self.engine.alarms.clone(), self.severe);
+        let commit = self.txn.commit(self.audit);
+        let witness = self.witness;
+        Ok(async move {
+            commit.await?;
+            if let Some(witness) = witness {
+                witness.attest();
+            }
+            severe.into_iter().for_each(|record| alarms.raise(record));
+            Ok(())
+        })
     }
 
     /// Commits a change to who may do what. Once it is durable, authentication forgets what it remembers, even

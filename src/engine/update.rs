@@ -30,6 +30,7 @@ pub struct UpdateCredential {
     pub description: Option<Option<String>>,
     pub metadata: Option<BTreeMap<String, Option<String>>>,
     pub policy: Option<LeasePolicyPatch>,
+    pub canary: Option<bool>,
     pub state: Option<StateChange>,
 }
 
@@ -127,7 +128,7 @@ impl Engine {
             .due(&tables, &mut self.read(), credential.id, &ledger)
             .await?;
         let settings = self.settings(tables.workspace).await?;
-        Ok(self.credential_view(credential, &settings, &ledger, due))
+        Ok(self.credential_view(call, credential, &settings, &ledger, due))
     }
 
     /// Stops a version in an emergency: its leases are revoked and its value is erased. Gives back how many
@@ -275,6 +276,7 @@ impl Unit<'_> {
             after.policy = before.policy.patched(policy);
             self.engine.check_policy(&after.policy)?;
         }
+        after.canary = patch.canary.unwrap_or(before.canary);
         if let Some(current) = ledger.current().map(|current| current.number)
             && (after.description != before.description || after.metadata != before.metadata)
         {
@@ -388,6 +390,10 @@ fn changes(before: &Credential, after: &Credential) -> Vec<Change> {
             before.description.clone(),
             after.description.clone(),
         ));
+    }
+    if before.canary != after.canary {
+        let text = |credential: &Credential| Some(credential.canary.to_string());
+        changes.push(change("canary", text(before), text(after)));
     }
     let policies = before
         .policy

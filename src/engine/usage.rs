@@ -99,14 +99,25 @@ impl Engine {
             .collect();
         let mut unit = self.begin_own("usage", WorkspaceId::SYSTEM, &locks).await?;
         for last in some {
+            let tables = unit.tables.clone();
+            let txn = &mut unit.txn;
             let of = match last.proof {
-                ProofId::Key(id) => key::api_key(id),
-                ProofId::Token(id) => key::token(id),
+                ProofId::Key(id) => {
+                    let key = tables.api_key(txn, id).await?;
+                    key.map(|key| (key.home, key.identity))
+                }
+                ProofId::Token(id) => {
+                    let token = tables.token(txn, id).await?;
+                    token.map(|token| (token.home, token.identity))
+                }
             };
-            if unit.txn.get(&of).await?.is_none() {
-                continue;
+            let Some((home, identity)) = of else { continue };
+            tables.put_last_use(&mut **txn, last)?;
+            // Of an identity that is gone nothing is kept.
+            let noted = tables.identity_use(txn, identity).await?;
+            if noted < Some(last.at) && txn.get(&key::identity(home, identity)).await?.is_some() {
+                tables.put_identity_use(&mut **txn, identity, last.at)?;
             }
-            unit.tables.put_last_use(&mut *unit.txn, last)?;
         }
         unit.commit_housekeeping().await
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, cascade::open_lease_at};
+use super::{Call, Engine, canary::knows_canaries, cascade::open_lease_at};
 use crate::{
     domain::{
         credential::{Credential, Version},
@@ -31,6 +31,11 @@ pub struct CredentialView {
     pub last_leased_at: Option<Timestamp>,
     /// What its policy resolves to; none where the policy that it extends does not exist.
     pub terms: Option<Terms>,
+    /// When it should be rotated: what `rotate_every` says, or at once where a lease that had shown its value closed
+    /// and the policy asks for it.
+    pub next_rotation_at: Option<Timestamp>,
+    /// Whether it is a canary; none for whoever may not know.
+    pub canary: Option<bool>,
 }
 
 /// A version as of an instant.
@@ -38,7 +43,8 @@ pub struct CredentialView {
 pub struct VersionView {
     pub version: Version,
     pub active_leases: u32,
-    pub revealed: bool,
+    /// When a lease first showed the value to its holder.
+    pub revealed_at: Option<Timestamp>,
 }
 
 /// A lease as of an instant.
@@ -51,21 +57,55 @@ pub struct LeaseView {
     pub metadata: Metadata,
 }
 
+/// When a credential should be rotated.
+pub(super) fn rotation_due(
+    credential: &Credential,
+    terms: Option<&Terms>,
+    ledger: &Ledger,
+) -> Option<Timestamp> {
+    let outlived = outlived_at(terms, ledger);
+    let every = credential.next_rotation_at();
+    outlived.into_iter().chain(every).min()
+}
+
+/// Since when somebody has known the current value without a lease, where the policy wants it rotated then.
+pub(super) fn outlived_at(terms: Option<&Terms>, ledger: &Ledger) -> Option<Timestamp> {
+    let wanted = terms.is_some_and(|terms| terms.rotate_after_reveal);
+    ledger
+        .current()
+        .filter(|_| wanted)
+        .and_then(|current| current.outlived_at)
+}
+
 impl Engine {
     /// The view of a credential whose ledger is at hand. `due` leases have expired and are not closed yet.
     pub(super) fn credential_view(
         &self,
-        credential: Credential,
+        call: &Call,
+        mut credential: Credential,
         workspace: &Settings,
         ledger: &Ledger,
         due: u32,
     ) -> CredentialView {
+        let mut terms = self.policies.resolve(&credential.policy, workspace).ok();
+        let next_rotation_at = rotation_due(&credential, terms.as_ref(), ledger);
+        // INVARIANT (canary-hidden)
+        let canary = knows_canaries(&call.principal).then_some(credential.canary);
+        if canary.is_none() {
+            credential.canary = false;
+            credential.policy.canary_suspends = None;
+            if let Some(terms) = &mut terms {
+                terms.canary_suspends = false;
+            }
+        }
         CredentialView {
+            next_rotation_at,
+            canary,
             state: ledger.state,
             current_version: ledger.newest,
             active_leases: ledger.active.saturating_sub(due),
             last_leased_at: ledger.last_leased_at,
-            terms: self.policies.resolve(&credential.policy, workspace).ok(),
+            terms,
             credential,
         }
     }

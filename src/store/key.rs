@@ -23,6 +23,7 @@
 //! 13 ‖ key or token                             when it was used last
 //! 14 ‖ level(1) ‖ index(8)                      tile of the tree over the log, plain
 //! 15 ‖ size(8)                                  checkpoint over so many records, plain
+//! 18 ‖ identity                                 when it was used last, by whatever proved it
 //! 80 ‖ workspace ‖ credential                   credential
 //! 81 ‖ workspace ‖ credential ‖ version(4)      version
 //! 82 ‖ workspace ‖ credential ‖ version(4)      value
@@ -73,6 +74,7 @@ const SIGNING_KEYS: u8 = 0x12;
 const LAST_USE: u8 = 0x13;
 const TREE: u8 = 0x14;
 const CHECKPOINT: u8 = 0x15;
+const IDENTITY_USE: u8 = 0x18;
 const CREDENTIAL: u8 = 0x80;
 const VERSION: u8 = 0x81;
 const VALUE: u8 = 0x82;
@@ -174,6 +176,16 @@ pub fn last_use(proof: &[u8; 16]) -> Key {
 /// The key or token that the time of a last use is of.
 pub fn parse_last_use(key: &[u8]) -> Option<[u8; 16]> {
     key.strip_prefix(&[LAST_USE])?.try_into().ok()
+}
+
+pub fn identity_use(id: IdentityId) -> Key {
+    key(IDENTITY_USE, &[id.as_bytes()])
+}
+
+/// The identity that the time of a last use is of.
+pub fn parse_identity_use(key: &[u8]) -> Option<IdentityId> {
+    let id = key.strip_prefix(&[IDENTITY_USE])?.try_into().ok()?;
+    Some(IdentityId::from_bytes(id))
 }
 
 pub fn key_usage(id: KeyId, number: u32) -> Key {

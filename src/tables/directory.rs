@@ -144,6 +144,7 @@ impl Tables {
         let hash = self.identity_hash(identity.kind, &identity.name);
         txn.delete(key::identity_name(self.workspace, &hash));
         txn.delete(key::identity(self.workspace, identity.id));
+        txn.delete(key::identity_use(identity.id));
     }
 
     /// Every API key of the vault.

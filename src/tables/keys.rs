@@ -6,8 +6,9 @@ use crate::{
     crypto::envelope::{RecordType, Slot},
     domain::{
         error::{Error, Result},
-        id::{KeyId, WorkspaceId},
+        id::{IdentityId, KeyId, WorkspaceId},
         principal::ApiKey,
+        time::Timestamp,
         usage::{LastUse, Use},
     },
     store::{
@@ -75,6 +76,23 @@ impl Tables {
         let id = last.proof.as_bytes();
         let sealed = self.seal(slot(RecordType::LastUse, id, 0), &[], last)?;
         txn.put(key::last_use(id), sealed)
+    }
+
+    /// When an identity was used last, as far as that is written down: it outlives the tokens that it used.
+    pub async fn identity_use(
+        &self,
+        read: &mut impl Read,
+        id: IdentityId,
+    ) -> Result<Option<Timestamp>> {
+        let found = read.get(&key::identity_use(id)).await?;
+        found
+            .map(|sealed| self.open(slot(RecordType::IdentityUse, id.as_bytes(), 0), &sealed))
+            .transpose()
+    }
+
+    pub fn put_identity_use(&self, txn: &mut dyn Txn, id: IdentityId, at: Timestamp) -> Result<()> {
+        let sealed = self.seal(slot(RecordType::IdentityUse, id.as_bytes(), 0), &[], &at)?;
+        txn.put(key::identity_use(id), sealed)
     }
 
     /// A block of what an API key was used for.

@@ -184,6 +184,7 @@ impl House {
             description: None,
             metadata: Metadata::default(),
             policy: LeasePolicy::default(),
+            canary: false,
         };
         let call = self.call(key).await;
         self.engine.create_credential(&call, command).await.unwrap();

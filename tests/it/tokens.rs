@@ -348,10 +348,10 @@ async fn a_token_dies_with_its_key_and_its_identity_and_shrinks_with_them() {
     let suspended = Identity {
         state: IdentityState::Suspended(Suspension {
             since: world.engine.now(),
-            by: Author {
+            by: Some(Author {
                 identity: identity.id,
                 name: identity.name.clone(),
-            },
+            }),
             reason: None,
             unfinished: None,
         }),

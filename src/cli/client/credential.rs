@@ -112,6 +112,9 @@ pub struct Create {
     /// A fact about it, never secret (service, environment, team, rotate_every, …); repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = metadata::parse_pair)]
     metadata: Vec<(String, String)>,
+    /// Nobody has a reason to touch it: a lease of it raises the alarm
+    #[arg(long)]
+    canary: bool,
     #[command(flatten)]
     policy: PolicyArgs,
     #[command(flatten)]
@@ -152,6 +155,9 @@ pub struct Update {
     /// Allow its use, stop it for now, or stop it for good
     #[arg(long, value_enum)]
     state: Option<CredentialState>,
+    /// Whether a lease of it raises the alarm
+    #[arg(long, value_name = "BOOL")]
+    canary: Option<bool>,
     #[command(flatten)]
     policy: PolicyArgs,
     /// Leave a field of the policy to the policy below it; repeatable
@@ -208,6 +214,8 @@ struct CreateBody<'a> {
     metadata: Option<Pairs<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    canary: bool,
 }
 
 #[derive(Serialize)]
@@ -287,6 +295,7 @@ impl Create {
             description: self.description.as_deref(),
             metadata,
             policy,
+            canary: self.canary,
         };
         Call::create(&["v1", "credentials"], &body)
     }
@@ -339,6 +348,9 @@ impl Update {
         }
         if let Some(state) = self.state {
             body.insert("state".to_owned(), json!(state));
+        }
+        if let Some(canary) = self.canary {
+            body.insert("canary".to_owned(), json!(canary));
         }
         let mut policy = self.policy.to_json()?;
         for field in &self.unset_policy {

@@ -53,7 +53,7 @@ fn parse_limit(text: &str) -> Result<Limit, String> {
 }
 
 /// The fields of a policy, as `--unset-policy` takes them.
-pub(super) const FIELDS: [&str; 11] = [
+pub(super) const FIELDS: [&str; 13] = [
     "extends",
     "default_lease_ttl",
     "max_lease_ttl",
@@ -65,6 +65,8 @@ pub(super) const FIELDS: [&str; 11] = [
     "on_rotate",
     "egress",
     "allowed_identities",
+    "rotate_after_reveal",
+    "canary_suspends",
 ];
 
 /// The flags of a lease policy.
@@ -113,6 +115,12 @@ pub(super) struct PolicyArgs {
     /// Who may hold leases: a name or a glob, for example agent/ci-*; repeatable
     #[arg(long, value_name = "IDENTITY")]
     allow_identity: Vec<String>,
+    /// Whether a version is due for rotation once a lease that had shown its value closes
+    #[arg(long, value_name = "BOOL")]
+    rotate_after_reveal: Option<bool>,
+    /// Whether an identity that touches the credential is suspended, where it is a canary
+    #[arg(long, value_name = "BOOL")]
+    canary_suspends: Option<bool>,
 }
 
 impl PolicyArgs {
@@ -168,6 +176,14 @@ impl PolicyArgs {
             ("max_uses", self.max_uses.map(|limit| json!(limit.0))),
             ("on_rotate", self.on_rotate.map(|what| json!(what))),
             ("allowed_identities", allowed),
+            (
+                "rotate_after_reveal",
+                self.rotate_after_reveal.map(|yes| json!(yes)),
+            ),
+            (
+                "canary_suspends",
+                self.canary_suspends.map(|yes| json!(yes)),
+            ),
         ]
         .into_iter()
         .filter_map(|(field, value)| Some((field, value?)))
@@ -215,7 +231,8 @@ mod tests {
         let line = "--extends production --default-lease-ttl 30m --max-lease-ttl 4h --max-leases 5 \
             --delivery broker,reveal --renewable true --require-purpose false --max-uses none \
             --on-rotate cut --egress-host a.com --egress-host b.com --egress-method GET --egress-path /v1/* \
-            --allow-identity claude-code --allow-identity agent/ci-*";
+            --allow-identity claude-code --allow-identity agent/ci-* \
+            --rotate-after-reveal true --canary-suspends false";
         let policy = policy(&line.split_whitespace().collect::<Vec<_>>())
             .unwrap()
             .unwrap();
@@ -226,7 +243,8 @@ mod tests {
                 "max_leases": 5, "delivery": ["broker", "reveal"], "renewable": true,
                 "require_purpose": false, "max_uses": null, "on_rotate": "cut",
                 "egress": { "hosts": ["a.com", "b.com"], "methods": ["GET"], "paths": ["/v1/*"] },
-                "allowed_identities": ["claude-code", "agent/ci-*"]
+                "allowed_identities": ["claude-code", "agent/ci-*"],
+                "rotate_after_reveal": true, "canary_suspends": false
             })
         );
         assert!(

@@ -24,7 +24,7 @@ fn grant(ledger: &mut Ledger, delivery: Delivery, times: u32) {
 fn emptied(number: u32, revealed: bool, retires: bool) -> Emptied {
     Emptied {
         number,
-        revealed,
+        revealed_at: revealed.then_some(NOW),
         retires,
     }
 }
@@ -128,9 +128,9 @@ fn a_version_that_was_stopped_is_not_used() {
 #[test]
 fn drain_keeps_the_old_version_until_its_last_close() {
     let mut ledger = with(1, 1);
-    assert!(ledger.mark_revealed(1), "news");
-    assert!(!ledger.mark_revealed(1), "known");
-    assert!(!ledger.mark_revealed(7), "no version");
+    assert!(ledger.mark_revealed(1, NOW), "news");
+    assert!(!ledger.mark_revealed(1, NOW), "known");
+    assert!(!ledger.mark_revealed(7, NOW), "no version");
     let rotation = ledger.rotate(OnRotate::Drain).unwrap();
     assert_eq!(
         rotation,
@@ -371,7 +371,7 @@ fn a_recount_says_what_the_records_say_and_empties_what_is_due() {
     let emptied = ledger.recount(|_| (0, 0));
     let expected = Emptied {
         number: 1,
-        revealed: false,
+        revealed_at: None,
         retires: true,
     };
     assert_eq!(emptied, [expected]);

@@ -3,6 +3,7 @@
 use super::{
     super::{
         Note, Unit,
+        canary::Touch,
         close::object,
         credential::{author, change},
         idempotency::Slot,
@@ -27,6 +28,7 @@ pub(super) struct Granted {
     pub(super) lease: Lease,
     pub(super) metadata: Metadata,
     pub(super) handle: SecretText,
+    pub(super) touch: Option<Touch>,
 }
 
 impl Unit<'_> {
@@ -52,7 +54,7 @@ impl Unit<'_> {
             Err(error) => return Err(self.with_retry_at(error, credential_id).await?),
         };
         if command.reveal {
-            ledger.mark_revealed(version);
+            ledger.mark_revealed(version, self.now);
         }
         let entropy = self.engine.keyring.entropy();
         let id = LeaseId::new(self.now, &entropy.bytes()?);
@@ -106,10 +108,12 @@ impl Unit<'_> {
                 ..Note::new(EventName::LeaseRedeemed, object(&lease))
             })?;
         }
+        let touch = self.touch(&lease, "a lease of it was issued").await?;
         Ok(Granted {
             lease,
             metadata: credential.metadata.clone(),
             handle: minted.text,
+            touch,
         })
     }
 

@@ -78,7 +78,7 @@ impl Engine {
         };
         identity.state = IdentityState::Suspended(Suspension {
             since: unit.now,
-            by: author(&call.principal),
+            by: Some(author(&call.principal)),
             reason: reason.clone(),
             unfinished: Some(rest),
         });
@@ -95,7 +95,7 @@ impl Engine {
     }
 
     /// The steps after the requests that began before are done. Gives back the identity, unless it is deleted.
-    pub(super) async fn finish_suspension(
+    pub(in crate::engine) async fn finish_suspension(
         &self,
         revoker: &Revoker,
         workspace: WorkspaceId,

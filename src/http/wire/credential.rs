@@ -45,6 +45,11 @@ pub(crate) struct PolicyBody {
     egress: Option<EgressBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed_identities: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rotate_after_reveal: Option<bool>,
+    /// Shown to those who may update credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary_suspends: Option<bool>,
 }
 
 impl From<LeasePolicy> for PolicyBody {
@@ -64,6 +69,8 @@ impl From<LeasePolicy> for PolicyBody {
             on_rotate: policy.on_rotate.map(|mode| mode.as_str()),
             egress: policy.egress.map(EgressBody::from),
             allowed_identities: policy.allowed_identities,
+            rotate_after_reveal: policy.rotate_after_reveal,
+            canary_suspends: policy.canary_suspends,
         }
     }
 }
@@ -85,10 +92,16 @@ pub(crate) struct TermsBody {
     egress: Option<EgressBody>,
     /// Who may hold leases; null admits every identity.
     allowed_identities: Option<Vec<String>>,
+    /// Whether a version is due for rotation once a lease that had shown its value closes.
+    rotate_after_reveal: bool,
+    /// Shown to those who may update credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary_suspends: Option<bool>,
 }
 
-impl From<Terms> for TermsBody {
-    fn from(terms: Terms) -> Self {
+impl TermsBody {
+    /// `keeper` may know what is particular to canaries.
+    fn new(terms: Terms, keeper: bool) -> Self {
         Self {
             default_lease_ttl: terms.default_lease_ttl.to_string(),
             max_lease_ttl: terms.max_lease_ttl.to_string(),
@@ -101,6 +114,8 @@ impl From<Terms> for TermsBody {
             on_rotate: terms.on_rotate.as_str(),
             egress: terms.egress.map(EgressBody::from),
             allowed_identities: terms.allowed_identities,
+            rotate_after_reveal: terms.rotate_after_reveal,
+            canary_suspends: keeper.then_some(terms.canary_suspends),
         }
     }
 }
@@ -153,8 +168,13 @@ pub(crate) struct CredentialBody {
     last_leased_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     last_rotated_at: Option<Timestamp>,
+    /// What `rotate_every` says, or earlier: the end of a lease that had shown the value, where the policy has
+    /// `rotate_after_reveal`.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_rotation_at: Option<Timestamp>,
+    /// Whether a lease of it raises the alarm; shown to those who may update credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<bool>,
 }
 
 impl From<CredentialView> for CredentialBody {
@@ -162,14 +182,17 @@ impl From<CredentialView> for CredentialBody {
         let credential = view.credential;
         Self {
             id: credential.id.to_string(),
-            next_rotation_at: credential.next_rotation_at(),
+            next_rotation_at: view.next_rotation_at,
+            canary: view.canary,
             name: credential.name.to_string(),
             r#type: credential.kind.as_str(),
             description: credential.description,
             metadata: credential.metadata,
             facts: credential.facts,
             policy: credential.policy.into(),
-            effective_policy: view.terms.map(TermsBody::from),
+            effective_policy: view
+                .terms
+                .map(|terms| TermsBody::new(terms, view.canary.is_some())),
             state: view.state.as_str(),
             current_version: view.current_version,
             active_leases: view.active_leases,
@@ -224,6 +247,9 @@ pub(crate) struct VersionBody {
     active_leases: u32,
     /// Whether any lease ever showed the value to its holder.
     revealed: bool,
+    /// When one first did.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    revealed_at: Option<Timestamp>,
     fingerprint: String,
     #[schema(value_type = Object)]
     metadata: Metadata,
@@ -245,7 +271,8 @@ impl From<VersionView> for VersionBody {
             retired_at: erased_at.filter(|_| !revoked),
             revoked_at: erased_at.filter(|_| revoked),
             active_leases: view.active_leases,
-            revealed: view.revealed,
+            revealed: view.revealed_at.is_some(),
+            revealed_at: view.revealed_at,
             fingerprint: version.fingerprint.to_string(),
             metadata: version.metadata,
             facts: version.facts,

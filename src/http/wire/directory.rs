@@ -227,7 +227,8 @@ pub(crate) struct IdentityRecordBody {
 pub(crate) struct SuspensionBody {
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
-    by: String,
+    /// Null where the vault itself did it.
+    by: Option<String>,
     reason: Option<String>,
 }
 
@@ -238,7 +239,7 @@ impl From<Identity> for IdentityRecordBody {
             IdentityState::Active => None,
             IdentityState::Suspended(suspension) => Some(SuspensionBody {
                 since: suspension.since,
-                by: suspension.by.name.to_string(),
+                by: suspension.by.map(|by| by.name.to_string()),
                 reason: suspension.reason,
             }),
         };
@@ -278,10 +279,11 @@ pub(crate) struct SuspendedBody {
     stopped: StoppedBody,
 }
 
-/// A signed statement of what was done.
+/// A signed statement: of a stop, or a report.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ReceiptBody {
-    /// JSON in one line: who stopped what, when and why, what that ended, and where its history begins.
+    /// JSON in one line, which says in `format` what it is. Of a stop: who stopped what, when and why, what that ended,
+    /// and where its history begins.
     statement: String,
     /// Over the bytes of `statement`, in base64.
     signature: String,

@@ -22,6 +22,8 @@ pub(crate) struct AuditBody {
     #[schema(value_type = String, format = DateTime)]
     time: Timestamp,
     event: &'static str,
+    /// How soon somebody should look at it: `info`, `warning` or `high`.
+    severity: &'static str,
     actor: ActorBody,
     outcome: &'static str,
     /// The error code of a refusal.
@@ -160,6 +162,7 @@ impl From<Numbered> for AuditBody {
             id: record.id.to_string(),
             time: record.time,
             event: record.event.as_str(),
+            severity: record.event.severity().as_str(),
             actor,
             outcome,
             code,

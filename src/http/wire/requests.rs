@@ -41,6 +41,9 @@ pub(crate) struct CreateCredentialBody {
     metadata: Option<UniqueMap<String>>,
     #[serde(default, deserialize_with = "optional_object")]
     policy: Option<PolicyPatchBody>,
+    /// Whether a lease of it raises the alarm. Whoever may not update credentials is not told.
+    #[serde(default)]
+    canary: bool,
 }
 
 impl CreateCredentialBody {
@@ -52,6 +55,7 @@ impl CreateCredentialBody {
             description: self.description,
             metadata: Metadata::new(self.metadata.map(|metadata| metadata.0).unwrap_or_default())?,
             policy: LeasePolicy::default().patched(self.policy.unwrap_or_default().patch()?),
+            canary: self.canary,
         })
     }
 }
@@ -98,6 +102,14 @@ pub(crate) struct PolicyPatchBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<String>>, example = json!(["claude-code", "agent/ci-*"]))]
     allowed_identities: Option<Option<Vec<String>>>,
+    /// Whether a version is due for rotation once a lease that had shown its value closes.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<bool>)]
+    rotate_after_reveal: Option<Option<bool>>,
+    /// Whether an identity that touches the credential is suspended, where the credential is a canary.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<bool>)]
+    canary_suspends: Option<Option<bool>>,
 }
 
 fn present_object<'de, D: serde::Deserializer<'de>>(
@@ -131,6 +143,8 @@ impl PolicyPatchBody {
             on_rotate: self.on_rotate,
             egress: self.egress,
             allowed_identities: self.allowed_identities,
+            rotate_after_reveal: self.rotate_after_reveal,
+            canary_suspends: self.canary_suspends,
         })
     }
 }
@@ -149,6 +163,8 @@ pub(crate) struct UpdateCredentialBody {
     /// `active`, `disabled`, or `revoked`, which is for good.
     #[schema(value_type = Option<String>)]
     state: Option<CredentialState>,
+    /// Whether a lease of it raises the alarm.
+    canary: Option<bool>,
 }
 
 impl UpdateCredentialBody {
@@ -158,6 +174,7 @@ impl UpdateCredentialBody {
             metadata: self.metadata.map(|metadata| metadata.0),
             policy: self.policy.map(PolicyPatchBody::patch).transpose()?,
             state: self.state,
+            canary: self.canary,
         })
     }
 }

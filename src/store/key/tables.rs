@@ -28,6 +28,7 @@ pub enum Table {
     LastUse = LAST_USE,
     Tree = TREE,
     Checkpoint = CHECKPOINT,
+    IdentityUse = IDENTITY_USE,
     Credential = CREDENTIAL,
     Version = VERSION,
     Value = VALUE,
@@ -41,7 +42,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the keys.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Header,
         Self::Kek,
         Self::Workspace,
@@ -63,6 +64,7 @@ impl Table {
         Self::LastUse,
         Self::Tree,
         Self::Checkpoint,
+        Self::IdentityUse,
         Self::Credential,
         Self::Version,
         Self::Value,

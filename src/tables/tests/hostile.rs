@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     domain::{
         hostile::{cases, damaged},
-        id::{CredentialId, IssuerId, KeyId, LeaseId, TokenId, WorkspaceId},
+        id::{CredentialId, IdentityId, IssuerId, KeyId, LeaseId, TokenId, WorkspaceId},
         time::Timestamp,
     },
     store::{codec, key},
@@ -54,6 +54,7 @@ fn keys() -> Vec<Vec<u8>> {
         key::listed_token(workspace, TokenId::from_bytes([7; 16])),
         key::api_key_home(workspace, KeyId::from_bytes([6; 16])),
         key::last_use(&[6; 16]),
+        key::identity_use(IdentityId::from_bytes([2; 16])),
         key::key_usage(KeyId::from_bytes([6; 16]), 3),
         key::tile(2, 7),
         key::checkpoint(42),
@@ -94,6 +95,9 @@ proptest! {
         }
         if let Some(id) = key::parse_last_use(&bytes) {
             prop_assert_eq!(key::last_use(&id), &bytes[..]);
+        }
+        if let Some(id) = key::parse_identity_use(&bytes) {
+            prop_assert_eq!(key::identity_use(id), &bytes[..]);
         }
         if let Some((id, number)) = key::parse_key_usage(&bytes) {
             prop_assert_eq!(key::key_usage(id, number), &bytes[..]);

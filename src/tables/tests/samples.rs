@@ -118,6 +118,7 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
         },
         "last_use_key": LastUse { proof: ProofId::Key(KeyId::from_bytes([6; 16])), at: at(4) },
         "last_use_token": LastUse { proof: ProofId::Token(TokenId::from_bytes([7; 16])), at: at(4) },
+        "identity_use": at(4),
         "key_usage": vec![
             Use {
                 at: at(0),
@@ -267,6 +268,8 @@ fn policy() -> LeasePolicy {
         max_uses: Some(3),
         on_rotate: Some(OnRotate::Follow),
         allowed_identities: Some(vec!["agent/ci-*".into()]),
+        rotate_after_reveal: Some(true),
+        canary_suspends: Some(false),
         egress: Some(Egress {
             hosts: vec!["api.stripe.com".to_owned(), "*.stripe.com:8443".to_owned()],
             methods: vec!["GET".to_owned(), "POST".to_owned()],
@@ -289,6 +292,7 @@ fn credential() -> Credential {
         created_by: author(2, "ci-bot"),
         updated_at: at(2),
         last_rotated_at: Some(at(1)),
+        canary: true,
     }
 }
 
@@ -304,6 +308,7 @@ fn small_credential() -> Credential {
         created_at: Timestamp::from_millis(0),
         updated_at: Timestamp::from_millis(0),
         last_rotated_at: None,
+        canary: false,
         ..credential()
     }
 }
@@ -311,7 +316,7 @@ fn small_credential() -> Credential {
 fn version(state: VersionState) -> Version {
     Version {
         number: 300,
-        revealed: state != VersionState::Current,
+        revealed_at: (state != VersionState::Current).then(|| at(4)),
         state,
         created_at: at(0),
         created_by: author(2, "ci-bot"),
@@ -322,12 +327,13 @@ fn version(state: VersionState) -> Version {
 }
 
 fn ledger() -> Ledger {
-    let open = |number, stage, reveal, broker, revealed| OpenVersion {
+    let open = |number, stage, reveal, broker, revealed: bool| OpenVersion {
         number,
         stage,
         reveal,
         broker,
-        revealed,
+        revealed_at: revealed.then(|| at(4)),
+        outlived_at: (number == 7).then(|| at(6)),
     };
     Ledger {
         state: CredentialState::Disabled,
@@ -421,7 +427,7 @@ fn suspended(unfinished: Option<Unfinished>) -> Identity {
     Identity {
         state: IdentityState::Suspended(Suspension {
             since: at(8),
-            by: author(2, "ci-bot"),
+            by: (unfinished != Some(Unfinished::Sweep)).then(|| author(2, "ci-bot")),
             reason: text("leaked"),
             unfinished,
         }),

@@ -236,10 +236,10 @@ impl House {
             let mut identity = tables.identity(txn, id).await.unwrap().unwrap();
             identity.state = IdentityState::Suspended(Suspension {
                 since: house.engine.now(),
-                by: Author {
+                by: Some(Author {
                     identity: id,
                     name: identity.name.clone(),
-                },
+                }),
                 reason: None,
                 unfinished: Some(unfinished),
             });

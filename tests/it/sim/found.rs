@@ -78,6 +78,7 @@ async fn ask(engine: Arc<Engine>, operation: &'static str) -> Result<Told> {
                 description: None,
                 metadata: Metadata::new(BTreeMap::new())?,
                 policy: LeasePolicy::default(),
+                canary: false,
             };
             engine
                 .create_credential(&call, command)

@@ -193,6 +193,7 @@ impl Client {
                         on_rotate: Some(policy.on_rotate),
                         ..LeasePolicy::default()
                     },
+                    canary: false,
                 };
                 let answer = shared
                     .answer(engine.create_credential(&call, command))

@@ -251,10 +251,10 @@ async fn a_lease_that_outlived_a_stop_is_found() {
             .unwrap();
         agent.state = IdentityState::Suspended(Suspension {
             since: agent.created_at,
-            by: Author {
+            by: Some(Author {
                 identity: agent.id,
                 name: agent.name.clone(),
-            },
+            }),
             reason: None,
             unfinished,
         });

@@ -136,7 +136,8 @@ async fn what_is_due_to_retire_is_retired() {
         stage: Stage::Rotated,
         reveal: 0,
         broker: 0,
-        revealed: true,
+        revealed_at: Some(Timestamp::from_millis(1)),
+        outlived_at: None,
     };
     // The last lease on version 1 closed, and only its record says so.
     let close = async |vault: &Surgery| {

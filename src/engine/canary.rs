@@ -1,0 +1,233 @@
+//! Canaries: credentials that look real and that nobody has a reason to touch. A lease or a redemption of one raises
+//! the alarm in its own commit, and, where the policy says so, stops whoever it was before it is answered.
+//!
+//! What tells a canary from another credential is shown to nobody who may not change it. INVARIANT (canary-hidden): the
+//! record of an alarm names its lease in `name` and not as a lease, so that it is no part of the history that the
+//! lease's holder may read.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use tokio::sync::{broadcast, oneshot};
+
+use super::{
+    Call, Engine, Note, Unit, authorize::Subject, bulk::Revoker, close, credential::change,
+    identities,
+};
+use crate::{
+    domain::{
+        error::{Error, Result},
+        event::{Actor, AuditRecord, EventName, Object},
+        id::{IdentityId, WorkspaceId},
+        lease::Lease,
+        principal::{IdentityState, Principal, Suspension, Unfinished},
+        scope::Scope,
+    },
+    store::key,
+};
+
+/// Alarms that a slow listener may be behind before it loses the oldest.
+const KEPT_ALARMS: usize = 1024;
+
+/// Where records of high severity are told, once they are durable. Clones tell the same listeners.
+#[derive(Clone)]
+pub(super) struct Alarms(broadcast::Sender<Arc<AuditRecord>>);
+
+impl Default for Alarms {
+    fn default() -> Self {
+        Self(broadcast::channel(KEPT_ALARMS).0)
+    }
+}
+
+impl Alarms {
+    /// Tells of a record that is durable. Nothing of it is in the log but what names it.
+    pub(super) fn raise(&self, record: AuditRecord) {
+        if record.event == EventName::CanaryTouched {
+            metrics::counter!("leasehold_canary_alarms_total").increment(1);
+        }
+        tracing::warn!(
+            event = record.event.as_str(),
+            severity = record.event.severity().as_str(),
+            record = %record.id,
+            workspace = %record.workspace,
+            "alarm"
+        );
+        // Nobody listens where no sink is configured.
+        let _ = self.0.send(Arc::new(record));
+    }
+}
+
+/// The engine's own handle on itself, for what must go on when a request is given up.
+pub(super) type Own = OnceLock<Weak<Engine>>;
+
+/// What touching a canary leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Touch {
+    /// The alarm.
+    Alarm,
+    /// The alarm, and the end of whoever it was.
+    Suspend,
+}
+
+/// An identity to stop.
+#[derive(Clone, Copy)]
+struct Suspect {
+    workspace: WorkspaceId,
+    identity: IdentityId,
+}
+
+/// Whether a caller may know which credentials are canaries: whoever could make them some.
+pub(super) fn knows_canaries(principal: &Principal) -> bool {
+    principal.scopes.contains(Scope::CredentialUpdate)
+}
+
+impl Engine {
+    /// The engine, shared. Work that was begun for an alarm is finished even if its request is given up.
+    pub fn shared(self) -> Arc<Self> {
+        let shared = Arc::new(self);
+        // A new engine has no handle yet.
+        let _ = shared.own.set(Arc::downgrade(&shared));
+        shared
+    }
+
+    /// Records of high severity from now on, of every workspace, each once it is durable. A listener that is more
+    /// than 1024 behind loses the oldest and is told so.
+    pub fn alarms(&self) -> broadcast::Receiver<Arc<AuditRecord>> {
+        self.alarms.0.subscribe()
+    }
+
+    /// Stops an identity that touched a canary: the emergency stop, by the vault itself.
+    async fn suspend_suspect(&self, suspect: Suspect) -> Result<()> {
+        let tables = self.tables(suspect.workspace)?;
+        let found = tables
+            .identity(&mut self.read(), suspect.identity)
+            .await?
+            .filter(|identity| identity.is_active());
+        // Of another workspace, deleted, or stopped already.
+        let Some(found) = found else { return Ok(()) };
+        let locks = [key::name_lock(
+            &tables.identity_hash(found.kind, &found.name),
+        )];
+        let mut unit = self.begin_own("canary", suspect.workspace, &locks).await?;
+        let Some(mut identity) = tables.identity(&mut unit.txn, suspect.identity).await? else {
+            return Ok(());
+        };
+        if !identity.is_active() {
+            return Ok(());
+        }
+        let reason = Some("it touched a canary".to_owned());
+        identity.state = IdentityState::Suspended(Suspension {
+            since: unit.now,
+            by: None,
+            reason: reason.clone(),
+            unfinished: Some(Unfinished::Sweep),
+        });
+        identity.updated_at = unit.now;
+        tables.put_identity(&mut *unit.txn, &identity)?;
+        let state = change(
+            "state",
+            Some("active".to_owned()),
+            Some("suspended".to_owned()),
+        );
+        unit.record(Note {
+            reason,
+            changes: vec![state],
+            ..Note::new(EventName::IdentitySuspended, identities::object(&identity))
+        })?;
+        unit.commit_access().await?;
+        self.epochs.drain().await;
+        // The leases tell their holder no more than that.
+        let revoker = Revoker {
+            actor: Actor::vault("canary"),
+            origin: None,
+            decided_by: None,
+            by: None,
+            reason: Some("the identity was suspended".to_owned()),
+        };
+        self.finish_suspension(&revoker, suspect.workspace, &identity)
+            .await?;
+        Ok(())
+    }
+}
+
+impl Unit<'_> {
+    /// Records that a canary is touched, where the lease is one of a canary; its commit is
+    /// [`commit_touched`](Self::commit_touched). The unit holds the credential's lock.
+    pub(super) async fn touch(&mut self, lease: &Lease, what: &str) -> Result<Option<Touch>> {
+        let subject = match self.resolved(lease.credential).await {
+            Ok(resolved) => Subject::Resolved(resolved),
+            // The named policy is gone, and what is left of it can be used up.
+            Err(_) => {
+                let tables = self.tables.clone();
+                super::authorize::read_subject(&tables, &mut self.txn, lease.credential).await?
+            }
+        };
+        let (canary, suspends) = match &subject {
+            Subject::Resolved(resolved) => {
+                (resolved.credential.canary, resolved.terms.canary_suspends)
+            }
+            Subject::Read(read) => (
+                read.0.canary,
+                read.0.policy.canary_suspends.unwrap_or_default(),
+            ),
+            Subject::Unread => (false, false),
+        };
+        if !canary {
+            return Ok(None);
+        }
+        let of = close::object(lease);
+        self.record(Note {
+            purpose: lease.purpose.clone(),
+            reason: Some(what.to_owned()),
+            ..Note::new(
+                EventName::CanaryTouched,
+                Object {
+                    lease: None,
+                    name: of.lease.map(|lease| lease.to_string()),
+                    ..of
+                },
+            )
+        })?;
+        Ok(Some(match suspends {
+            true => Touch::Suspend,
+            false => Touch::Alarm,
+        }))
+    }
+
+    /// Commits; where a canary was touched, raises the alarm and stops the caller first, whether or not the caller
+    /// waits for it. Whoever may change credentials knows which are canaries and is not stopped: it tests the alarm.
+    pub(super) async fn commit_touched(self, call: &Call, touch: Option<Touch>) -> Result<()> {
+        let Some(touch) = touch else {
+            return self.commit().await;
+        };
+        let suspect =
+            (touch == Touch::Suspend && !knows_canaries(&call.principal)).then_some(Suspect {
+                workspace: self.tables.workspace,
+                identity: call.principal.identity,
+            });
+        let engine = self.engine;
+        let shared = engine.own.get().and_then(Weak::upgrade);
+        // Queued here, under the locks.
+        let commit = self.committing()?;
+        let (durable, told) = oneshot::channel();
+        let work = tokio::spawn({
+            let shared = shared.clone();
+            async move {
+                commit.await?;
+                let _ = durable.send(());
+                match (shared, suspect) {
+                    (Some(engine), Some(suspect)) => engine.suspend_suspect(suspect).await,
+                    _ => Ok(()),
+                }
+            }
+        });
+        // What is durable no stop needs to wait for, this one's own least of all.
+        if told.await.is_ok() {
+            call.entered.leave();
+        }
+        work.await.map_err(Error::internal)??;
+        match (shared, suspect) {
+            (None, Some(suspect)) => engine.suspend_suspect(suspect).await,
+            _ => Ok(()),
+        }
+    }
+}
