@@ -27,6 +27,7 @@ mod policy_diff;
 mod policy_dry_run;
 mod proofs;
 mod redeem;
+mod reports;
 mod requests;
 mod rotate;
 mod schedule;
@@ -72,6 +73,7 @@ pub use self::{
     policy_diff::{PolicyDiff, SourceChange, SourceDiff},
     policy_dry_run::{ChangedDecision, DryRun, Replayed},
     redeem::Redeemed,
+    reports::*,
     requests::{Admitted, Served, Stranger},
     rotate::{RotateCredential, Rotated},
     schedule::Place,

@@ -298,4 +298,31 @@ impl Reader<'_> {
                 .time,
         ))
     }
+
+    /// What reading a time range rests on: the number that its first record has at the least, and the newest number
+    /// there is; none where the log is empty. Of either nothing is opened.
+    pub async fn span(&self, since: Option<Timestamp>) -> Result<Option<(u64, u64)>> {
+        let newest = Scan {
+            reverse: true,
+            limit: 1,
+            ..key::audits(0)
+        };
+        let malformed = || Error::internal("malformed audit key");
+        let Some((at, block)) = self.store.scan(&newest).await?.pop() else {
+            return Ok(None);
+        };
+        let last = key::parse_audit(&at).ok_or_else(malformed)?
+            + (block::entries(&block)?.len() as u64).saturating_sub(1);
+        let filter = AuditFilter {
+            since,
+            ..AuditFilter::default()
+        };
+        let mut scan = self.range(&filter).await?;
+        scan.limit = 1;
+        let first = match self.store.scan(&scan).await?.pop() {
+            Some((at, _)) => key::parse_audit(&at).ok_or_else(malformed)?,
+            None => last,
+        };
+        Ok(Some((first, last)))
+    }
 }

@@ -121,10 +121,37 @@ impl Engine {
             .decide(call, Action::TokenRead, Resource::Workspace, facts, now)
             .is_err();
         let window = request.window(&SORTS, DEFAULT_SORT)?;
-        let system = self.tables(WorkspaceId::SYSTEM)?;
         let now = self.now();
         let read = &mut self.read();
         let mut standings = Standings::new(self, now)?;
+        let mut found = Vec::new();
+        for token in self.visible_tokens(call).await? {
+            let seen = !own_only || token.identity == call.principal.identity;
+            if !seen || !filter.names(&token) {
+                continue;
+            }
+            let status = standings.token(read, &token).await?;
+            if filter.status.is_some_and(|wanted| wanted != status) {
+                continue;
+            }
+            let sorted_by = match window.sort {
+                SortBy::CreatedAt => token.created_at,
+                SortBy::ExpiresAt => token.expires_at,
+            };
+            let at = sorted_by.as_millis().to_be_bytes();
+            found.push(([&at[..], token.id.as_bytes()].concat(), (token, status)));
+        }
+        let page = request.cut(&window, DEFAULT_SORT, found);
+        Ok(page.map(|(token, status)| TokenView {
+            status,
+            ..self.token_view(call, token)
+        }))
+    }
+
+    /// Every token of the workspace that the caller's reach lets it know of, whether or not it may read others'.
+    pub(super) async fn visible_tokens(&self, call: &Call) -> Result<Vec<Token>> {
+        let system = self.tables(WorkspaceId::SYSTEM)?;
+        let read = &mut self.read();
         let mut found = Vec::new();
         let mut scan = key::listed_tokens(call.principal.workspace);
         loop {
@@ -135,32 +162,12 @@ impl Engine {
                 let (_, id) = key::parse_listed_token(at)
                     .ok_or_else(|| Error::internal("malformed key of a listed token"))?;
                 // Forgotten since the scan.
-                let Some(token) = system.token(read, id).await? else {
-                    continue;
-                };
-                let seen = visible(call, &token)
-                    && (!own_only || token.identity == call.principal.identity);
-                if !seen || !filter.names(&token) {
-                    continue;
-                }
-                let status = standings.token(read, &token).await?;
-                if filter.status.is_some_and(|wanted| wanted != status) {
-                    continue;
-                }
-                let sorted_by = match window.sort {
-                    SortBy::CreatedAt => token.created_at,
-                    SortBy::ExpiresAt => token.expires_at,
-                };
-                let position = [&sorted_by.as_millis().to_be_bytes()[..], id.as_bytes()].concat();
-                found.push((position, (token, status)));
+                let token = system.token(read, id).await?;
+                found.extend(token.filter(|token| visible(call, token)));
             }
             tokio::task::yield_now().await;
         }
-        let page = request.cut(&window, DEFAULT_SORT, found);
-        Ok(page.map(|(token, status)| TokenView {
-            status,
-            ..self.token_view(call, token)
-        }))
+        Ok(found)
     }
 
     /// Removes the tokens whose time is over; gives back how many. Bounded in memory by a page, and in changes by

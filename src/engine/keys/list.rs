@@ -68,23 +68,29 @@ impl Engine {
         self.authorize(call, Action::KeyRead, Resource::Workspace)
             .await?;
         let window = request.window(&SORTS, DEFAULT_SORT)?;
-        let home = call.principal.workspace;
         let now = self.now();
+        let views = self.key_views(call).await?.into_iter();
+        let found = views
+            .filter(|view| filter.matches(view, now))
+            .map(|view| (window.sort.position(&view), view));
+        Ok(request.cut(&window, DEFAULT_SORT, found.collect()))
+    }
+
+    /// Every key of the workspace's identities; the caller may read them.
+    pub(in crate::engine) async fn key_views(&self, call: &Call) -> Result<Vec<KeyView>> {
+        let home = call.principal.workspace;
         let system = self.tables(WorkspaceId::SYSTEM)?;
         let read = &mut self.read();
-        let mut views = KeyViews::new(self, now)?;
+        let mut views = KeyViews::new(self, self.now())?;
         let mut found = Vec::new();
         for id in system.api_keys_of(read, home).await? {
             // Deleted since its entry was read.
             let Some(key) = system.api_key(read, id).await? else {
                 continue;
             };
-            let view = views.view(read, &key).await?;
-            if filter.matches(&view, now) {
-                found.push((window.sort.position(&view), view));
-            }
+            found.push(views.view(read, &key).await?);
         }
-        Ok(request.cut(&window, DEFAULT_SORT, found))
+        Ok(found)
     }
 }
 

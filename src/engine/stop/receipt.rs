@@ -160,7 +160,11 @@ impl Engine {
             took_ms: facts.completed_at.since(facts.began_at).as_millis(),
             workspace: facts.call.principal.workspace_name.as_str(),
         };
-        let statement = serde_json::to_string(&statement).map_err(Error::internal)?;
+        self.signed(serde_json::to_string(&statement).map_err(Error::internal)?)
+    }
+
+    /// Signs a statement, which says itself what it is.
+    pub(in crate::engine) fn signed(&self, statement: String) -> Result<Receipt> {
         let key = self.keyring.audit_key();
         Ok(Receipt {
             signature: key.sign(statement.as_bytes())?,

@@ -1,0 +1,53 @@
+//! Reports: who could have used a key, what should be rotated, what nobody uses. Each only reads, is bounded in memory,
+//! and is itself written into history before it reads anything.
+
+mod assemble;
+mod collect;
+mod due;
+mod exposure;
+mod model;
+mod remedies;
+mod row;
+mod source;
+mod stale;
+
+pub use self::{
+    due::{DueRotation, Why},
+    exposure::{ChosenCredential, ChosenIdentity, ExposureQuery},
+    model::{
+        Agent, Asked, Checkpoint, Credential as ExposedCredential, Denied, EarlierReader,
+        ExposedLease, Exposure, Handed, Remedy, RestsOn, Session, Summary, UsedFrom, UsedProof,
+        VersionExposure, Who,
+    },
+    stale::{Stale, StaleKind},
+};
+use super::{Call, Engine, Note};
+use crate::{
+    authz::Permit,
+    domain::{
+        error::Result,
+        event::{Change, EventName, Object},
+    },
+};
+
+impl Engine {
+    /// Writes down that a report is read, durable before any of it is made.
+    async fn report_read(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        report: &str,
+        changes: Vec<Change>,
+    ) -> Result<()> {
+        let mut unit = self.begin(call, permit, &[]).await?;
+        let object = Object {
+            name: Some(format!("report/{report}")),
+            ..Object::default()
+        };
+        unit.record(Note {
+            changes,
+            ..Note::new(EventName::ReportRead, object)
+        })?;
+        unit.commit().await
+    }
+}
