@@ -15,10 +15,12 @@ mod issuers;
 mod keys;
 mod leases;
 mod limits;
+mod markdown;
 mod operations;
 mod policies;
 mod query;
 mod recorded;
+mod reports;
 mod sealing;
 pub mod serve;
 mod signing_keys;
@@ -180,6 +182,9 @@ fn routes() -> OpenApiRouter<Surface> {
         .routes(routes!(sealing::inclusion))
         .routes(routes!(sealing::consistency))
         .routes(routes!(sealing::verify))
+        .routes(routes!(reports::exposure))
+        .routes(routes!(reports::rotation_due))
+        .routes(routes!(reports::stale))
         .routes(routes!(operations::health))
         .routes(routes!(operations::ready))
         .routes(routes!(operations::metrics))

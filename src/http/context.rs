@@ -25,6 +25,7 @@ use super::{
     identities::{IDENTITY_ROUTE, SUSPEND_ROUTE},
     limits::Standing,
     recorded::{Asked, recorded},
+    reports::{EXPOSURE_ROUTE, EXPOSURE_TIMEOUT},
     source,
     system::{BACKUP_ROUTE, BACKUP_TIMEOUT},
     trace::{self, Trace, method_name},
@@ -143,6 +144,7 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
     let timeout = match route {
         BACKUP_ROUTE => BACKUP_TIMEOUT,
+        EXPOSURE_ROUTE => EXPOSURE_TIMEOUT,
         REVOKE_ALL_ROUTE | SUSPEND_ROUTE => STOP_TIMEOUT,
         IDENTITY_ROUTE if method == "DELETE" => STOP_TIMEOUT,
         _ => surface.0.request_timeout,

@@ -32,6 +32,7 @@ use super::Surface;
         (name = "identities", description = "Named agents, people and services, their roles and labels, and how they are stopped"),
         (name = "workspaces", description = "The unit of isolation, what it sets for all that is in it, and how all of it is stopped"),
         (name = "audit", description = "History: every change, use and denial"),
+        (name = "reports", description = "Who could have used a key, what should be rotated, what nobody uses"),
         (name = "policies", description = "Cedar policies of the organisation and of workspaces"),
         (name = "auth", description = "Who the caller is, what it may do, and the exchange of another system's assertion for a token"),
         (name = "system", description = "The vault as a whole"),

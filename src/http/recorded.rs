@@ -26,11 +26,7 @@ pub(super) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// The request. Costs no copy of its texts.
-    pub(super) fn of<B>(
-        request: &Request<B>,
-        method: &'static str,
-        route: &'a str,
-    ) -> Self {
+    pub(super) fn of<B>(request: &Request<B>, method: &'static str, route: &'a str) -> Self {
         Self {
             method,
             route,

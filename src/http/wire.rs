@@ -13,11 +13,13 @@ mod lease;
 mod policies;
 mod policy_trial;
 mod rate;
+mod report;
 mod requests;
 mod sealing;
 mod token;
 
 pub(super) use self::{
     answers::*, check::*, credential::*, directory::*, history::*, issuer::*, json::*, key::*,
-    key_requests::*, lease::*, policies::*, policy_trial::*, requests::*, sealing::*, token::*,
+    key_requests::*, lease::*, policies::*, policy_trial::*, report::*, requests::*, sealing::*,
+    token::*,
 };

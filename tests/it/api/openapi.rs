@@ -77,6 +77,9 @@ const ROUTES: &[(&str, &str, u16)] = &[
     ("GET", "/v1/policies/history", 403),
     ("POST", "/v1/policies/rollback", 403),
     ("GET", "/v1/policies/history/{version}", 403),
+    ("GET", "/v1/reports/exposure", 403),
+    ("GET", "/v1/reports/rotation-due", 403),
+    ("GET", "/v1/reports/stale", 403),
     ("GET", "/health", 0),
     ("GET", "/ready", 0),
     ("GET", "/.well-known/jwks.json", 0),
@@ -198,7 +201,8 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
                 .replace("{number}", "2")
                 .replace("{version}", "1")
                 .replace("{jti}", "tok_00000000000000000000000000000000")
-                .replace("/audit/proof", "/audit/proof?sequence=1");
+                .replace("/audit/proof", "/audit/proof?sequence=1")
+                .replace("/exposure", "/exposure?credential_name=a");
             let key = match who {
                 "agent" => &vault.agent_key,
                 "admin" => &vault.admin_key,

@@ -261,7 +261,9 @@ impl Template {
             .replace("{version}", "1")
             .replace("{jti}", "$token")
             // The vault's own, and so nobody's.
-            .replace("/audit/proof", "/audit/proof?sequence=1");
+            .replace("/audit/proof", "/audit/proof?sequence=1")
+            // A report is about something.
+            .replace("/exposure", "/exposure?credential_name=any");
         assert!(!path.contains('{'), "what is to be named in `{path}`?");
         Self {
             path,

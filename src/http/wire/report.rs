@@ -1,0 +1,102 @@
+//! Reports in answers.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    domain::time::Timestamp,
+    engine::{DueRotation, Exposure, Stale},
+};
+
+/// An exposure report, as it is signed.
+#[derive(Serialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = Object)]
+pub(crate) struct ReportBody(pub(crate) Exposure);
+
+/// A credential that is due for rotation.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DueRotationBody {
+    id: String,
+    name: String,
+    r#type: &'static str,
+    version: u32,
+    /// The earliest of the reasons.
+    #[schema(value_type = String, format = DateTime)]
+    due_at: Timestamp,
+    /// Whether that has passed.
+    overdue: bool,
+    reasons: Vec<DueReasonBody>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    revealed_at: Option<Timestamp>,
+    active_leases: u32,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_rotated_at: Option<Timestamp>,
+}
+
+/// Why a credential is due.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DueReasonBody {
+    /// `revealed`, `rotate_every` or `upstream_expiry`.
+    why: &'static str,
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+}
+
+impl DueRotationBody {
+    pub(crate) fn new(due: DueRotation, now: Timestamp) -> Self {
+        Self {
+            id: due.id.to_string(),
+            name: due.name.to_string(),
+            r#type: due.kind.as_str(),
+            version: due.version,
+            due_at: due.due_at,
+            overdue: due.due_at <= now,
+            reasons: due
+                .reasons
+                .into_iter()
+                .map(|(why, at)| DueReasonBody {
+                    why: why.as_str(),
+                    at,
+                })
+                .collect(),
+            revealed_at: due.revealed_at,
+            active_leases: due.active_leases,
+            last_rotated_at: due.last_rotated_at,
+        }
+    }
+}
+
+/// Something that nobody has used for a time.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StaleBody {
+    /// `credential`, `identity`, `api-key` or `token`.
+    kind: &'static str,
+    id: String,
+    /// Of an identity with its type.
+    name: String,
+    /// Whom a key or token proves.
+    identity: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// Null where it was never used.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_used_at: Option<Timestamp>,
+    /// The last use, or the making of what was never used.
+    #[schema(value_type = String, format = DateTime)]
+    idle_since: Timestamp,
+}
+
+impl From<Stale> for StaleBody {
+    fn from(stale: Stale) -> Self {
+        Self {
+            idle_since: stale.idle_since(),
+            kind: stale.kind.as_str(),
+            id: stale.id,
+            name: stale.name,
+            identity: stale.identity,
+            created_at: stale.created_at,
+            last_used_at: stale.last_used_at,
+        }
+    }
+}
