@@ -8,6 +8,7 @@ mod init;
 mod policy;
 mod policy_cases;
 mod process;
+mod report;
 mod restore;
 mod running;
 mod server;
@@ -17,7 +18,7 @@ mod unseal;
 use std::process::ExitCode;
 
 use crate::cli::{
-    Cli, Command, PolicyCommand,
+    Cli, Command, PolicyCommand, ReportCommand,
     client::{self, ClientCommand},
 };
 
@@ -51,6 +52,12 @@ pub fn main() -> ExitCode {
             }
             Command::Policy(PolicyCommand::Test(args)) => {
                 return policy::test(&args, cli.options.json);
+            }
+            Command::Report(ReportCommand::Vault(command)) => {
+                return client::run_report(cli.options, command).await;
+            }
+            Command::Report(ReportCommand::Verify(args)) => {
+                return report::verify(&args, cli.options.json);
             }
             Command::Doctor(args) => return doctor::run(args, cli.options.json).await,
             Command::Dev(args) => dev::run(args).await,

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use self::client::{ClientCommand, ClientOptions, PoliciesCommand};
+use self::client::{ClientCommand, ClientOptions, PoliciesCommand, ReportsCommand};
 use crate::{
     bench::{BaselineArgs, BenchArgs},
     config::LogFormat,
@@ -61,6 +61,9 @@ pub enum Command {
     /// Keep Cedar policies: check and try them here, and put them in force at a vault
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Say who could have used a key, what should be rotated, what nobody uses
+    #[command(subcommand)]
+    Report(ReportCommand),
     #[command(flatten)]
     Client(ClientCommand),
 }
@@ -83,6 +86,26 @@ pub enum PolicyCommand {
     Test(PolicyTestArgs),
     #[command(flatten)]
     Vault(PoliciesCommand),
+}
+
+/// What can be reported.
+#[derive(Debug, Subcommand)]
+pub enum ReportCommand {
+    #[command(flatten)]
+    Vault(ReportsCommand),
+    /// Check the signature of a signed report, without a vault; fails unless it holds
+    Verify(ReportVerifyArgs),
+}
+
+/// Arguments of `leasehold report verify`.
+#[derive(Debug, Args)]
+pub struct ReportVerifyArgs {
+    /// What `report exposure --signed` printed, or the vault answered
+    pub file: PathBuf,
+    /// The vault's public key in base64, or a file with it or with what /.well-known/leasehold-keys.json answered. Keep
+    /// it from before: whoever forges a report puts a key of their own in it
+    #[arg(long, value_name = "KEY_OR_FILE")]
+    pub public_key: String,
 }
 
 /// Policies to read.

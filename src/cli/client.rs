@@ -26,6 +26,7 @@ mod policies;
 mod policy;
 mod redeem;
 mod render;
+mod report;
 mod seal;
 mod secret_input;
 mod status;
@@ -38,6 +39,7 @@ use std::process::ExitCode;
 
 pub use self::{
     policies::PoliciesCommand,
+    report::ReportsCommand,
     seal::{Verification, VerifyArgs},
 };
 use failure::Failure;
@@ -135,14 +137,32 @@ pub async fn run(options: ClientOptions, command: ClientCommand) -> ExitCode {
 
 /// Runs one command on policies, as [`run`] does.
 pub async fn run_policies(options: ClientOptions, command: PoliciesCommand) -> ExitCode {
+    with_key(&options, async |vault, mode| {
+        policies::run(vault, command, mode).await
+    })
+    .await
+}
+
+/// Runs one report, as [`run`] does.
+pub async fn run_report(options: ClientOptions, command: ReportsCommand) -> ExitCode {
+    with_key(&options, async |vault, mode| {
+        report::run(vault, command, mode).await
+    })
+    .await
+}
+
+async fn with_key(
+    options: &ClientOptions,
+    work: impl AsyncFnOnce(&Vault, Mode) -> Result<Report, Failure>,
+) -> ExitCode {
     let mode = Mode::detect(options.json);
-    let outcome = match Vault::connect(&options, api_key()) {
+    let outcome = match Vault::connect(options, api_key()) {
         Ok(vault) => {
             if let Some(warning) = vault.warning() {
                 output::note(&warning);
             }
             match vault.require_key() {
-                Ok(()) => policies::run(&vault, command, mode).await,
+                Ok(()) => work(&vault, mode).await,
                 Err(failure) => Err(failure),
             }
         }

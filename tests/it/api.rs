@@ -26,6 +26,7 @@ mod policies;
 mod policy_sets;
 mod policy_trial;
 mod raw;
+mod reports;
 mod retries;
 mod rotation;
 mod samples;

@@ -7,7 +7,7 @@ use super::{DELETE, GET, PATCH, POST, ask, isolation::Two, take, text};
 use crate::support::{Answer, Vault};
 
 mod race;
-mod receipt;
+pub(super) mod receipt;
 mod shown;
 
 const AGENT: &str = "/v1/identities/agent/claude-code";
