@@ -2,6 +2,7 @@
 //! the README: what a reader copies works.
 
 mod access;
+mod exposure;
 
 use std::{
     path::{Path, PathBuf},

@@ -15,7 +15,7 @@ fn walk() -> Command {
 }
 
 /// The binary under test before all else on the path.
-fn path() -> String {
+pub(super) fn path() -> String {
     let binary = Path::new(env!("CARGO_BIN_EXE_leasehold"));
     let folder = binary.parent().unwrap().display();
     format!("{folder}:{}", std::env::var("PATH").unwrap())
