@@ -142,6 +142,7 @@ impl Engine {
             decided_by: None,
             by: None,
             reason: Some("the identity was suspended".to_owned()),
+            witness: None,
         };
         self.finish_suspension(&revoker, suspect.workspace, &identity)
             .await?;

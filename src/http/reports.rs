@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use axum::{
-    Json,
     extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},

@@ -1,6 +1,6 @@
 //! `/v1/audit/…`: checkpoints, proofs, verification.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 
 use super::{Surface, caller::Caller, error::ApiError, query::Params, wire::*};
 

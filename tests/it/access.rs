@@ -28,7 +28,7 @@ use leasehold::{
         Call, CreateCredential, CreateIdentity, Engine, IssueLease, Issued, NewIdentity, NewKey,
         PageRequest, UpdateIdentity, WantedHolder,
     },
-    store::port::Store,
+    store::{memory::Memory, port::Store},
     tables::Tables,
 };
 

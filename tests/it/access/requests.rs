@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use leasehold::{
     audit::query::{AuditFilter, Numbered, Window},
-    domain::event::{Actor, AnsweredRequest, EventName},
+    domain::{
+        event::{Actor, AnsweredRequest, EventName},
+        time::Timestamp,
+    },
     engine::Served,
 };
 

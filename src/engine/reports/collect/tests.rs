@@ -77,6 +77,7 @@ fn record(event: EventName, number: u16, time: u64, from: &str) -> Numbered {
             purpose: None,
             reason: None,
             changes,
+            requests: Vec::new(),
         },
     }
 }

@@ -8,7 +8,11 @@ use super::*;
 use crate::support::TempDir;
 
 /// Checks a signature as anybody would: with openssl and the public key.
-pub(in crate::api) fn openssl_verifies(public_key: &[u8], statement: &[u8], signature: &[u8]) -> bool {
+pub(in crate::api) fn openssl_verifies(
+    public_key: &[u8],
+    statement: &[u8],
+    signature: &[u8],
+) -> bool {
     // A public key of RFC 8410: the algorithm's identifier, then the key.
     let prefix = [
         0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
