@@ -4,6 +4,7 @@
 mod block;
 pub mod check;
 pub mod checkpoint;
+pub mod index;
 pub mod leaf;
 pub mod log;
 pub mod merkle;

@@ -12,6 +12,7 @@
 //!        ├─ audit-sign ── Ed25519 seed ── receipts
 //!        ├─ backup ── backup subkey = Expand(backup, "leasehold/v1/backup-file" ‖ salt) ── AES-256-GCM ── chunk of a backup
 //!        ├─ token-sign ── seed = Expand(token-sign, "leasehold/v1/token-key" ‖ number(4, BE)) ── Ed25519 ── access token
+//!        ├─ audit-index ── SipHash-2-4 ── terms that history is searched by
 //!        └─ check ── AES-256-GCM ── proves at the start that this is the right root key
 //! AAD = format ‖ record type ‖ workspace ‖ version ‖ key number ‖ id, always
 //! ```
@@ -29,6 +30,7 @@ pub mod keyring;
 mod recent;
 pub mod root;
 pub mod sign;
+pub mod terms;
 pub mod token;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod directory;
 mod epoch;
 mod exchange;
 mod expire;
+mod history;
 mod idempotency;
 mod identities;
 mod issue;
@@ -58,6 +59,7 @@ pub use self::{
     epoch::{Entered, Turn, Witness},
     exchange::Exchange,
     expire::BATCH as REAPER_BATCH,
+    history::{LiveStream, WhichRecord},
     idempotency::{Idempotency, check_first_answer},
     identities::{CreateIdentity, IdentityFilter, UpdateIdentity},
     issue::{IssueLease, Issued, WantedHolder},
@@ -92,12 +94,9 @@ use self::{
     epoch::Epochs, issuer_keys::IssuerKeyCache, schedule::Schedule, terms::TermsCache, unit::Unit,
 };
 use crate::{
-    audit::{
-        log,
-        query::{AuditFilter, AuditPage, Reader, Window},
-    },
+    audit::{index::Index, log},
     authn::{Authenticator, Generation},
-    authz::{self, Action, Permit, Resource},
+    authz::{self, Permit},
     clock::Clock,
     crypto::keyring::Keyring,
     domain::{
@@ -132,6 +131,8 @@ pub struct Engine {
     backups: Arc<Semaphore>,
     alarms: canary::Alarms,
     own: canary::Own,
+    index: Arc<Index>,
+    streams: Arc<history::Streams>,
     /// Held from reading the newest policy set until the next one is in force.
     policy_turn: tokio::sync::Mutex<()>,
     sealing: sealing::Sealing,
@@ -178,6 +179,8 @@ impl Engine {
         Self {
             requests: requests::Requests::new(&store, &keyring, &clock),
             strangers: requests::Strangers::default(),
+            index: Index::new(keyring.clone(), Default::default()),
+            streams: Arc::default(),
             store,
             keyring,
             clock,
@@ -354,27 +357,6 @@ impl Engine {
         };
         let txn = self.store.begin(&[]).await?;
         txn.commit(vec![log::entry(&record)?]).await
-    }
-
-    /// A page of the workspace's history. The reading itself becomes part of it.
-    pub async fn audit(
-        &self,
-        call: &Call,
-        filter: &AuditFilter,
-        window: Window,
-    ) -> Result<AuditPage> {
-        let permit = self
-            .authorize(call, Action::AuditRead, Resource::Workspace)
-            .await?;
-        let mut unit = self.begin(call, &permit, &[]).await?;
-        unit.record(Note::new(EventName::AuditRead, Object::default()))?;
-        unit.commit().await?;
-        let reader = Reader {
-            store: self.read(),
-            keyring: &self.keyring,
-            workspace: call.principal.workspace,
-        };
-        reader.query(filter, window).await
     }
 
     async fn begin<'a>(

@@ -185,6 +185,8 @@ fn routes() -> OpenApiRouter<Surface> {
         .routes(routes!(reports::exposure))
         .routes(routes!(reports::rotation_due))
         .routes(routes!(reports::stale))
+        .routes(routes!(audit::stream))
+        .routes(routes!(audit::show))
         .routes(routes!(operations::health))
         .routes(routes!(operations::ready))
         .routes(routes!(operations::metrics))

@@ -116,6 +116,7 @@ pub(super) struct Running {
     reaper: Option<JoinHandle<()>>,
     sealer: Option<JoinHandle<()>>,
     sinks: Sinks,
+    follower: JoinHandle<()>,
     stop: watch::Sender<bool>,
     schedule: Schedule,
     drain_deadline: Duration,
@@ -151,6 +152,7 @@ impl Running {
             }
         });
         let (stop, stopped) = watch::channel(false);
+        let follower = follow(&engine, stopped.clone());
         let reaper = config
             .reaper
             .enabled
@@ -198,6 +200,7 @@ impl Running {
             reaper,
             sealer,
             sinks,
+            follower,
             stop,
             schedule,
             drain_deadline: config.server.drain_deadline,
@@ -216,8 +219,11 @@ impl Running {
             "draining"
         );
         self.handle.graceful_shutdown(Some(self.drain_deadline));
+        // They would go on until the deadline otherwise.
+        self.engine.end_streams().await;
         let served = self.server.await?;
         self.stop.send_replace(true);
+        self.follower.await?;
         if let Some(reaper) = self.reaper {
             reaper.await?;
         }
@@ -232,6 +238,13 @@ impl Running {
         tracing::info!("stopped");
         Ok(served?)
     }
+}
+
+/// Keeps the index of history, on a thread of its own: its work is in pieces that are long for a worker.
+fn follow(engine: &Engine, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+    let follower = engine.follower();
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(follower.follow(stop)))
 }
 
 fn install_metrics() -> Result<PrometheusHandle, Failure> {

@@ -46,6 +46,8 @@ pub enum RecordType {
     KeyUsage = 20,
     LastUse = 23,
     PolicySet = 19,
+    AuditIndexState = 27,
+    AuditIndexPage = 28,
     Configuration = 29,
     IdentityUse = 30,
 }

@@ -33,6 +33,8 @@ pub(super) enum Label {
     TokenSign,
     /// Signs what others are to believe about history.
     AuditSign,
+    /// Turns what history is searched by into terms.
+    AuditIndex,
 }
 
 impl Label {
@@ -47,6 +49,7 @@ impl Label {
             Self::Backup => b"leasehold/v1/backup",
             Self::TokenSign => b"leasehold/v1/token-sign",
             Self::AuditSign => b"leasehold/v1/audit-sign",
+            Self::AuditIndex => b"leasehold/v1/audit-index",
         }
     }
 }

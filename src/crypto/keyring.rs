@@ -16,6 +16,7 @@ use super::{
     recent::RecentCiphers,
     root::RootKey,
     sign::SigningKey,
+    terms::TermKey,
 };
 use crate::domain::{
     credential::Fingerprint,
@@ -51,6 +52,7 @@ pub struct Keyring {
     backup: Expander,
     pub(super) tokens: Expander,
     audit_sign: SigningKey,
+    terms: TermKey,
     workspaces: RwLock<HashMap<WorkspaceId, Arc<WorkspaceKeys>>>,
     recent: Arc<RecentCiphers>,
     entropy: Arc<dyn Entropy>,
@@ -70,6 +72,7 @@ impl Keyring {
             backup: Expander::new(&key(Label::Backup)?)?,
             tokens: Expander::new(&key(Label::TokenSign)?)?,
             audit_sign: SigningKey::new(&key(Label::AuditSign)?)?,
+            terms: TermKey::new(&key(Label::AuditIndex)?),
             workspaces: RwLock::default(),
             recent: Arc::default(),
             entropy,
@@ -214,6 +217,11 @@ impl Keyring {
     /// The key that signs what others are to believe about history.
     pub fn audit_key(&self) -> &SigningKey {
         &self.audit_sign
+    }
+
+    /// The key of the terms that history is searched by.
+    pub fn terms(&self) -> &TermKey {
+        &self.terms
     }
 
     /// The source of randomness that the keyring was made with.

@@ -1,6 +1,6 @@
 //! One walk over the store: pages in, findings out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Finding, Keys, Kind, Mend, Mender, Report, Told};
 use crate::{
@@ -69,6 +69,8 @@ pub(super) struct Exam<'a> {
     /// from, for a version that looks unused may be erased.
     pub(super) unsure: bool,
     pub(super) report: Report,
+    /// The runs that the audit index is made of.
+    pub(super) index_runs: HashSet<u64>,
     pending: Vec<Finding>,
 }
 
@@ -125,6 +127,7 @@ impl<'a> Exam<'a> {
             stops: HashMap::new(),
             unsure: false,
             report: Report::default(),
+            index_runs: HashSet::new(),
             pending: Vec::new(),
         }
     }
@@ -216,6 +219,8 @@ impl<'a> Exam<'a> {
             Table::Lease => self.lease(at, stored).await,
             Table::OpenLease => self.open_lease(at, stored).await,
             Table::PolicySet => self.policy_set(at).await,
+            Table::AuditIndexState => self.audit_index_state(at, stored),
+            Table::AuditIndexPage => self.audit_index_page(at, stored),
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
     views::{LeaseView, LeaseViews, lease_view},
 };
 use crate::{
-    audit::query::{AuditFilter, AuditPage, Reader, Window},
+    audit::query::{AuditFilter, AuditPage, Window},
     authz::{self, Action, Resource},
     domain::{
         error::{Error, Result},
@@ -73,12 +73,7 @@ impl Engine {
             since: Some(lease.issued_at),
             ..AuditFilter::default()
         };
-        let reader = Reader {
-            store: self.read(),
-            keyring: &self.keyring,
-            workspace: tables.workspace,
-        };
-        reader.query(&filter, window).await
+        self.history(tables.workspace).query(&filter, window).await
     }
 
     /// A page of the workspace's leases; of the caller's own where it may not see others'.

@@ -12,7 +12,7 @@ use super::{
     policies::{faulty, home, parse, resource, with_set},
 };
 use crate::{
-    audit::query::{AuditFilter, Numbered, Reader},
+    audit::query::{AuditFilter, Numbered},
     authz::{Action, Refusal, Resource, Snapshot, Verdict},
     domain::{
         error::{Error, Result},
@@ -127,11 +127,7 @@ impl Engine {
         unit.record(Note::new(EventName::AuditRead, object))?;
         unit.commit().await?;
 
-        let reader = Reader {
-            store: self.read(),
-            keyring: &self.keyring,
-            workspace: call.principal.workspace,
-        };
+        let reader = self.history(call.principal.workspace);
         let filter = AuditFilter {
             since: run.since,
             until: run.until,

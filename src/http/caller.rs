@@ -6,6 +6,8 @@ use axum::{
     http::{header, request::Parts},
 };
 
+use zeroize::Zeroizing;
+
 use super::{Surface, context, error::ApiError, trace};
 use crate::{
     domain::{
@@ -54,6 +56,50 @@ impl Caller {
             origin: self.origin,
             idempotency,
             entered: self.entered,
+        })
+    }
+}
+
+/// What a caller came with, for an answer that lasts: whoever gets it is proven again and again.
+pub(super) struct Presented {
+    authorization: Option<Zeroizing<String>>,
+    workspace: Option<String>,
+    origin: Origin,
+}
+
+impl Presented {
+    /// The caller as it is now, or why it is let in no more. Not counted against its limit.
+    pub(super) async fn prove(&self, surface: &Surface) -> Result<Call> {
+        let entered = surface.engine().enter();
+        let authorization = self.authorization.as_ref().map(|text| text.as_str());
+        let proven = surface
+            .0
+            .authenticator
+            .authenticate(
+                authorization,
+                self.workspace.as_deref(),
+                surface.engine().now(),
+            )
+            .await;
+        let principal = proven.map_err(|refusal| refusal.error)?;
+        Ok(Call {
+            principal,
+            origin: self.origin.clone(),
+            idempotency: None,
+            entered,
+        })
+    }
+}
+
+impl FromRequestParts<Surface> for Presented {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Surface) -> Result<Self, Self::Rejection> {
+        let given = text(parts, header::AUTHORIZATION);
+        Ok(Self {
+            authorization: given.map(|text| Zeroizing::new(text.to_owned())),
+            workspace: text(parts, "x-workspace").map(str::to_owned),
+            origin: origin(parts),
         })
     }
 }

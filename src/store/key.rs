@@ -23,6 +23,7 @@
 //! 13 ‖ key or token                             when it was used last
 //! 14 ‖ level(1) ‖ index(8)                      tile of the tree over the log, plain
 //! 15 ‖ size(8)                                  checkpoint over so many records, plain
+//! 17                                            the runs of the audit index
 //! 18 ‖ identity                                 when it was used last, by whatever proved it
 //! 80 ‖ workspace ‖ credential                   credential
 //! 81 ‖ workspace ‖ credential ‖ version(4)      version
@@ -32,6 +33,7 @@
 //! 85 ‖ sequence(8)                              audit block that begins with that record
 //! 86 ‖ workspace ‖ version(4)                   policy set; the system's workspace has the organisation's
 //! 87 ‖ key ‖ number(4)                          block of the requests that an API key made
+//! 88 ‖ run(8) ‖ layer(1) ‖ number(4)            page of a run of the audit index
 //! 9d                                            the configuration of the last start
 //! ```
 //!
@@ -39,11 +41,13 @@
 //! and the count of what is due, so a grant costs no further index.
 
 mod access;
+mod audit_index;
 mod sealing;
 mod tables;
 
 pub use self::{
     access::*,
+    audit_index::*,
     sealing::*,
     tables::{Table, strays},
 };
@@ -83,6 +87,8 @@ const SWEEP: u8 = 0x84;
 const AUDIT: u8 = 0x85;
 const POLICY_SET: u8 = 0x86;
 const KEY_USAGE: u8 = 0x87;
+const AUDIT_INDEX_STATE: u8 = 0x17;
+const AUDIT_INDEX_PAGE: u8 = 0x88;
 const CONFIGURATION: u8 = 0x9d;
 
 /// The workspace that a key names first, and what follows it.

@@ -51,16 +51,27 @@ pub(crate) struct Listing<T> {
 pub(crate) struct PageBody {
     limit: usize,
     next_cursor: Option<String>,
-    total: u64,
+    /// Items on all pages; `null` where history would have to be read for it.
+    total: Option<u64>,
 }
 
 impl<T> Listing<T> {
     pub(crate) fn of<V>(page: Page<V>, turn: impl FnMut(V) -> T) -> Json<Self> {
+        let total = Some(page.total);
+        Self::counting(page, total, turn)
+    }
+
+    /// A page whose items may not have been counted.
+    pub(crate) fn counting<V>(
+        page: Page<V>,
+        total: Option<u64>,
+        turn: impl FnMut(V) -> T,
+    ) -> Json<Self> {
         let page = page.map(turn);
         let body = PageBody {
             limit: page.limit,
             next_cursor: page.next_cursor,
-            total: page.total,
+            total,
         };
         Json(Self {
             status: "success",

@@ -28,6 +28,7 @@ pub enum Table {
     LastUse = LAST_USE,
     Tree = TREE,
     Checkpoint = CHECKPOINT,
+    AuditIndexState = AUDIT_INDEX_STATE,
     IdentityUse = IDENTITY_USE,
     Credential = CREDENTIAL,
     Version = VERSION,
@@ -37,12 +38,13 @@ pub enum Table {
     Audit = AUDIT,
     PolicySet = POLICY_SET,
     KeyUsage = KEY_USAGE,
+    AuditIndexPage = AUDIT_INDEX_PAGE,
     Configuration = CONFIGURATION,
 }
 
 impl Table {
     /// Every table, in the order of the keys.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::Header,
         Self::Kek,
         Self::Workspace,
@@ -64,6 +66,7 @@ impl Table {
         Self::LastUse,
         Self::Tree,
         Self::Checkpoint,
+        Self::AuditIndexState,
         Self::IdentityUse,
         Self::Credential,
         Self::Version,
@@ -73,6 +76,7 @@ impl Table {
         Self::Audit,
         Self::PolicySet,
         Self::KeyUsage,
+        Self::AuditIndexPage,
         Self::Configuration,
     ];
 

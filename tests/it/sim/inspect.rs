@@ -98,6 +98,7 @@ impl Snapshot {
                 store: &self.durable,
                 keyring: &self.keyring,
                 workspace: *workspace,
+                index: None,
             };
             let window = Window {
                 newest_first: false,
@@ -106,7 +107,7 @@ impl Snapshot {
                 limit: usize::MAX,
             };
             let page = reader.query(&AuditFilter::default(), window).await.unwrap();
-            total += page.total;
+            total += page.total.expect("few records are always counted");
             records.extend(page.records);
         }
         records.sort_by_key(|found| found.sequence);
