@@ -11,6 +11,7 @@ mod audit;
 mod backup;
 mod call;
 mod credential;
+mod events;
 mod failure;
 mod http;
 mod identity;
@@ -111,8 +112,8 @@ pub enum ClientCommand {
     /// Keep workspaces, and stop all that is in one
     #[command(subcommand)]
     Workspace(Box<workspace::WorkspaceCommand>),
-    /// Search the audit log, and hold it to its seals
-    Audit(Box<audit::AuditArgs>),
+    /// Search the audit log, show a record of it, watch it grow, or hold it to its seals
+    Audit(Box<audit::AuditCommand>),
     /// Fetch a backup of the whole vault, or check one that was fetched
     Backup(backup::BackupArgs),
     /// Say whether the vault is up and ready, and who the key belongs to; fails unless ready
@@ -191,7 +192,7 @@ async fn execute(vault: &Vault, command: ClientCommand, mode: Mode) -> Result<Re
         ClientCommand::Issuer(command) => issuer::run(vault, command, mode).await,
         ClientCommand::SigningKey(command) => token::run_signing_key(vault, command, mode).await,
         ClientCommand::ApiKey(command) => api_key::run(vault, *command, mode).await,
-        ClientCommand::Audit(arguments) => audit::run(vault, *arguments, mode).await,
+        ClientCommand::Audit(command) => audit::run(vault, *command, mode).await,
         ClientCommand::Backup(arguments) => backup::run(vault, arguments, mode).await,
         ClientCommand::Status => status::run(vault, mode).await,
     }
@@ -315,6 +316,13 @@ mod tests {
             "workspace revoke-all payments --reason leaked",
             "audit --event lease.issued --actor a --credential c --lease lse_1 --outcome success \
              --since 2026-06-13T10:30:00Z --until 2026-06-14T10:30:00Z --limit 10 --sort -time",
+            "audit query --event lease.issued,lease.revoked --actor a --identity i --key key_1 --session s-42 \
+             --credential c --credential-id crd_1 --version 3 --lease lse_1 --outcome refused --code POLICY_DENIED \
+             --source 192.0.2.0/24 --request req_1 --object o --all",
+            "audit --json query --token tok_1 --cursor c",
+            "audit show 42",
+            "audit show evt_1 --json",
+            "audit tail --credential c --after 42 --no-follow --since 2026-06-13T10:30:00Z",
             "token create --name ci --expires-in 15m --scope lease:create --scope handle:redeem,lease:renew",
             "token create --every-workspace",
             "token list --identity ci-bot --state active --limit 5 --sort -expires_at",

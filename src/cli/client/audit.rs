@@ -1,10 +1,12 @@
-//! `leasehold audit`: the audit log, filtered.
+//! `leasehold audit`: the audit log, filtered, one record of it, or as it grows.
+
+mod tail;
 
 use super::{
     call::Call,
     failure::Failure,
     http::Vault,
-    output::{Mode, Report},
+    output::{self, Mode, Report},
     paging::{Paging, Query},
     render::{self, Column},
     seal::{self, SealCommand},
@@ -21,82 +23,227 @@ pub(super) const COLUMNS: &[Column] = &[
     Column("REASON", &["reason", "purpose"]),
 ];
 
-/// Which records to show, or what to ask about the log's seals.
-#[derive(Debug, Default, clap::Args)]
-pub struct AuditArgs {
+/// The fields of a record that are shown first.
+const ORDER: &[&str] = &[
+    "sequence", "id", "time", "event", "actor", "outcome", "code",
+];
+
+/// What to read of the audit log; to search it where nothing else is said.
+#[derive(Debug, clap::Args)]
+#[command(disable_version_flag = true)]
+pub struct AuditCommand {
     #[command(subcommand)]
-    seal: Option<SealCommand>,
-    /// Only this event, for example lease.issued
-    #[arg(long)]
-    event: Option<String>,
-    /// Only what this identity did
-    #[arg(long, value_name = "NAME")]
-    actor: Option<String>,
-    /// Only what was done to this credential
-    #[arg(long, value_name = "NAME")]
-    credential: Option<String>,
-    /// Only what was done to this lease
-    #[arg(long, value_name = "ID")]
-    lease: Option<String>,
-    /// Only what ended so
-    #[arg(long)]
-    outcome: Option<String>,
-    /// Only at or after this time (RFC 3339)
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
+    what: Option<What>,
+    #[command(flatten)]
+    query: QueryArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Search the audit log
+    Query(Box<QueryArgs>),
+    /// Show one record
+    Show(ShowArgs),
+    /// Show records as they come, until it is stopped
+    Tail(Box<tail::TailArgs>),
+    #[command(flatten)]
+    Seal(SealCommand),
+}
+
+/// Which records to show.
+#[derive(Debug, Default, clap::Args)]
+#[command(disable_version_flag = true)]
+struct QueryArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
     /// Only before this time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
+    /// Show every page, a record a line
+    #[arg(long, conflicts_with_all = ["cursor", "offset"])]
+    all: bool,
     #[command(flatten)]
     paging: Paging,
 }
 
-/// Lists the records.
-pub(super) async fn run(
-    vault: &Vault,
-    arguments: AuditArgs,
-    mode: Mode,
-) -> Result<Report, Failure> {
-    let filtered = !arguments.query().is_empty();
-    if let Some(command) = arguments.seal {
-        if filtered {
-            let what = "the filters of a search have no place before another command";
-            return Err(Failure::Usage(what.to_owned()));
-        }
-        return seal::run(vault, command, mode).await;
-    }
-    let answer = vault
-        .call(Call::get(&["v1", "audit"]).query(arguments.query()))
-        .await?;
-    Ok(render::list(&answer, mode, COLUMNS, "records"))
+#[derive(Debug, clap::Args)]
+struct ShowArgs {
+    /// The record's sequence number, or its id
+    #[arg(value_name = "SEQUENCE|EVENT-ID")]
+    which: String,
 }
 
-impl AuditArgs {
+/// What records are looked for by. All that is given must fit.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Filters")]
+struct FilterArgs {
+    /// Only this event, for example lease.issued, or several with commas between them
+    #[arg(long)]
+    event: Option<String>,
+    /// Only what this one did: an identity, or a part of the vault such as reaper
+    #[arg(long, value_name = "NAME")]
+    actor: Option<String>,
+    /// Only what this identity did, or what was done to leases that it holds
+    #[arg(long, value_name = "NAME|ID")]
+    identity: Option<String>,
+    /// Only what was done with this API key
+    #[arg(long, value_name = "ID", conflicts_with = "token")]
+    key: Option<String>,
+    /// Only what was done with this token
+    #[arg(long, value_name = "ID")]
+    token: Option<String>,
+    /// Only what was done in this session
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
+    /// Only what was done to this credential
+    #[arg(long, value_name = "NAME")]
+    credential: Option<String>,
+    /// The same by its id, which no later credential of that name has
+    #[arg(long, value_name = "ID")]
+    credential_id: Option<String>,
+    /// Only on versions of this number
+    #[arg(long, value_name = "NUMBER")]
+    version: Option<u32>,
+    /// Only what was done to this lease
+    #[arg(long, value_name = "ID")]
+    lease: Option<String>,
+    /// Only what ended so: success or refused
+    #[arg(long)]
+    outcome: Option<String>,
+    /// Only refusals with this code
+    #[arg(long)]
+    code: Option<String>,
+    /// Only from this address or network, for example 192.0.2.0/24
+    #[arg(long, value_name = "ADDRESS")]
+    source: Option<String>,
+    /// Only by the request with this id
+    #[arg(long, value_name = "ID")]
+    request: Option<String>,
+    /// Only what was done to anything else of this name
+    #[arg(long, value_name = "NAME")]
+    object: Option<String>,
+    /// Only at or after this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+}
+
+impl FilterArgs {
+    /// The filters that were given, by the names of the API.
+    fn pairs(&self) -> Vec<(&'static str, String)> {
+        let version = self.version.map(|version| version.to_string());
+        [
+            ("event", &self.event),
+            ("actor", &self.actor),
+            ("identity", &self.identity),
+            ("key_id", &self.key),
+            ("token_id", &self.token),
+            ("session_id", &self.session),
+            ("credential_name", &self.credential),
+            ("credential_id", &self.credential_id),
+            ("version", &version),
+            ("lease_id", &self.lease),
+            ("outcome", &self.outcome),
+            ("code", &self.code),
+            ("source_ip", &self.source),
+            ("request_id", &self.request),
+            ("object", &self.object),
+            ("since", &self.since),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.clone()?)))
+        .collect()
+    }
+}
+
+impl QueryArgs {
+    fn query(&self) -> Query {
+        let pairs = self.filter.pairs();
+        let mut filters: Vec<_> = pairs
+            .iter()
+            .map(|(name, value)| (*name, Some(value.as_str())))
+            .collect();
+        filters.push(("until", self.until.as_deref()));
+        self.paging.query(&filters)
+    }
+}
+
+impl AuditCommand {
     /// The data folder to verify, where that is what is asked for: no vault answers then.
     pub fn folder(&self) -> Option<(&std::path::Path, &seal::VerifyArgs)> {
-        match &self.seal {
-            Some(SealCommand::Verify(args)) => Some((args.data_dir.as_deref()?, args)),
+        match &self.what {
+            Some(What::Seal(SealCommand::Verify(args))) => Some((args.data_dir.as_deref()?, args)),
             _ => None,
         }
     }
+}
 
-    fn query(&self) -> Query {
-        self.paging.query(&[
-            ("event", self.event.as_deref()),
-            ("identity", self.actor.as_deref()),
-            ("credential_name", self.credential.as_deref()),
-            ("lease_id", self.lease.as_deref()),
-            ("outcome", self.outcome.as_deref()),
-            ("since", self.since.as_deref()),
-            ("until", self.until.as_deref()),
-        ])
+/// Runs one command on the audit log.
+pub(super) async fn run(
+    vault: &Vault,
+    command: AuditCommand,
+    mode: Mode,
+) -> Result<Report, Failure> {
+    let Some(what) = command.what else {
+        return query(vault, command.query, mode).await;
+    };
+    if !command.query.query().is_empty() || command.query.all {
+        let message = "what records are looked for by comes behind `query` or `tail`";
+        return Err(Failure::Usage(message.to_owned()));
+    }
+    match what {
+        What::Query(arguments) => query(vault, *arguments, mode).await,
+        What::Show(arguments) => {
+            let answer = vault
+                .call(Call::get(&["v1", "audit", &arguments.which]))
+                .await?;
+            Ok(render::object(&answer, mode, ORDER))
+        }
+        What::Tail(arguments) => tail::run(vault, *arguments, mode).await,
+        What::Seal(command) => seal::run(vault, command, mode).await,
+    }
+}
+
+async fn query(vault: &Vault, arguments: QueryArgs, mode: Mode) -> Result<Report, Failure> {
+    let call = |query: Query| Call::get(&["v1", "audit"]).query(query);
+    let mut query = arguments.query();
+    if !arguments.all {
+        let answer = vault.call(call(query)).await?;
+        return Ok(render::list(&answer, mode, COLUMNS, "records"));
+    }
+    if !query.iter().any(|(name, _)| name == "limit") {
+        query.push(("limit".to_owned(), "200".to_owned()));
+    }
+    loop {
+        let answer = vault.call(call(query.clone())).await?;
+        for record in answer.rows() {
+            if !output::line(&line(record, mode))? {
+                return Ok(Report::default());
+            }
+        }
+        let Some((cursor, _)) = answer.next_page() else {
+            return Ok(Report::default());
+        };
+        query.retain(|(name, _)| name != "cursor");
+        query.push(("cursor".to_owned(), cursor.to_owned()));
+    }
+}
+
+/// A record on a line of its own.
+fn line(record: &serde_json::Value, mode: Mode) -> String {
+    match mode.json {
+        true => record.to_string(),
+        false => render::row(record, COLUMNS),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_vault::{PEOPLE, TestVault};
+    use super::super::test_vault::{JSON, PEOPLE, TestVault};
     use super::*;
+
+    fn asking(query: QueryArgs) -> AuditCommand {
+        AuditCommand { what: None, query }
+    }
 
     #[tokio::test]
     async fn filters_carry_the_names_of_the_api() {
@@ -104,14 +251,19 @@ mod tests {
             "actor":{"type":"agent","name":"claude-code"},"object":{"credential_name":"a","lease":"lse_1"},
             "outcome":"success","purpose":"p"}],"page":{"limit":50,"next_cursor":null,"total":1}}"#;
         let vault = TestVault::answering(&[(200, body)]);
-        let arguments = AuditArgs {
-            actor: Some("claude-code".into()),
-            credential: Some("a".into()),
-            lease: Some("lse_1".into()),
-            since: Some("2026-06-13T10:30:00+02:00".into()),
-            ..AuditArgs::default()
+        let arguments = QueryArgs {
+            filter: FilterArgs {
+                identity: Some("claude-code".into()),
+                credential: Some("a".into()),
+                lease: Some("lse_1".into()),
+                since: Some("2026-06-13T10:30:00+02:00".into()),
+                ..FilterArgs::default()
+            },
+            ..QueryArgs::default()
         };
-        let report = run(&vault.client(), arguments, PEOPLE).await.unwrap();
+        let report = run(&vault.client(), asking(arguments), PEOPLE)
+            .await
+            .unwrap();
         assert_eq!(
             vault.requests()[0].line,
             "GET /v1/audit?identity=claude-code&credential_name=a&lease_id=lse_1\
@@ -127,5 +279,41 @@ mod tests {
             assert!(report.out.contains(shown), "{shown}: {}", *report.out);
         }
         assert!(report.notes.is_empty());
+    }
+
+    #[tokio::test]
+    async fn every_page_is_asked_for_with_the_cursor_of_the_one_before() {
+        let page = |cursor: &str| {
+            format!(
+                r#"{{"status":"success","data":[{{"sequence":1}}],"page":{{"next_cursor":{cursor}}}}}"#
+            )
+        };
+        let (first, last) = (page(r#""c1""#), page("null"));
+        let vault = TestVault::answering(&[(200, &first), (200, &last)]);
+        let arguments = QueryArgs {
+            all: true,
+            ..QueryArgs::default()
+        };
+        run(&vault.client(), asking(arguments), JSON).await.unwrap();
+        let lines: Vec<_> = vault.requests().into_iter().map(|one| one.line).collect();
+        assert_eq!(lines[0], "GET /v1/audit?limit=200 HTTP/1.1");
+        assert_eq!(lines[1], "GET /v1/audit?limit=200&cursor=c1 HTTP/1.1");
+    }
+
+    #[tokio::test]
+    async fn filters_in_front_of_a_command_are_refused_rather_than_forgotten() {
+        let vault = TestVault::answering(&[]);
+        let command = AuditCommand {
+            what: Some(What::Show(ShowArgs {
+                which: "1".to_owned(),
+            })),
+            query: QueryArgs {
+                until: Some("2026-06-13T10:30:00Z".to_owned()),
+                ..QueryArgs::default()
+            },
+        };
+        let failure = run(&vault.client(), command, PEOPLE).await.unwrap_err();
+        assert_eq!(failure.exit_code(), 2);
+        assert!(vault.requests().is_empty());
     }
 }

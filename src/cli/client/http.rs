@@ -15,6 +15,7 @@ use super::{
     ClientOptions, DEFAULT_ADDR, KEY_VARIABLE,
     answer::Answer,
     call::{self, Call},
+    events::{Event, Parser},
     failure::Failure,
 };
 
@@ -182,18 +183,7 @@ impl Vault {
             .get(CONTENT_TYPE)
             .is_some_and(|kind| kind == "application/octet-stream");
         if !response.status().is_success() || !is_file {
-            let answer = read(response).await;
-            let answer = answer.map_err(|trouble| self.unreachable(&trouble))?;
-            return Err(
-                match answer.is_json_object() && !answer.status().is_success() {
-                    true => Failure::Refused(Box::new(answer)),
-                    false => Failure::Foreign(format!(
-                        "`{}` answered {} and no file; is a vault listening there?",
-                        self.address(),
-                        answer.status()
-                    )),
-                },
-            );
+            return Err(self.no_file(response, "no file").await);
         }
         loop {
             let next = tokio::time::timeout(CALL_TIMEOUT, response.chunk()).await;
@@ -205,6 +195,59 @@ impl Vault {
                 Some(bytes) => piece(&bytes)?,
                 None => return Ok(()),
             }
+        }
+    }
+
+    /// Makes the call once and gives out the server-sent events that it is answered with, until `event` has enough.
+    pub(super) async fn events(
+        &self,
+        call: &Call,
+        last: Option<&str>,
+        mut event: impl FnMut(Event) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let url = call.url(&self.base)?;
+        let mut request = self.request(call, url).timeout(DOWNLOAD_TIMEOUT);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let broken = |error: reqwest::Error| self.unreachable(&error.into());
+        let mut response = request.send().await.map_err(broken)?;
+        let kind = response.headers().get(CONTENT_TYPE);
+        let is_stream = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        if !response.status().is_success() || !is_stream {
+            return Err(self.no_file(response, "no events").await);
+        }
+        let mut parser = Parser::default();
+        loop {
+            let next = tokio::time::timeout(CALL_TIMEOUT, response.chunk()).await;
+            let next = next.map_err(|_| Failure::Unreachable {
+                message: format!("`{}` stopped sending", self.address()),
+                hint: "try again",
+            })?;
+            let Some(bytes) = next.map_err(broken)? else {
+                return Ok(());
+            };
+            for one in parser.push(&bytes)? {
+                if !event(one)? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// What an answer means that is not what was asked for.
+    async fn no_file(&self, response: reqwest::Response, what: &str) -> Failure {
+        let answer = match read(response).await {
+            Ok(answer) => answer,
+            Err(trouble) => return self.unreachable(&trouble),
+        };
+        match answer.is_json_object() && !answer.status().is_success() {
+            true => Failure::Refused(Box::new(answer)),
+            false => Failure::Foreign(format!(
+                "`{}` answered {} and {what}; is a vault listening there?",
+                self.address(),
+                answer.status()
+            )),
         }
     }
 

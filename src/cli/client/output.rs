@@ -90,6 +90,16 @@ pub(super) fn finish(outcome: Result<Report, Failure>, mode: Mode) -> ExitCode {
     }
 }
 
+/// Writes a line of a result that goes on; false where nobody reads it any more.
+pub(super) fn line(text: &str) -> Result<bool, Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::Local(format!("cannot write the result: {error}"))),
+    }
+}
+
 /// Says something on stderr. Nobody is left to tell if that fails.
 pub(super) fn note(text: &str) {
     let _ = write(io::stderr().lock(), text);

@@ -73,6 +73,15 @@ pub(super) fn table(rows: &[Value], columns: &[Column]) -> String {
     text
 }
 
+/// A row on a line of its own, for a result that goes on: missing values are left out.
+pub(super) fn row(row: &Value, columns: &[Column]) -> String {
+    let shown = columns.iter().filter_map(|Column(_, paths)| {
+        let value = paths.iter().find_map(|path| lookup(row, path));
+        value.map(brief)
+    });
+    shown.collect::<Vec<_>>().join("  ")
+}
+
 /// Labels and values, the values in one column. A value may be a handle, so nothing is left behind.
 pub(super) fn aligned(mut facts: Vec<(String, String)>) -> Zeroizing<String> {
     let width = facts

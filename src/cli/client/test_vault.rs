@@ -89,6 +89,14 @@ impl TestVault {
         Self::start(vec![(status, headers, body.to_owned())])
     }
 
+    pub(super) fn answering_each(answers: &[(u16, &'static str, &str)]) -> Self {
+        let answers = answers
+            .iter()
+            .map(|(status, headers, body)| (*status, *headers, (*body).to_owned()))
+            .collect();
+        Self::start(answers)
+    }
+
     fn start(answers: Vec<(u16, &'static str, String)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
