@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Vault};
 
 mod audit;
+mod audit_query;
+mod audit_stream;
 mod canary;
 mod check;
 mod cli;

@@ -90,7 +90,7 @@ async fn history_is_filtered_and_walked_in_either_order() {
         "lease_id=x",
         "since=now",
         "until=1",
-        "actor=x",
+        "who=x",
         "sort=event",
         "limit=0",
         "cursor=zz",

@@ -88,6 +88,8 @@ const ROUTES: &[(&str, &str, u16)] = &[
     ("GET", "/v1/audit/proof", 403),
     ("GET", "/v1/audit/consistency", 403),
     ("GET", "/v1/audit/verify", 403),
+    ("GET", "/v1/audit/stream", 403),
+    ("GET", "/v1/audit/{sequence}", 403),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,6 +155,8 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
         .await
         .data(201);
     for who in ["nobody", "agent", "admin"] {
+        let newest = vault.admin(GET, "/v1/audit?limit=1", None).await.data(200);
+        let record = newest[0]["sequence"].to_string();
         for &(method, path, expected) in ROUTES {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let body = match (&method, path) {
@@ -202,7 +206,10 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
                 .replace("{version}", "1")
                 .replace("{jti}", "tok_00000000000000000000000000000000")
                 .replace("/audit/proof", "/audit/proof?sequence=1")
-                .replace("/exposure", "/exposure?credential_name=a");
+                .replace("/exposure", "/exposure?credential_name=a")
+                .replace("{sequence}", &record)
+                // One that follows has no end.
+                .replace("/stream", "/stream?follow=false");
             let key = match who {
                 "agent" => &vault.agent_key,
                 "admin" => &vault.admin_key,

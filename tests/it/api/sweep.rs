@@ -218,7 +218,7 @@ fn missing(scene: &Scene, handle: &str) -> Scene {
 }
 
 /// What a request can name that is of one workspace.
-const OBJECTS: [&str; 8] = [
+const OBJECTS: [&str; 9] = [
     "credential",
     "lease",
     "handle",
@@ -227,6 +227,7 @@ const OBJECTS: [&str; 8] = [
     "issuer",
     "identity",
     "workspace",
+    "record",
 ];
 
 // INVARIANT (isolation)

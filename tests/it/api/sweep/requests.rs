@@ -263,7 +263,13 @@ impl Template {
             // The vault's own, and so nobody's.
             .replace("/audit/proof", "/audit/proof?sequence=1")
             // A report is about something.
-            .replace("/exposure", "/exposure?credential_name=any");
+            .replace("/exposure", "/exposure?credential_name=any")
+            .replace("{sequence}", "$record");
+        // A stream that follows has no end.
+        let path = match path.ends_with("/stream") {
+            true => format!("{path}?follow=false"),
+            false => path,
+        };
         assert!(!path.contains('{'), "what is to be named in `{path}`?");
         Self {
             path,
@@ -348,6 +354,11 @@ impl Scene {
                 admin.does(POST, &path, json!({}), 200).await;
             }
             scene.insert("key", text(&key, "id").to_owned());
+        }
+        if template.names("record") {
+            let found = admin.asks(Method::GET, "/v1/audit?limit=1", None).await;
+            let record = text(&found.data(200)[0], "id").to_owned();
+            scene.insert("record", record);
         }
         if template.names("token") {
             let token = admin.does(POST, "/v1/tokens", json!({}), 201).await;
