@@ -23,7 +23,7 @@ impl Engine {
     }
 
     /// Records a reading of the log.
-    async fn note_reading(&self, call: &Call, permit: &Permit, what: &str) -> Result<()> {
+    async fn note_question(&self, call: &Call, permit: &Permit, what: &str) -> Result<()> {
         let mut unit = self.begin(call, permit, &[]).await?;
         let object = Object {
             name: Some(what.to_owned()),
@@ -111,7 +111,7 @@ impl Engine {
         let permit = self.may_read_history(call).await?;
         let sequence = sequence.ok_or_else(|| Error::missing("sequence"))?;
         let size = self.size("size", size).await?;
-        self.note_reading(call, &permit, "proof").await?;
+        self.note_question(call, &permit, "proof").await?;
         let workspace = call.principal.workspace;
         proof::inclusion(&mut self.read(), &self.keyring, workspace, sequence, size)
             .await?
@@ -150,7 +150,7 @@ impl Engine {
         if from == 0 || to.is_some_and(|to| to < from) {
             return Err(Error::invalid("from", "`from` must be 1 to `to`"));
         }
-        self.note_reading(call, &permit, "verification").await?;
+        self.note_question(call, &permit, "verification").await?;
         let _turn = self.turn_to_verify().await?;
         let question = Question {
             from,

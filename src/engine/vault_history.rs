@@ -2,7 +2,7 @@
 
 use super::{Call, Engine, Note};
 use crate::{
-    audit::query::{AuditFilter, AuditPage, Reader, Window},
+    audit::query::{AuditFilter, AuditPage, Window},
     authz::{Action, Denial, Refusal, Resource},
     domain::{
         error::Result,
@@ -43,11 +43,8 @@ impl Engine {
         };
         unit.record(Note::new(EventName::AuditRead, object))?;
         unit.commit().await?;
-        let reader = Reader {
-            store: self.read(),
-            keyring: &self.keyring,
-            workspace: WorkspaceId::SYSTEM,
-        };
-        reader.query(filter, window).await
+        self.history(WorkspaceId::SYSTEM)
+            .query(filter, window)
+            .await
     }
 }

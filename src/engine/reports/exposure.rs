@@ -14,7 +14,7 @@ use super::{
     source::FromSource,
 };
 use crate::{
-    audit::query::{AuditFilter, Numbered, Reader},
+    audit::query::{AuditFilter, Numbered, Reader, Whose},
     authz::{Action, Resource},
     domain::{
         error::{Error, Result},
@@ -144,11 +144,7 @@ impl Engine {
             .await?;
         let tables = self.tables(call.principal.workspace)?;
         let (wanted, filter) = self.wanted(&tables, query, until).await?;
-        let reader = Reader {
-            store: self.read(),
-            keyring: &self.keyring,
-            workspace: tables.workspace,
-        };
+        let reader = self.history(tables.workspace);
         let (first, last) = reader.span(filter.since).await?.unwrap_or_default();
         let from_source = match wanted.source {
             None => None,
@@ -258,11 +254,11 @@ impl Engine {
         match &query.identity {
             None => {}
             Some(ChosenIdentity::Name(name)) => {
-                filter.identity = Some(name.to_string());
+                filter.identity = Some(Whose::Name(name.to_string()));
                 wanted.identity_name = Some(name.clone());
             }
             Some(ChosenIdentity::Typed(kind, name)) => {
-                filter.identity = Some(name.to_string());
+                filter.identity = Some(Whose::Name(name.to_string()));
                 wanted.identity_name = Some(name.clone());
                 // Of one that is gone history knows the name, and the type where it acted itself.
                 wanted.identity = tables.identity_id(read, *kind, name).await?;
@@ -270,7 +266,7 @@ impl Engine {
             }
             Some(ChosenIdentity::Id(id)) => {
                 let found = tables.identity(read, *id).await?;
-                filter.identity = found.map(|found| found.name.to_string());
+                filter.identity = found.map(|found| Whose::Name(found.name.to_string()));
                 wanted.identity = Some(*id);
             }
         }

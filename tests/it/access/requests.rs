@@ -37,7 +37,7 @@ fn request(actor: &Actor, workspace: WorkspaceId, id: &str) -> Served {
 async fn history(house: &House, key: &str, event: EventName, vault: bool) -> Vec<Numbered> {
     let call = house.call(key).await;
     let filter = AuditFilter {
-        event: Some(event),
+        events: vec![event],
         ..AuditFilter::default()
     };
     let window = Window {

@@ -250,6 +250,7 @@ impl World {
             purpose: None,
             reason: None,
             changes: Vec::new(),
+            requests: Vec::new(),
         }
     }
 
