@@ -39,13 +39,19 @@ impl Canaries {
         assert!(found.is_none(), "{found:?} is in {place}");
     }
 
+    pub fn is_absent(&self, bytes: &[u8]) -> bool {
+        self.found(bytes).is_none()
+    }
+
     fn found(&self, bytes: &[u8]) -> Option<(&'static str, &'static str)> {
-        let lower = bytes.to_ascii_lowercase();
+        // What is no UTF-8 is in no needle; the search in text is the faster one by far.
+        let text = String::from_utf8_lossy(bytes);
+        let lower = text.to_ascii_lowercase();
         self.0.iter().find_map(|canary| {
             let mut codings = codings(&canary.text).into_iter();
             let found = codings.find(|(coding, needle)| {
-                let hay = if *coding == "hex" { &lower } else { bytes };
-                contains(hay, needle)
+                let hay = if *coding == "hex" { &*lower } else { &*text };
+                hay.contains(std::str::from_utf8(needle).unwrap())
             });
             found.map(|(coding, _)| (canary.what, coding))
         })

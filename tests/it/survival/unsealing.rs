@@ -18,11 +18,12 @@ async fn newest(admin: &Api) -> u64 {
     page["data"][0]["sequence"].as_u64().unwrap()
 }
 
-/// It serves what was stored, and nothing was recorded since `before` but a stop, this start and these questions.
+/// It serves what was stored, and nothing was recorded since `before` but a stop, the two records of this start
+/// and these questions.
 async fn assert_unchanged(vault: &Production, before: u64) -> u64 {
     let server = vault.serve().unwrap();
     let admin = Api::new(&server.address, &vault.admin_key);
-    assert_eq!(newest(&admin).await, before + 3);
+    assert_eq!(newest(&admin).await, before + 4);
     assert_eq!(admin.credential("kept").await["current_version"], 1);
     let agent = Api::new(&server.address, &vault.agent_key);
     let lease = agent.lease("kept", "1m").await.unwrap();

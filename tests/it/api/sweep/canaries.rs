@@ -227,8 +227,11 @@ async fn no_secret_that_is_sent_anywhere_can_be_read_out_again() {
     let system = whole_history(&all, "&scope=organisation").await;
     assert!(system.iter().any(|record| record["event"] == "auth.failed"));
     records.extend(system);
-    for record in &records {
-        canaries.assert_absent(record.to_string().as_bytes(), &format!("{record}"));
+    let all_records = json!(records).to_string();
+    if !canaries.is_absent(all_records.as_bytes()) {
+        for record in &records {
+            canaries.assert_absent(record.to_string().as_bytes(), &format!("{record}"));
+        }
     }
     for path in READ_OUT {
         let path = format!("/v1/{}", path.replace("$lease", text(&told, "id")));
