@@ -13,7 +13,7 @@ use crate::{
         lease::{Lease, LeaseStatus},
         ledger::{CredentialState, Ledger},
         name::Metadata,
-        policy::{Delivery, Terms},
+        policy::Terms,
         time::Timestamp,
         workspace::Settings,
     },
@@ -163,11 +163,6 @@ impl Engine {
     }
 }
 
-/// Whether a lease may use another version than the one that it pins: the ledger knows which.
-fn follows(lease: &Lease) -> bool {
-    lease.counted() && lease.delivery == Delivery::Broker
-}
-
 /// The view of one lease.
 pub(super) async fn lease_view(
     tables: &Tables,
@@ -175,13 +170,14 @@ pub(super) async fn lease_view(
     read: &mut impl Read,
     lease: Lease,
 ) -> Result<LeaseView> {
-    let ledger = match follows(&lease) {
-        true => tables.find_ledger(read, lease.credential).await?,
+    let pinned = match lease.counted() {
+        true => {
+            let pinned = |ledger: &Ledger| ledger.pinned(lease.version, lease.delivery);
+            tables.of_ledger(read, lease.credential, pinned).await?
+        }
         false => None,
     };
-    let version = ledger.map_or(lease.version, |ledger| {
-        ledger.pinned(lease.version, lease.delivery)
-    });
+    let version = pinned.unwrap_or(lease.version);
     let metadata = tables.version_metadata(read, lease.credential, version);
     Ok(LeaseView {
         // A deleted credential leaves its leases behind without their metadata.
@@ -212,7 +208,7 @@ impl<'a> LeaseViews<'a> {
 
     pub(super) async fn view(&mut self, read: &mut impl Read, lease: Lease) -> Result<LeaseView> {
         let id = lease.credential;
-        let version = if follows(&lease) {
+        let version = if lease.counted() {
             if !self.ledgers.contains_key(&id) {
                 let ledger = self.tables.find_ledger(read, id).await?;
                 self.ledgers.insert(id, ledger);

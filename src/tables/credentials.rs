@@ -125,12 +125,21 @@ impl Tables {
         read: &mut impl Read,
         id: CredentialId,
     ) -> Result<Option<Ledger>> {
+        self.of_ledger(read, id, Ledger::clone).await
+    }
+
+    /// What `part` takes of that ledger.
+    pub async fn of_ledger<T>(
+        &self,
+        read: &mut impl Read,
+        id: CredentialId,
+        part: impl FnOnce(&Ledger) -> T,
+    ) -> Result<Option<T>> {
         let found = read.get(&key::ledger(self.workspace, id)).await?;
         let open = |sealed: Value| {
-            let ledgers = &self.recent.ledgers;
-            ledgers.get_or(id, (self.workspace, id), &sealed, || {
-                self.open(slot(RecordType::Ledger, &id, 0), &sealed)
-            })
+            let (ledgers, at) = (&self.recent.ledgers, (self.workspace, id));
+            let open = || self.open(slot(RecordType::Ledger, &id, 0), &sealed);
+            ledgers.part_or(id, at, &sealed, open, part)
         };
         found.map(open).transpose()
     }

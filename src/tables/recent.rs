@@ -52,18 +52,7 @@ impl<K: Eq + Hash, T: Clone> Kind<K, T> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The record that these bytes seal: remembered, or opened now.
-    pub(super) fn get_or(
-        &self,
-        credential: CredentialId,
-        at: K,
-        sealed: &[u8],
-        open: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
-        self.part_or(credential, at, sealed, open, T::clone)
-    }
-
-    /// What `part` takes of that record.
+    /// What `part` takes of the record that these bytes seal: remembered, or opened now.
     pub(super) fn part_or<U>(
         &self,
         credential: CredentialId,
@@ -96,6 +85,18 @@ impl<K: Eq + Hash, T: Clone> Kind<K, T> {
 mod tests {
     use super::*;
     use crate::domain::error::Error;
+
+    impl<K: Eq + Hash, T: Clone> Kind<K, T> {
+        fn get_or(
+            &self,
+            credential: CredentialId,
+            at: K,
+            sealed: &[u8],
+            open: impl FnOnce() -> Result<T>,
+        ) -> Result<T> {
+            self.part_or(credential, at, sealed, open, T::clone)
+        }
+    }
 
     #[test]
     fn a_record_serves_for_its_own_bytes_alone() {
