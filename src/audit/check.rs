@@ -5,10 +5,10 @@
 //! A checkpoint says only that something under it is not as it was sealed; the stored leaves tell which record, once they
 //! are proven to be the right ones by that same checkpoint.
 
+mod again;
 mod pages;
 
-use std::ops::RangeInclusive;
-
+pub(super) use self::again::leaves;
 use self::pages::Pages;
 use super::{
     block,
@@ -20,7 +20,7 @@ use super::{
     verify::{Fault, reason},
 };
 use crate::{
-    domain::error::{Error, Result},
+    domain::error::Result,
     store::{key, port::Scan},
     tables::Read,
 };
@@ -33,9 +33,9 @@ const MAX_FAULTS: usize = 100;
 pub struct Question {
     /// The first record to look at, or one before it: reading begins behind a checkpoint.
     pub from: u64,
-    /// The last record to look at; none for all.
+    /// The last record to look at, or one behind it: reading ends at a checkpoint. None for all.
     pub to: Option<u64>,
-    /// Checkpoints of this vault that were kept elsewhere.
+    /// Checkpoints of this vault that were kept elsewhere; all of them are looked at.
     pub kept: Vec<Checkpoint>,
 }
 
@@ -60,11 +60,9 @@ pub async fn log(
     public_key: &[u8; 32],
     question: Question,
 ) -> Result<Report> {
+    let question = widened(read, question).await?;
     let (verifier, first) = begin(read, public_key, &question).await?;
     let mut kept = question.kept;
-    kept.retain(|one| {
-        one.statement().size >= first && question.to.is_none_or(|to| one.statement().size <= to)
-    });
     kept.sort_by_key(|one| one.statement().size);
     let mut walk = Walk {
         public_key,
@@ -99,39 +97,6 @@ pub async fn log(
     Ok(report)
 }
 
-/// Holds the leaves of these records to those that were sealed.
-pub(super) async fn leaves(read: &mut impl Read, range: RangeInclusive<u64>) -> Result<()> {
-    let (from, to) = range.into_inner();
-    let changed = |sequence: u64| {
-        Error::internal(format!("record {sequence} is not the one that was sealed"))
-    };
-    let mut expected = from;
-    let mut tile = Vec::new();
-    let mut blocks = Pages::new(behind(read, from).await?);
-    while expected <= to {
-        let Some((at, block)) = blocks.next(read).await? else {
-            return Err(changed(expected));
-        };
-        let first = key::parse_audit(&at).ok_or_else(|| changed(expected))?;
-        for (sequence, entry) in (first..).zip(block::entries(&block)?) {
-            if sequence < expected || sequence > to {
-                continue;
-            }
-            if tile.is_empty() || (sequence - 1).is_multiple_of(WIDTH) {
-                tile = tree::tile(read, 0, (sequence - 1) / WIDTH)
-                    .await?
-                    .unwrap_or_default();
-            }
-            let sealed = tile.get(((sequence - 1) % WIDTH) as usize);
-            if sequence != expected || sealed != Some(&entry.leaf(sequence).hash()) {
-                return Err(changed(expected));
-            }
-            expected += 1;
-        }
-    }
-    Ok(())
-}
-
 /// The blocks from the one that holds a record on.
 async fn behind(read: &mut impl Read, sequence: u64) -> Result<Scan> {
     let mut scan = key::audits(0);
@@ -145,6 +110,24 @@ async fn behind(read: &mut impl Read, sequence: u64) -> Result<Scan> {
         scan.start = at;
     }
     Ok(scan)
+}
+
+/// The range with all that its own checkpoints and the kept ones take to be looked at: a record is proven by the
+/// checkpoint behind it.
+async fn widened(read: &mut impl Read, mut question: Question) -> Result<Question> {
+    let sizes = question.kept.iter().map(|one| one.statement().size);
+    let (smallest, largest) = (sizes.clone().min(), sizes.max());
+    question.from = question.from.min(smallest.unwrap_or(u64::MAX));
+    if let Some(to) = question.to {
+        let behind = Scan {
+            limit: 1,
+            ..key::checkpoints(to)
+        };
+        let found = read.range(&behind).await?.pop();
+        let size = found.and_then(|(at, _)| key::parse_checkpoint(&at));
+        question.to = Some(size.unwrap_or(to).max(largest.unwrap_or(0)));
+    }
+    Ok(question)
 }
 
 /// Where reading begins: behind the last checkpoint before the first record asked for that has a good stored tree, else

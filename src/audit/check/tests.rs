@@ -1,10 +1,13 @@
 //! A log that the real sealer sealed, damaged in every way, and held to its checkpoints by the public key alone.
 
+mod seals;
+mod stored;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
 use crate::{
-    audit::{log::Log, merkle, seal::Sealer},
+    audit::{log::Log, seal::Sealer},
     clock::{Clock, SystemTime},
     crypto::{entropy::OsEntropy, keyring::Keyring, tests::keyring},
     domain::{id::WorkspaceId, time::Timestamp},
@@ -188,7 +191,7 @@ async fn every_change_of_a_sealed_record_is_found_and_named() {
     let first = async |parts: &Parts| world.first(&stored.with(parts), &[]).await;
 
     let mut foreign = 0;
-    for at in [0, 1, 62, 63, 64, 149, 150, 1000, 2047, 2599] {
+    for at in [0, 63, 64, 150, 1000, 2599] {
         let number = at as u64 + 1;
         let mut edited = good.clone();
         *edited[at].2.last_mut().unwrap() ^= 1;
@@ -219,7 +222,7 @@ async fn every_change_of_a_sealed_record_is_found_and_named() {
         foreign += usize::from(of_two);
         assert_eq!(first(&swapped).await, Some(number), "its place");
     }
-    assert!(foreign >= 5, "records of two workspaces were swapped");
+    assert!(foreign >= 3, "records of two workspaces were swapped");
     let mut two = good.clone();
     two[10].1[0] ^= 1;
     two[2000].1[0] ^= 1;
@@ -254,237 +257,4 @@ async fn missing_blocks_are_named() {
         twice.0.insert(key::audit(blocks[at] + 1), block);
         assert!(world.first(&twice, &[]).await.is_some(), "{at}");
     }
-}
-
-#[tokio::test]
-async fn a_log_that_was_cut_is_found_by_what_is_left_of_its_seals() {
-    let (world, stored, kept) = sealed().await;
-    let good = stored.parts();
-    let cut = stored.with(&good[..2590].to_vec());
-    assert_eq!(world.first(&cut, &[]).await, Some(2591));
-    // With all the seals over what was cut, nothing in the folder tells; what was kept elsewhere does.
-    let mut clean = stored.with(&good[..150].to_vec());
-    for checkpoint in &kept[2..] {
-        clean
-            .0
-            .remove(&key::checkpoint(checkpoint.statement().size));
-    }
-    assert_eq!(world.first(&clean, &[]).await, None);
-    assert_eq!(world.first(&clean, &kept[..2]).await, None);
-    assert_eq!(world.first(&clean, &kept[4..]).await, Some(151));
-    // A checkpoint that is taken out is missed by the next.
-    let mut dropped = stored.clone();
-    dropped.0.remove(&key::checkpoint(150));
-    let report = world.check(&dropped, &[]).await;
-    assert!(
-        report.faults[0].what.contains("does not follow"),
-        "{report:?}"
-    );
-}
-
-#[tokio::test]
-async fn a_log_that_was_rolled_back_and_went_on_is_found_by_what_was_kept() {
-    let world = World::new();
-    world.write(150).await;
-    world.seal().await;
-    let before = world.memory.after_power_cut();
-    world.write(60).await;
-    let kept = world.seal().await;
-    // The folder of yesterday, served again: it writes other records, and seals them.
-    let clock = Arc::new(Clock::new(Arc::new(SystemTime), None));
-    let last = before
-        .dump()
-        .into_iter()
-        .rfind(|(at, _)| key::parse_audit(at).is_some())
-        .unwrap();
-    let log = Log::after(world.keyring.clone(), clock, Some((&last.0, &last.1))).unwrap();
-    let again = World {
-        store: Arc::new(before.clone().serve(Box::new(log))),
-        memory: before,
-        keyring: world.keyring.clone(),
-        workspaces: world.workspaces,
-    };
-    again.write(90).await;
-    again.seal().await;
-    let stored = again.stored();
-    assert_eq!(
-        again.first(&stored, &[]).await,
-        None,
-        "in itself it is whole"
-    );
-    assert_eq!(
-        again.first(&stored, &kept).await,
-        Some(151),
-        "the kept checkpoint follows on one that is still there"
-    );
-}
-
-#[tokio::test]
-async fn a_tree_that_does_not_fit_the_log_is_told_apart_from_a_log_that_does_not() {
-    let (world, stored, _) = sealed().await;
-    let mut tampered = stored.clone();
-    let tile = tampered.0.get_mut(&key::tile(0, 3)).unwrap();
-    let mut bytes = tile.to_vec();
-    bytes[5 * 32] ^= 1;
-    *tile = bytes.into();
-    let report = world.check(&tampered, &[]).await;
-    assert_eq!(report.faults.len(), 1);
-    assert_eq!(report.faults[0].sequence, 3 * 64 + 6);
-    assert!(report.faults[0].what.contains("stored tree"), "{report:?}");
-    // Log and tree changed alike: the checkpoint tells that, and no more than its range.
-    let mut parts = stored.parts();
-    parts[200].1[0] ^= 1;
-    let mut both = stored.with(&parts);
-    let leaf = block::entries(&both.0[&key::audit(201)]).unwrap()[0]
-        .leaf(201)
-        .hash();
-    let tile = both.0.get_mut(&key::tile(0, 3)).unwrap();
-    let mut bytes = tile.to_vec();
-    bytes[8 * 32..9 * 32].copy_from_slice(&leaf);
-    *tile = bytes.into();
-    assert_eq!(world.first(&both, &[]).await, Some(151));
-    // Without the tree the range is told as well.
-    let mut bare = stored.with(&parts);
-    bare.0.retain(|at, _| key::parse_tile(at).is_none());
-    assert_eq!(world.first(&bare, &[]).await, Some(151));
-}
-
-#[tokio::test]
-async fn forged_checkpoints_are_refused() {
-    let (world, stored, _) = sealed().await;
-    let mut forged = stored.clone();
-    let value = forged.0.get_mut(&key::checkpoint(150)).unwrap();
-    let text = String::from_utf8(value[8..].to_vec())
-        .unwrap()
-        .replace("\n150\n", "\n151\n");
-    *value = [&value[..8], text.as_bytes()].concat().into();
-    let report = world.check(&forged, &[]).await;
-    assert!(report.faults[0].what.contains("signature"), "{report:?}");
-    // Another vault's key finds nothing of its own.
-    let question = Question::default();
-    let report = log(&mut stored.clone(), &[7; 32], question).await.unwrap();
-    assert!(
-        report
-            .faults
-            .iter()
-            .all(|fault| fault.what.contains("another vault")),
-        "{report:?}"
-    );
-    assert_eq!(report.proven, 0);
-}
-
-#[tokio::test]
-async fn a_range_is_read_from_the_checkpoint_before_it() {
-    let (world, stored, _) = sealed().await;
-    let key = world.keyring.audit_key().public_key();
-    for (from, to, first, last) in [
-        (1, Some(100), 1, 100),
-        (151, Some(160), 151, 160),
-        (400, None, 151, 2607),
-    ] {
-        let question = Question {
-            from,
-            to,
-            kept: Vec::new(),
-        };
-        let report = log(&mut stored.clone(), key, question.clone())
-            .await
-            .unwrap();
-        assert_eq!(
-            (report.first, report.last, report.faults.len()),
-            (first, last, 0),
-            "{report:?}"
-        );
-        let mut parts = stored.parts();
-        parts[from as usize - 1].1[0] ^= 1;
-        let report = log(&mut stored.with(&parts), key, question).await.unwrap();
-        assert_eq!(report.faults[0].sequence, from, "{report:?}");
-    }
-}
-
-#[tokio::test]
-async fn the_sealer_goes_on_after_a_stop_and_refuses_a_log_that_was_changed() {
-    let world = World::new();
-    for records in [5, 1, 3000] {
-        world.write(records).await;
-        world.seal().await;
-    }
-    assert_eq!(world.first(&world.stored(), &[]).await, None);
-    // Every record that a restart looks at again.
-    for sequence in [2_500, 3_006] {
-        let stored = world.stored();
-        let mut parts = stored.parts();
-        parts[sequence - 1].1[0] ^= 1;
-        let error = leaves(&mut stored.with(&parts), 1983..=3006)
-            .await
-            .unwrap_err();
-        let why = reason(&error);
-        assert_eq!(
-            why,
-            format!("record {sequence} is not the one that was sealed")
-        );
-    }
-    let short = Stored(
-        world
-            .stored()
-            .0
-            .into_iter()
-            .filter(|(at, _)| key::parse_audit(at) < Some(3000))
-            .collect(),
-    );
-    assert!(leaves(&mut short.clone(), 1983..=3006).await.is_err());
-}
-
-#[tokio::test]
-async fn proofs_from_the_store_hold() {
-    let (world, stored, kept) = sealed().await;
-    let read = &mut stored.clone();
-    let public = world.keyring.audit_key().public_key();
-    for (sequence, size) in [(1, 1), (1, 2600), (2600, 2600), (64, 150), (1024, 2600)] {
-        let workspace = stored.parts()[sequence as usize - 1].0;
-        let proof = proof::inclusion(read, &world.keyring, workspace, sequence, size)
-            .await
-            .unwrap()
-            .unwrap();
-        let leaf = proof.leaf.hash();
-        assert!(merkle::included(
-            &leaf,
-            sequence - 1,
-            size,
-            &proof.path,
-            &proof.root
-        ));
-        let checkpoint = proof.checkpoint.expect("it is the size of one");
-        assert_eq!(checkpoint.statement().root, proof.root);
-        // Another workspace's record, and one behind the tree, are not there.
-        for (workspace, sequence) in [(WorkspaceId::SYSTEM, sequence), (workspace, size + 1)] {
-            let none = proof::inclusion(read, &world.keyring, workspace, sequence, size).await;
-            assert!(none.unwrap().is_none());
-        }
-    }
-    for (old, new) in kept.iter().zip(&kept[1..]) {
-        let (from, to) = (old.statement(), new.statement());
-        let proof = proof::consistency(read, public, from.size, to.size)
-            .await
-            .unwrap();
-        assert!(merkle::consistent(
-            (from.size, &from.root),
-            (to.size, &to.root),
-            &proof.path
-        ));
-        assert_eq!((proof.from.1, proof.to.1), (from.root, to.root));
-    }
-    let (page, total) = proof::page(read, public, true, None, 2).await.unwrap();
-    let sizes = |page: &[proof::Numbered]| {
-        page.iter()
-            .map(|one| one.checkpoint.statement().size)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(total, 5);
-    assert_eq!(sizes(&page)[0], 2600);
-    let (rest, _) = proof::page(read, public, true, Some(sizes(&page)[1]), 9)
-        .await
-        .unwrap();
-    assert_eq!(sizes(&rest).len(), 3);
-    assert_eq!(sizes(&rest)[2], 1);
 }

@@ -366,3 +366,6 @@ fn leaf(answer: &Answer, sequence: u64) -> Result<Hash, Failure> {
     .concat();
     Ok(digest(&bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -334,7 +334,7 @@ pub(crate) struct PublicKeysBody {
 /// A public key of the vault.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PublicKeyBody {
-    /// What it signs: `audit` for receipts.
+    /// What it signs: `audit` for receipts and checkpoints.
     usage: &'static str,
     #[schema(example = "Ed25519")]
     algorithm: &'static str,

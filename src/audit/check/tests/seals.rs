@@ -1,0 +1,120 @@
+//! What the seals that are left, and those that were kept elsewhere, tell.
+
+use super::*;
+
+#[tokio::test]
+async fn a_log_that_was_cut_is_found_by_what_is_left_of_its_seals() {
+    let (world, stored, kept) = sealed().await;
+    let good = stored.parts();
+    let cut = stored.with(&good[..2590].to_vec());
+    assert_eq!(world.first(&cut, &[]).await, Some(2591));
+    // With all the seals over what was cut, nothing in the folder tells; what was kept elsewhere does.
+    let mut clean = stored.with(&good[..150].to_vec());
+    for checkpoint in &kept[2..] {
+        clean
+            .0
+            .remove(&key::checkpoint(checkpoint.statement().size));
+    }
+    assert_eq!(world.first(&clean, &[]).await, None);
+    assert_eq!(world.first(&clean, &kept[..2]).await, None);
+    assert_eq!(world.first(&clean, &kept[4..]).await, Some(151));
+    // A checkpoint that is taken out is missed by the next.
+    let mut dropped = stored.clone();
+    dropped.0.remove(&key::checkpoint(150));
+    let report = world.check(&dropped, &[]).await;
+    assert!(
+        report.faults[0].what.contains("does not follow"),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_log_that_was_rolled_back_and_went_on_is_found_by_what_was_kept() {
+    let world = World::new();
+    world.write(150).await;
+    world.seal().await;
+    let before = world.memory.after_power_cut();
+    world.write(60).await;
+    let kept = world.seal().await;
+    // The folder of yesterday, served again: it writes other records, and seals them.
+    let clock = Arc::new(Clock::new(Arc::new(SystemTime), None));
+    let last = before
+        .dump()
+        .into_iter()
+        .rfind(|(at, _)| key::parse_audit(at).is_some())
+        .unwrap();
+    let log = Log::after(world.keyring.clone(), clock, Some((&last.0, &last.1))).unwrap();
+    let again = World {
+        store: Arc::new(before.clone().serve(Box::new(log))),
+        memory: before,
+        keyring: world.keyring.clone(),
+        workspaces: world.workspaces,
+    };
+    again.write(90).await;
+    again.seal().await;
+    let stored = again.stored();
+    assert_eq!(
+        again.first(&stored, &[]).await,
+        None,
+        "in itself it is whole"
+    );
+    assert_eq!(
+        again.first(&stored, &kept).await,
+        Some(151),
+        "the kept checkpoint follows on one that is still there"
+    );
+}
+
+#[tokio::test]
+async fn a_tree_that_does_not_fit_the_log_is_told_apart_from_a_log_that_does_not() {
+    let (world, stored, _) = sealed().await;
+    let mut tampered = stored.clone();
+    let tile = tampered.0.get_mut(&key::tile(0, 3)).unwrap();
+    let mut bytes = tile.to_vec();
+    bytes[5 * 32] ^= 1;
+    *tile = bytes.into();
+    let report = world.check(&tampered, &[]).await;
+    assert_eq!(report.faults.len(), 1);
+    assert_eq!(report.faults[0].sequence, 3 * 64 + 6);
+    assert!(report.faults[0].what.contains("stored tree"), "{report:?}");
+    // Log and tree changed alike: the checkpoint tells that, and no more than its range.
+    let mut parts = stored.parts();
+    parts[200].1[0] ^= 1;
+    let mut both = stored.with(&parts);
+    let leaf = block::entries(&both.0[&key::audit(201)]).unwrap()[0]
+        .leaf(201)
+        .hash();
+    let tile = both.0.get_mut(&key::tile(0, 3)).unwrap();
+    let mut bytes = tile.to_vec();
+    bytes[8 * 32..9 * 32].copy_from_slice(&leaf);
+    *tile = bytes.into();
+    assert_eq!(world.first(&both, &[]).await, Some(151));
+    // Without the tree the range is told as well.
+    let mut bare = stored.with(&parts);
+    bare.0.retain(|at, _| key::parse_tile(at).is_none());
+    assert_eq!(world.first(&bare, &[]).await, Some(151));
+}
+
+#[tokio::test]
+async fn forged_checkpoints_are_refused() {
+    let (world, stored, _) = sealed().await;
+    let mut forged = stored.clone();
+    let value = forged.0.get_mut(&key::checkpoint(150)).unwrap();
+    let text = String::from_utf8(value[8..].to_vec())
+        .unwrap()
+        .replace("\n150\n", "\n151\n");
+    *value = [&value[..8], text.as_bytes()].concat().into();
+    let report = world.check(&forged, &[]).await;
+    assert!(report.faults[0].what.contains("signature"), "{report:?}");
+    // Another vault's key finds nothing of its own.
+    let question = Question::default();
+    let report = log(&mut stored.clone(), &[7; 32], question).await.unwrap();
+    assert!(
+        report
+            .faults
+            .iter()
+            .all(|fault| fault.what.contains("another vault")),
+        "{report:?}"
+    );
+    assert_eq!(report.proven, 0);
+}
