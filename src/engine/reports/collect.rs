@@ -373,37 +373,7 @@ impl Collected {
         if self.denied.len() >= MAX_DENIED {
             return;
         }
-        let origin = record.origin.unwrap_or_default();
-        let (who, proof) = match record.actor {
-            Actor::Identity {
-                identity,
-                name,
-                kind,
-                proof,
-            } => (
-                Some(Who {
-                    id: identity,
-                    r#type: Some(kind.as_str()),
-                    name: Some(name),
-                }),
-                Some(proof.to_string()),
-            ),
-            Actor::Vault { .. } => (None, None),
-        };
-        self.denied.push(Denied {
-            sequence,
-            time: record.time,
-            event: record.event.as_str(),
-            code,
-            reason: record.reason,
-            who,
-            credential_name: record.object.credential_name,
-            lease_id: record.object.lease,
-            decided_by: record.policy,
-            source_ip: origin.source_ip,
-            user_agent: origin.user_agent,
-            proof,
-        });
+        self.denied.push(Denied::of(sequence, record, code));
     }
 }
 

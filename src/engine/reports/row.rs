@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-use super::model::{UsedFrom, Who};
+use super::model::{Denied, UsedFrom, Who};
 use crate::domain::{
     event::{Actor, AuditRecord},
     id::{CredentialId, IdentityId, LeaseId},
@@ -119,6 +119,43 @@ impl Row {
             });
         } else {
             self.more_places += 1;
+        }
+    }
+}
+
+impl Denied {
+    /// The attempt that a record tells of, with the code that the caller was given.
+    pub(super) fn of(sequence: u64, record: AuditRecord, code: String) -> Self {
+        let origin = record.origin.unwrap_or_default();
+        let (who, proof) = match record.actor {
+            Actor::Identity {
+                identity,
+                name,
+                kind,
+                proof,
+            } => (
+                Some(Who {
+                    id: identity,
+                    r#type: Some(kind.as_str()),
+                    name: Some(name),
+                }),
+                Some(proof.to_string()),
+            ),
+            Actor::Vault { .. } => (None, None),
+        };
+        Self {
+            sequence,
+            time: record.time,
+            event: record.event.as_str(),
+            code,
+            reason: record.reason,
+            who,
+            credential_name: record.object.credential_name,
+            lease_id: record.object.lease,
+            decided_by: record.policy,
+            source_ip: origin.source_ip,
+            user_agent: origin.user_agent,
+            proof,
         }
     }
 }

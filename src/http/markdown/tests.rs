@@ -4,11 +4,11 @@ use crate::domain::{
     time::Timestamp,
 };
 use crate::engine::{
-    Agent, Asked, Checkpoint, Denied, EarlierReader, ExposedCredential, Handed, RestsOn, Session,
-    Summary, UsedFrom, UsedProof, VersionExposure,
+    Agent, Asked, Checkpoint, Denied, EarlierReader, ExposedCredential, ExposedLease, Handed,
+    RestsOn, Session, Summary, UsedFrom, UsedProof, VersionExposure,
 };
 
-use super::*;
+use super::{text::MAX_CELL, *};
 
 const GOLDEN: &str = "tests/vectors/exposure.md";
 

@@ -99,6 +99,7 @@ impl Model {
             policy: *policy,
             state: CredentialState::Active,
             versions: BTreeMap::from([(1, Stage::Current)]),
+            shown: BTreeMap::new(),
             latest: event.record.time,
         };
         let before = self.credentials.insert(event.id, made);
@@ -180,6 +181,10 @@ impl Model {
         match record.event {
             EventName::LeaseRedeemed => {
                 event.hold("pinned-version", follows && usable, &(&lease, credential))?;
+                if let Some(credential) = self.credentials.get_mut(&event.id) {
+                    let shown = &mut credential.shown;
+                    shown.entry(event.version).or_insert(record.time);
+                }
                 // What a grant shows is counted with it.
                 if !matches!(event.what(), What::Issue { .. }) {
                     lease.uses += 1;

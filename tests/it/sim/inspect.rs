@@ -171,6 +171,15 @@ impl Snapshot {
             )?;
             for version in versions {
                 let stage = known.versions[&version.number];
+                // INVARIANT (reveal-taint): whatever was cut off, the taint is there with the record that tells of it.
+                let open = ledger.version(version.number);
+                let shown = version
+                    .revealed_at
+                    .or(open.and_then(|open| open.revealed_at));
+                let told = known.shown.get(&version.number).copied();
+                hold("reveal-taint", shown == told, || {
+                    format!("{version:?} of {id} was shown at {told:?}, and says {shown:?}")
+                })?;
                 let same = match version.state {
                     VersionState::Current => stage == Stage::Current,
                     VersionState::Rotated { .. } => stage == Stage::Rotated,

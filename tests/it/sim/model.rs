@@ -96,6 +96,8 @@ pub struct Credential {
     pub policy: Policy,
     pub state: CredentialState,
     pub versions: BTreeMap<u32, Stage>,
+    /// When each version was first shown.
+    pub shown: BTreeMap<u32, Timestamp>,
     pub latest: Timestamp,
 }
 
