@@ -102,6 +102,7 @@ actions! {
     WorkspaceCreate = "workspace:create" by WorkspaceCreate;
     WorkspaceUpdate = "workspace:update" by WorkspaceUpdate;
     WorkspaceRevokeAll = "workspace:revoke_all" by WorkspaceRevokeAll;
+    AuditExport = "audit:export" by AuditExport;
 }
 
 /// What it would be done to.
