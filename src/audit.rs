@@ -4,6 +4,7 @@
 mod block;
 pub mod check;
 pub mod checkpoint;
+pub mod export;
 pub mod index;
 pub mod leaf;
 pub mod log;

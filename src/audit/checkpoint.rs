@@ -202,7 +202,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The name of the log whose checkpoints this key signs.
-fn origin(public_key: &[u8; 32]) -> String {
+pub(super) fn origin(public_key: &[u8; 32]) -> String {
     let digest = Sha256::digest(public_key);
     format!("{FORMAT}/{}", hex(digest.get(..8).unwrap_or(&digest)))
 }
