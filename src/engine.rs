@@ -13,6 +13,7 @@ mod directory;
 mod epoch;
 mod exchange;
 mod expire;
+mod export;
 mod history;
 mod idempotency;
 mod identities;
@@ -59,6 +60,7 @@ pub use self::{
     epoch::{Entered, Turn, Witness},
     exchange::Exchange,
     expire::BATCH as REAPER_BATCH,
+    export::{Export, ExportEnd, ExportHistory},
     history::{LiveStream, WhichRecord},
     idempotency::{Idempotency, check_first_answer},
     identities::{CreateIdentity, IdentityFilter, UpdateIdentity},
@@ -136,6 +138,7 @@ pub struct Engine {
     /// Held from reading the newest policy set until the next one is in force.
     policy_turn: tokio::sync::Mutex<()>,
     sealing: sealing::Sealing,
+    exports: Arc<Semaphore>,
 }
 
 /// One request: who asks, from where, and whether it may be a retry.
@@ -199,6 +202,7 @@ impl Engine {
             own: canary::Own::default(),
             policy_turn: tokio::sync::Mutex::default(),
             sealing: sealing::Sealing::default(),
+            exports: export::turns(),
         }
     }
 

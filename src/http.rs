@@ -8,6 +8,7 @@ mod context;
 mod credentials;
 mod docs;
 mod error;
+mod export;
 #[cfg(test)]
 mod hostile;
 mod identities;
@@ -38,8 +39,8 @@ use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use self::limits::DefaultLimits;
 use self::limits::Limits;
+pub use self::{export::readable, limits::DefaultLimits};
 use crate::{
     authn::Authenticator,
     domain::error::{Error, Result},
@@ -187,6 +188,7 @@ fn routes() -> OpenApiRouter<Surface> {
         .routes(routes!(reports::stale))
         .routes(routes!(audit::stream))
         .routes(routes!(audit::show))
+        .routes(routes!(export::export))
         .routes(routes!(operations::health))
         .routes(routes!(operations::ready))
         .routes(routes!(operations::metrics))

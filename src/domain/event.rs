@@ -99,6 +99,8 @@ events! {
     VaultConfigured = "vault.configured",
     CanaryTouched = "canary.touched",
     ReportRead = "report.read",
+    AuditExported = "audit.exported",
+    AuditExportEnded = "audit.export_ended",
 }
 
 /// How soon somebody should look at an event.

@@ -98,6 +98,11 @@ impl Params {
         found
     }
 
+    /// What nobody has read yet, as it was given.
+    pub(super) fn given(&self) -> BTreeMap<String, String> {
+        self.0.clone()
+    }
+
     /// Which page is wanted.
     pub(super) fn page(&mut self) -> Result<PageRequest> {
         Ok(PageRequest {

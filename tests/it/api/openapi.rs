@@ -44,6 +44,7 @@ const ROUTES: &[(&str, &str, u16)] = &[
     ("GET", "/v1/api-keys/{id}/usage", 403),
     ("DELETE", "/v1/api-keys/{id}", 403),
     ("GET", "/v1/audit", 403),
+    ("GET", "/v1/audit/export", 403),
     ("POST", "/v1/tokens", 403),
     ("GET", "/v1/tokens", 200),
     ("GET", "/v1/tokens/{jti}", 404),

@@ -1,0 +1,201 @@
+//! Exporting history: what is sealed when the export begins, in the order of the log. It is recorded before its first
+//! line is given out, and again with what was given out.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Call, Engine, Note, unit::Unit};
+use crate::{
+    audit::{
+        checkpoint::Checkpoint,
+        export::{Extract, Header, Range, Writer},
+        query::AuditFilter,
+    },
+    authz::{Action, Resource},
+    domain::{
+        error::{Error, Result},
+        event::{Actor, Change, EventName, Object, Origin},
+        id::WorkspaceId,
+    },
+};
+
+/// Exports that go on at a time: each keeps a batch of records in memory for as long as its reader takes.
+const AT_ONCE: usize = 8;
+/// Batches that an export seals before it begins; what is left of a backlog is for the next one.
+const SEALED_FIRST: usize = 64;
+
+/// The places for exports.
+pub(super) fn turns() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(AT_ONCE))
+}
+
+/// What to export.
+#[derive(Debug, Default)]
+pub struct ExportHistory {
+    /// As history and the file name it.
+    pub format: &'static str,
+    pub filter: AuditFilter,
+    /// The filter as it was given, by the names of the parameters.
+    pub given: BTreeMap<String, String>,
+    /// Behind this record; 0 for the beginning.
+    pub after: u64,
+    /// A size of the tree that a checkpoint over so many records can be held against.
+    pub against: Option<u64>,
+}
+
+/// An export that has begun.
+pub struct Export {
+    pub extract: Extract,
+    /// The last record that it may hold.
+    pub end: u64,
+    header: Header,
+    workspace: WorkspaceId,
+    actor: Actor,
+    origin: Origin,
+    decided_by: String,
+    _turn: OwnedSemaphorePermit,
+}
+
+/// What an export came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ExportEnd {
+    pub records: u64,
+    /// Whether its reader was given all of it.
+    pub whole: bool,
+}
+
+fn fact(field: &str, value: impl ToString) -> Change {
+    Change {
+        field: field.to_owned(),
+        before: None,
+        after: Some(value.to_string()),
+    }
+}
+
+impl Engine {
+    /// Begins an export of the caller's workspace.
+    pub async fn export(&self, call: &Call, asked: ExportHistory) -> Result<Export> {
+        let permit = self
+            .authorize(call, Action::AuditExport, Resource::Workspace)
+            .await?;
+        let Ok(turn) = self.exports.clone().try_acquire_owned() else {
+            return Err(Error::state(format!(
+                "{AT_ONCE} other exports go on; try again when one is done"
+            )));
+        };
+        // It takes long, and changes nothing that an emergency stop would have to wait for.
+        call.entered.leave();
+        let checkpoint = self.sealed_now().await?;
+        let ExportHistory {
+            format,
+            filter,
+            given,
+            after,
+            against,
+        } = asked;
+        let end = checkpoint.statement().size;
+        if after > end {
+            return Err(Error::invalid(
+                "after",
+                format!("`after` must be 0 to the number of sealed records, {end}"),
+            )
+            .with("limit", end));
+        }
+        let mut unit = self.begin(call, &permit, &[]).await?;
+        let mut changes = vec![
+            fact("format", format),
+            fact("after", after),
+            fact("end", end),
+        ];
+        let filters = given.iter().map(|(name, value)| fact(name, value));
+        changes.extend(filters);
+        unit.record(Note {
+            changes,
+            ..Note::new(EventName::AuditExported, Object::default())
+        })?;
+        let time = unit.now;
+        unit.commit().await?;
+        let workspace = call.principal.workspace;
+        let public_key = self.keyring.audit_key().public_key();
+        let name = (workspace, call.principal.workspace_name.as_str());
+        let header = Header {
+            filter: given,
+            after,
+            ..Header::new(name, &checkpoint, public_key, time)
+        };
+        let range = Range {
+            filter,
+            after,
+            end,
+            against,
+        };
+        let (store, keyring) = (self.store.clone(), self.keyring.clone());
+        Ok(Export {
+            extract: Extract::new(store, keyring, workspace, range),
+            end,
+            header,
+            workspace,
+            actor: Actor::of(&call.principal),
+            origin: call.origin.clone(),
+            decided_by: permit.decided_by().to_owned(),
+            _turn: turn,
+        })
+    }
+
+    /// Records what an export came to.
+    pub async fn end_export(&self, export: &Export, end: ExportEnd) -> Result<()> {
+        let mut unit = Unit::begin(
+            self,
+            export.workspace,
+            export.actor.clone(),
+            Some(export.origin.clone()),
+            Some(export.decided_by.clone()),
+            &[],
+        )
+        .await?;
+        unit.record(Note {
+            reason: (!end.whole).then(|| "it broke off".to_owned()),
+            changes: vec![fact("records", end.records), fact("end", export.end)],
+            ..Note::new(EventName::AuditExportEnded, Object::default())
+        })?;
+        unit.commit().await
+    }
+
+    /// The newest checkpoint, over all that was acknowledged before, unless the sealer lags far behind.
+    async fn sealed_now(&self) -> Result<Checkpoint> {
+        for _ in 0..SEALED_FIRST {
+            match self.seal_next().await {
+                Ok(true) => {}
+                Ok(false) => break,
+                // What was sealed before is still good.
+                Err(error) => {
+                    super::expire::report(&error, "the audit log cannot be sealed");
+                    break;
+                }
+            }
+        }
+        let newest = self.newest_checkpoint().await?;
+        newest.ok_or_else(|| {
+            Error::storage("nothing of the audit log is sealed yet; try again later")
+        })
+    }
+}
+
+impl Export {
+    /// Begins the lines that prove the export, with their header.
+    pub fn writer(&self, engine: &Engine, out: &mut Vec<u8>) -> Result<Writer> {
+        Writer::begin(engine.keyring.clone(), &self.header, out)
+    }
+
+    /// A name for its file, without an ending.
+    pub fn file_name(&self) -> String {
+        let Header {
+            workspace_name,
+            time,
+            ..
+        } = &self.header;
+        let time = time.to_string().replace(':', "-");
+        format!("leasehold-audit-{workspace_name}-{time}")
+    }
+}

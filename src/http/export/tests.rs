@@ -1,0 +1,225 @@
+//! Records as rows and as events: nothing is lost, and nothing that somebody put into a text does anything.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::event::EventName;
+
+/// The attributes that the schema requires, written down from <https://schema.ocsf.io/1.3.0>.
+const REQUIRED: &str = include_str!("../../../tests/vectors/ocsf.json");
+
+/// A record with every field there is, as answers show it.
+fn whole() -> Value {
+    json!({
+        "sequence": 7, "id": "evt_1", "time": "2026-06-13T10:30:00.25Z", "event": "lease.issued",
+        "actor": {"type": "agent", "name": "claude-code", "identity_id": "idn_1", "key_id": "key_1", "token_id": "tok_1"},
+        "outcome": "refused", "code": "POLICY_DENIED", "credential_id": "crd_1", "credential_name": "a", "version": 3,
+        "lease_id": "lse_1", "holder": "claude-code", "session_id": "s-42", "object": "lease:create on lease/x",
+        "decided_by": "organisation/p", "purpose": "p", "reason": "r",
+        "changes": [{"field": "f", "before": null, "after": "x"}], "request_id": "req_1", "source_ip": "127.0.0.1",
+        "user_agent": "u/1", "requests": [{"time": "t", "request_id": "req_2"}],
+    })
+}
+
+fn ocsf(record: Value) -> Value {
+    let mut out = Vec::new();
+    ocsf::line(record, &mut out).unwrap();
+    assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+    serde_json::from_slice(&out).unwrap()
+}
+
+/// The cells of a row, as RFC 4180 has them.
+fn cells(row: &str) -> Vec<String> {
+    let row = row.strip_suffix("\r\n").unwrap();
+    let (mut cells, mut cell, mut quoted) = (Vec::new(), String::new(), false);
+    let mut signs = row.chars().peekable();
+    while let Some(sign) = signs.next() {
+        match sign {
+            '"' if quoted && signs.peek() == Some(&'"') => cell.push(signs.next().unwrap()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => cells.push(std::mem::take(&mut cell)),
+            sign => cell.push(sign),
+        }
+    }
+    assert!(!quoted);
+    cells.push(cell);
+    cells
+}
+
+fn row(record: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    csv::row(record, &mut out);
+    cells(&String::from_utf8(out).unwrap())
+}
+
+const HOSTILE: [&str; 16] = [
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\tx",
+    "\rx",
+    "\nx",
+    "＝1",
+    "'=1",
+    "a,b",
+    "say \"hi\"",
+    "two\r\nlines",
+    " led ",
+    "\u{feff}bom",
+    "\u{202e}\u{2028}\u{0}\u{1f600}",
+    "{\"type\":\"end\"}",
+];
+
+#[test]
+fn a_row_has_all_of_a_record_and_no_formula() {
+    let mut out = Vec::new();
+    csv::header(&mut out);
+    let names = cells(&String::from_utf8(out).unwrap());
+    assert_eq!(names.len(), csv::COLUMNS.len());
+    let at = |name: &str| names.iter().position(|column| column == name).unwrap();
+    let record = whole();
+    let mut found = row(&record);
+    assert!(found.iter().all(|cell| !cell.is_empty()), "{found:?}");
+    assert_eq!(found[at("sequence")], "7");
+    assert_eq!(found[at("actor_key_id")], "key_1");
+    let changes: Value = serde_json::from_str(&found[at("changes")]).unwrap();
+    assert_eq!(changes, record["changes"]);
+    for text in HOSTILE {
+        let mut record = whole();
+        record["purpose"] = json!(text);
+        found = row(&record);
+        let cell = &found[at("purpose")];
+        let dangerous = ['=', '+', '-', '@', '\t', '\r', '\n', '＝'];
+        assert!(!cell.starts_with(dangerous), "{cell:?}");
+        assert_eq!(cell.strip_prefix('\'').unwrap_or(cell), text);
+        assert_eq!(
+            found[at("reason")],
+            "r",
+            "the cells beside it stay where they are"
+        );
+    }
+}
+
+/// What answers show is in the table: a field that is added to records needs a column.
+#[test]
+fn every_field_of_a_record_has_a_column() {
+    let openapi = serde_json::to_value(<AuditBody as utoipa::PartialSchema>::schema()).unwrap();
+    let fields = openapi["properties"].as_object().unwrap();
+    let columns: BTreeSet<_> = csv::COLUMNS
+        .iter()
+        .map(|(_, at)| at.split('/').nth(1).unwrap())
+        .collect();
+    for name in fields.keys() {
+        assert!(
+            columns.contains(name.as_str()),
+            "`{name}` has no column in csv.rs"
+        );
+    }
+}
+
+fn check_required(event: &Value, required: &Value) {
+    for path in required["required"].as_array().unwrap() {
+        let at = format!("/{}", path.as_str().unwrap().replace('.', "/"));
+        assert!(
+            event.pointer(&at).is_some_and(|value| !value.is_null()),
+            "{at}: {event}"
+        );
+    }
+    for group in required["at_least_one"].as_array().unwrap() {
+        let mut paths = group.as_array().unwrap().iter();
+        let there = |path: &Value| {
+            let at = format!("/{}", path.as_str().unwrap().replace('.', "/"));
+            event.pointer(&at).is_some()
+        };
+        assert!(paths.any(there), "{group}: {event}");
+    }
+}
+
+#[test]
+fn every_event_has_what_its_class_requires() {
+    let schema: Value = serde_json::from_str(REQUIRED).unwrap();
+    let mut classes = BTreeSet::new();
+    let names = EventName::ALL.iter().map(|event| event.as_str());
+    for name in names.chain(["canary.touched"]) {
+        for bare in [false, true] {
+            let mut record = whole();
+            if bare {
+                // The vault's own work, about nothing in particular.
+                record = json!({"sequence": 1, "id": "evt_1", "time": "2026-06-13T10:30:00Z", "outcome": "success",
+                    "actor": {"type": "vault", "name": "reaper"}});
+            }
+            record["event"] = json!(name);
+            let event = ocsf(record);
+            let class = event["class_uid"].as_u64().unwrap();
+            classes.insert(class);
+            check_required(&event, &schema["base"]);
+            let required = &schema["classes"][class.to_string()];
+            check_required(&event, required);
+            let activity = event["activity_id"].as_u64().unwrap();
+            assert!(
+                required["activity_id"]
+                    .as_array()
+                    .unwrap()
+                    .contains(&json!(activity)),
+                "{event}"
+            );
+            assert_eq!(event["type_uid"], class * 100 + activity);
+            assert_eq!(event["category_uid"], class / 1000);
+        }
+    }
+    assert_eq!(classes, BTreeSet::from([2004, 3001, 3002, 6003]));
+}
+
+#[test]
+fn an_event_loses_nothing_of_a_record() {
+    fn leaves(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => fields.values().for_each(|one| leaves(one, found)),
+            Value::Array(several) => several.iter().for_each(|one| leaves(one, found)),
+            Value::Null => {}
+            Value::String(text) => found.push(text.clone()),
+            other => found.push(other.to_string()),
+        }
+    }
+    let all = |value: &Value| {
+        let mut found = Vec::new();
+        leaves(value, &mut found);
+        found
+    };
+    for event in [
+        "lease.issued",
+        "identity.created",
+        "auth.refused",
+        "canary.touched",
+    ] {
+        let mut record = whole();
+        record["event"] = json!(event);
+        let told = all(&ocsf(record.clone()));
+        for text in all(&record) {
+            // The outcome is a number of the schema, one of two proofs is there.
+            let mapped = ["refused", "tok_1"].contains(&text.as_str());
+            assert!(mapped || told.contains(&text), "{event}: `{text}` is lost");
+        }
+    }
+    let event = ocsf(whole());
+    assert_eq!(
+        (&event["class_uid"], &event["activity_id"]),
+        (&json!(6003), &json!(1))
+    );
+    assert_eq!(
+        (&event["status_id"], &event["severity_id"]),
+        (&json!(2), &json!(2))
+    );
+    assert_eq!(event["time"], 1_781_346_600_250u64);
+    assert_eq!(event["actor"]["user"]["credential_uid"], "key_1");
+    assert_eq!(event["resources"][0]["version"], "3");
+    assert_eq!(event["unmapped"]["session_id"], "s-42");
+    for text in HOSTILE {
+        let mut record = whole();
+        record["purpose"] = json!(text);
+        assert_eq!(ocsf(record)["unmapped"]["purpose"], text);
+    }
+}
