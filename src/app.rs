@@ -1,6 +1,7 @@
 //! The composition root: makes the parts, ties them together, starts and stops them.
 
 mod audit;
+mod audit_export;
 mod bench;
 mod dev;
 mod doctor;
@@ -42,6 +43,12 @@ pub fn main() -> ExitCode {
                     return ExitCode::FAILURE;
                 };
                 return audit::verify(dir, args, cli.options.json).await;
+            }
+            Command::Client(ClientCommand::Audit(args)) if args.export_file().is_some() => {
+                let Some((file, args)) = args.export_file() else {
+                    return ExitCode::FAILURE;
+                };
+                return audit_export::verify(file, args, cli.options.json);
             }
             Command::Client(command) => return client::run(cli.options, command).await,
             Command::Policy(PolicyCommand::Vault(command)) => {

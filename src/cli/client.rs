@@ -12,6 +12,7 @@ mod backup;
 mod call;
 mod credential;
 mod events;
+mod export;
 mod failure;
 mod http;
 mod identity;
@@ -343,6 +344,12 @@ mod tests {
             "audit proof 17 --size 20 --public-key k.pub",
             "audit verify --against c.json --against d.json --from 1 --to 9 --public-key k.pub",
             "audit verify --data-dir d --public-key k.pub",
+            "audit verify --export e.ndjson --public-key k.pub --against c.json",
+            "audit export",
+            "audit export --format csv --out e.csv --force --event lease.issued --actor a --credential c \
+             --lease lse_1 --session s --request-id r --outcome refused --since 2026-06-13T10:30:00Z \
+             --until 2026-06-14T10:30:00Z --after 7 --against c.json",
+            "audit export --format ocsf --out e.json --resume",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");

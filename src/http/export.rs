@@ -94,7 +94,11 @@ pub(super) async fn export(
     let given = params.given();
     let too_long = |(_, value): &(&String, &String)| value.len() > MAX_FILTER_BYTES;
     let too_long = given.iter().find(too_long).map(|(name, _)| name.to_owned());
-    let filter = audit::filter(&mut params)?;
+    let filter = AuditFilter {
+        since: params.time("since")?,
+        until: params.time("until")?,
+        ..audit::filter(&mut params)?
+    };
     params.finish()?;
     if let Some(name) = too_long {
         let message = format!("`{name}` is longer than {MAX_FILTER_BYTES} bytes");

@@ -14,6 +14,7 @@ mod cli;
 mod conventions;
 mod credentials;
 mod directory;
+mod export;
 mod federation;
 mod history;
 mod isolation;

@@ -175,6 +175,14 @@ impl AuditCommand {
             _ => None,
         }
     }
+
+    /// The file to verify, where that is what is asked for: no vault answers then.
+    pub fn export_file(&self) -> Option<(&std::path::Path, &seal::VerifyArgs)> {
+        match &self.what {
+            Some(What::Seal(SealCommand::Verify(args))) => Some((args.export.as_deref()?, args)),
+            _ => None,
+        }
+    }
 }
 
 /// Runs one command on the audit log.

@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http_body_util::BodyExt;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use url::Url;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -31,6 +32,23 @@ const MAX_RETRIES: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_millis(150);
 /// The longest answer that is read: a full page of credentials with all the metadata they may have is 13 MiB.
 const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+
+/// What is said of a file of records beside it.
+#[derive(Debug, Default)]
+pub(super) struct Fetched {
+    /// The last record that it may hold.
+    pub(super) end: Option<u64>,
+    /// How many records it holds.
+    pub(super) records: Option<u64>,
+}
+
+impl Fetched {
+    fn read(&mut self, headers: &HeaderMap) {
+        let number = |name: &str| headers.get(name)?.to_str().ok()?.parse().ok();
+        self.end = self.end.or(number("leasehold-export-end"));
+        self.records = self.records.or(number("leasehold-export-records"));
+    }
+}
 
 /// A vault at an address, and what this process shows to be let in.
 pub(super) struct Vault {
@@ -172,28 +190,54 @@ impl Vault {
     pub(super) async fn download(
         &self,
         call: &Call,
-        mut piece: impl FnMut(&[u8]) -> Result<(), Failure>,
+        piece: impl FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        let fetched = self.fetch(call, "application/octet-stream", piece).await;
+        fetched.map(drop)
+    }
+
+    /// The same of a file of this media type; gives back what the headers and trailers say of it.
+    pub(super) async fn fetch(
+        &self,
+        call: &Call,
+        media_type: &str,
+        mut piece: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<Fetched, Failure> {
         let url = call.url(&self.base)?;
-        let request = self.request(call, url).timeout(DOWNLOAD_TIMEOUT);
+        let request = self.request(call, url).header(TE, "trailers");
         let broken = |error: reqwest::Error| self.unreachable(&error.into());
-        let mut response = request.send().await.map_err(broken)?;
+        let response = request
+            .timeout(DOWNLOAD_TIMEOUT)
+            .send()
+            .await
+            .map_err(broken)?;
         let is_file = response
             .headers()
             .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind == "application/octet-stream");
+            .and_then(|kind| kind.to_str().ok()?.split(';').next())
+            .is_some_and(|kind| kind == media_type);
         if !response.status().is_success() || !is_file {
             return Err(self.no_file(response, "no file").await);
         }
+        let mut fetched = Fetched::default();
+        fetched.read(response.headers());
+        let mut body = axum::http::Response::<reqwest::Body>::from(response).into_body();
         loop {
-            let next = tokio::time::timeout(CALL_TIMEOUT, response.chunk()).await;
+            let next = tokio::time::timeout(CALL_TIMEOUT, body.frame()).await;
             let next = next.map_err(|_| Failure::Unreachable {
                 message: format!("`{}` stopped sending", self.address()),
                 hint: "try again",
             })?;
-            match next.map_err(broken)? {
-                Some(bytes) => piece(&bytes)?,
-                None => return Ok(()),
+            let Some(frame) = next.transpose().map_err(broken)? else {
+                return Ok(fetched);
+            };
+            match frame.into_data() {
+                Ok(bytes) => piece(&bytes)?,
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        fetched.read(&trailers);
+                    }
+                }
             }
         }
     }

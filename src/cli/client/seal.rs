@@ -14,6 +14,7 @@ pub use self::verify::Verification;
 use super::{
     answer::Answer,
     call::Call,
+    export::{self, ExportArgs},
     failure::Failure,
     http::Vault,
     output::{Mode, Report},
@@ -40,8 +41,10 @@ pub enum SealCommand {
     Checkpoint(CheckpointCommand),
     /// Prove that a record is in the sealed log
     Proof(ProofArgs),
-    /// Hold the log to its checkpoints: a running vault's, or with --data-dir that of a stopped one
+    /// Hold the log to its checkpoints: a running vault's, with --data-dir that of a stopped one, with --export a file
     Verify(VerifyArgs),
+    /// Write history into a file that proves itself, into a table, or as events for a SIEM
+    Export(Box<ExportArgs>),
 }
 
 /// What can be done with checkpoints.
@@ -93,6 +96,9 @@ pub struct VerifyArgs {
     /// The data folder of a vault that does not run; needs its public key and nothing else
     #[arg(long, value_name = "DIR", requires = "public_key")]
     pub data_dir: Option<PathBuf>,
+    /// A file of NDJSON that `audit export` wrote; needs the public key and no vault
+    #[arg(long, value_name = "FILE", requires = "public_key", conflicts_with_all = ["data_dir", "from", "to"])]
+    pub export: Option<PathBuf>,
     /// A checkpoint that was kept elsewhere, or a file of them; may be repeated
     #[arg(long, value_name = "FILE")]
     against: Vec<PathBuf>,
@@ -206,6 +212,7 @@ pub(super) async fn run(
         }
         SealCommand::Proof(arguments) => proof(vault, &arguments, mode).await,
         SealCommand::Verify(arguments) => verify::verify(vault, &arguments, mode).await,
+        SealCommand::Export(arguments) => export::run(vault, *arguments, mode).await,
     }
 }
 

@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""Verifies an export of history (`leasehold audit export`) without Leasehold: hashlib, and openssl for Ed25519.
+
+    python3 verify_export.py EXPORT.ndjson PUBLIC_KEY
+
+PUBLIC_KEY is the key for the log from /.well-known/leasehold-keys.json, in base64. Keep it from the day the vault was made.
+
+Shown: every byte is what the vault signed, the records fold with the hashes of what is not shown into the Merkle tree
+(RFC 6962) that the checkpoint signs, and each part goes on where the one before it ended. `leasehold audit verify --export`
+shows one thing more: that what people read of a record is what its encoded bytes say, whoever holds the signing key.
+"""
+
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+
+TAG_BYTES = 8
+
+
+class Bad(Exception):
+    pass
+
+
+def sha256(*parts):
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
+
+
+def decoded(text):
+    return base64.b64decode(text, validate=True)
+
+
+class Key:
+    """An Ed25519 public key, as openssl takes it."""
+
+    def __init__(self, raw):
+        self.raw = raw
+        self.log = "leasehold/v1/checkpoint/" + sha256(raw)[:8].hex()
+        self.der = self._file(bytes.fromhex("302a300506032b6570032100") + raw)
+
+    @staticmethod
+    def _file(content):
+        file = tempfile.NamedTemporaryFile()
+        file.write(content)
+        file.flush()
+        return file
+
+    def verify(self, message, signature):
+        with self._file(message) as text, self._file(signature) as sig:
+            command = ["openssl", "pkeyutl", "-verify", "-rawin", "-pubin", "-keyform", "DER", "-inkey", self.der.name]
+            command += ["-in", text.name, "-sigfile", sig.name]
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def checkpoint(self, note):
+        """The size and root that a checkpoint signs (https://c2sp.org/tlog-checkpoint)."""
+        text, _, signature = note.partition("\n\n\u2014 ")
+        origin, size, root = (text + "\n").split("\n")[:3]
+        name, _, encoded = signature.rstrip("\n").partition(" ")
+        if origin != self.log or name != self.log:
+            raise Bad("the checkpoint is of another vault")
+        # Four bytes name the key.
+        if not self.verify((text + "\n").encode(), decoded(encoded)[4:]):
+            raise Bad("the checkpoint is not signed by this key")
+        return int(size), decoded(root)
+
+
+class Tree:
+    """The right edge of a Merkle tree: the hashes of its perfect subtrees, the largest first."""
+
+    def __init__(self):
+        self.size, self.parts = 0, []
+
+    def add(self, size, hash_):
+        if size & (size - 1) or self.size % size:
+            raise Bad(f"no subtree of {size} records begins behind record {self.size}")
+        self.parts.append((size, hash_))
+        self.size += size
+        while len(self.parts) > 1 and self.parts[-1][0] == self.parts[-2][0]:
+            (half, right), (_, left) = self.parts.pop(), self.parts.pop()
+            self.parts.append((2 * half, sha256(b"\x01", left, right)))
+
+    def root(self):
+        if not self.parts:
+            return sha256()
+        root = self.parts[-1][1]
+        for _, left in reversed(self.parts[:-1]):
+            root = sha256(b"\x01", left, root)
+        return root
+
+
+class Part:
+    """What one answer of the vault holds."""
+
+    def __init__(self, key, header, before):
+        self.key, self.header, self.tree, self.records = key, header, Tree(), 0
+        if header["format"] != 1:
+            raise Bad(f"the format {header['format']} is not known here")
+        self.size, self.root = key.checkpoint(header["checkpoint"]["note"])
+        self.workspace = bytes.fromhex(header["workspace"].removeprefix("wsp_"))
+        self.digest, self.unsigned, self.ended, self.before = hashlib.sha256(), [], False, before
+        if before:
+            same = all(before.header[name] == header[name] for name in ("workspace", "filter"))
+            if before.ended or before.unsigned or not same or header["after"] != before.tree.size:
+                raise Bad(f"the part behind record {before.tree.size} does not go on with the one before it")
+
+    def is_next(self, first):
+        if first != self.tree.size + 1:
+            raise Bad(f"record {self.tree.size + 1} is missing: record {first} stands in its place")
+
+    def record(self, line):
+        self.is_next(line["sequence"])
+        if line["sequence"] <= self.header["after"] or line["record"]["sequence"] != line["sequence"]:
+            raise Bad(f"record {line['sequence']} is not where it belongs")
+        place = line["sequence"].to_bytes(8, "big")
+        leaf = sha256(b"\x00", place, self.workspace, sha256(decoded(line["encoded"])), decoded(line["sealed"]))
+        self.tree.add(1, leaf)
+        self.records += 1
+
+    def gap(self, line):
+        self.is_next(line["first"])
+        self.tree.add(line["size"], decoded(line["hash"]))
+
+    def mark(self, line, raw):
+        head = raw[: raw.rindex(b',"signature":"')]
+        digest = self.digest.copy()
+        digest.update(head)
+        message = b"leasehold/v1/export\n" + base64.b64encode(digest.digest()) + b"\n"
+        if not self.key.verify(message, decoded(line["signature"])):
+            tags = decoded(line["tags"])
+            signed = [tags[at : at + TAG_BYTES] for at in range(0, len(tags), TAG_BYTES)]
+            for number, ((what, tag), other) in enumerate(zip(self.unsigned, signed)):
+                if tag != other:
+                    raise Bad(f"{what} is not what the vault signed")
+            raise Bad(f"the mark behind record {self.tree.size} is not the vault's")
+        if (line["through"], line["records"]) != (self.tree.size, self.records):
+            raise Bad("a mark does not fit what stands before it")
+        self.unsigned = []
+
+    def end(self, line, raw):
+        self.mark(line, raw)
+        if (self.tree.size, self.tree.root()) != (self.size, self.root):
+            raise Bad("the records are not those that the checkpoint is over")
+        self.ended = True
+
+    def line(self, line, raw):
+        if self.ended:
+            raise Bad("something follows the end")
+        kind = line["type"]
+        if kind in ("mark", "end"):
+            getattr(self, kind)(line, raw)
+        elif kind in ("header", "record", "gap"):
+            if kind != "header":
+                getattr(self, kind)(line)
+            what = f"{kind} {line.get('sequence', line.get('first', ''))}".strip()
+            self.unsigned.append((what, sha256(raw.rstrip(b"\n"))[:TAG_BYTES]))
+        else:
+            raise Bad(f"`{kind}` is no line of an export")
+        self.digest.update(raw)
+        if self.before and self.tree.size == self.header["after"]:
+            if self.before.tree.parts != self.tree.parts:
+                raise Bad(f"records up to {self.tree.size} are not those of the part before")
+            self.before = None
+
+
+def verify(file, key):
+    part, records, number = None, 0, 0
+    for number, raw in enumerate(file, 1):
+        try:
+            if not raw.endswith(b"\n"):
+                raise Bad("the file breaks off here")
+            line = json.loads(raw)
+            if line["type"] == "header":
+                part = Part(key, line, part)
+            elif part is None:
+                raise Bad("the file does not begin with the header of an export")
+            part.line(line, raw)
+            records += line["type"] == "record"
+        except (Bad, KeyError, ValueError, TypeError) as error:
+            raise Bad(f"line {number}: {error}") from error
+    if part is None or not part.ended:
+        raise Bad(f"the file breaks off behind line {number}: it has no end")
+    return part, records
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    key = Key(decoded(sys.argv[2]))
+    try:
+        with open(sys.argv[1], "rb") as file:
+            part, records = verify(file, key)
+    except Bad as error:
+        print(f"not intact: {error}")
+        sys.exit(1)
+    print(f"intact: {records} records, under a checkpoint over {part.size}")
+
+
+if __name__ == "__main__":
+    main()
