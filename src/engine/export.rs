@@ -132,7 +132,7 @@ impl Engine {
         };
         let (store, keyring) = (self.store.clone(), self.keyring.clone());
         Ok(Export {
-            extract: Extract::new(store, keyring, workspace, range),
+            extract: Extract::new(store, keyring, workspace, range).indexed_by(self.index.clone()),
             end,
             header,
             workspace,

@@ -19,7 +19,10 @@ use axum::{
 use self::pieces::Source;
 use super::{Surface, audit, caller::Caller, error::ApiError, query::Params, wire::*};
 use crate::{
-    audit::{export::Writer, query::Numbered},
+    audit::{
+        export::Writer,
+        query::{AuditFilter, Numbered},
+    },
     domain::error::{Error, Result},
     engine::{Engine, Export, ExportEnd, ExportHistory},
 };
@@ -76,10 +79,14 @@ pub fn readable(record: Numbered) -> Result<String> {
     params(("format" = Option<String>, Query, description = "`ndjson` (the default), `csv` or `ocsf`"),
         ("after" = Option<u64>, Query, description = "The sequence number of the record to go on behind"),
         ("against" = Option<u64>, Query, description = "The size of a checkpoint that the export is to be held against: no gap goes over it"),
-        ("event" = Option<String>, Query, example = "lease.issued"), ("identity" = Option<String>, Query, description = "Who acted, or who held the lease"),
-        ("credential_name" = Option<String>, Query), ("lease_id" = Option<String>, Query), ("session_id" = Option<String>, Query),
+        ("event" = Option<String>, Query, description = "One event, or several with commas between them", example = "lease.issued"),
+        ("actor" = Option<String>, Query), ("identity" = Option<String>, Query, description = "Who acted, or who held the lease: a name or an id"),
+        ("key_id" = Option<String>, Query), ("token_id" = Option<String>, Query),
+        ("credential_name" = Option<String>, Query), ("credential_id" = Option<String>, Query), ("version" = Option<u32>, Query),
+        ("lease_id" = Option<String>, Query), ("session_id" = Option<String>, Query),
         ("request_id" = Option<String>, Query), ("outcome" = Option<String>, Query, description = "`success` or `refused`"),
-        ("since" = Option<String>, Query), ("until" = Option<String>, Query)),
+        ("code" = Option<String>, Query), ("source_ip" = Option<String>, Query, description = "An address, or a network such as `192.0.2.0/24`"),
+        ("object" = Option<String>, Query), ("since" = Option<String>, Query), ("until" = Option<String>, Query)),
     responses((status = 200, description = "The records, a line each", body = String, content_type = "application/x-ndjson"),
         (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn export(

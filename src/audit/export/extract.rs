@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     audit::{
-        block, leaf,
+        block,
+        index::Index,
+        leaf,
         merkle::{Hash, perfect},
         query::{AuditFilter, Numbered, Reader},
         tree,
@@ -77,6 +79,8 @@ pub struct Extract {
     keyring: Arc<Keyring>,
     workspace: WorkspaceId,
     range: Range,
+    /// None reads the log itself.
+    index: Option<Arc<Index>>,
     /// Every record up to this one was given out, or is in a gap that was.
     position: u64,
     block: Option<(u64, Value)>,
@@ -94,9 +98,17 @@ impl Extract {
             keyring,
             workspace,
             range,
+            index: None,
             position: 0,
             block: None,
         }
+    }
+
+    /// The same, with its records looked up in an index.
+    #[must_use]
+    pub fn indexed_by(mut self, index: Arc<Index>) -> Self {
+        self.index = Some(index);
+        self
     }
 
     /// The next records, and the gaps before them; none at the end.
@@ -142,6 +154,7 @@ impl Extract {
             store: &*self.store,
             keyring: &self.keyring,
             workspace: self.workspace,
+            index: self.index.as_deref(),
         };
         let after = Some(self.position).filter(|position| *position > 0);
         let mut found = reader.next(&self.range.filter, after, BATCH).await?;

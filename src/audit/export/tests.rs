@@ -45,6 +45,7 @@ fn record(sequence: u64, workspace: WorkspaceId, purpose: &str) -> AuditRecord {
         purpose: Some(format!("{purpose} {sequence} {HOSTILE}")),
         reason: None,
         changes: Vec::new(),
+        requests: Vec::new(),
     }
 }
 

@@ -76,7 +76,7 @@ struct ShowArgs {
 /// What records are looked for by. All that is given must fit.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Filters")]
-struct FilterArgs {
+pub(super) struct FilterArgs {
     /// Only this event, for example lease.issued, or several with commas between them
     #[arg(long)]
     event: Option<String>,
@@ -129,7 +129,7 @@ struct FilterArgs {
 
 impl FilterArgs {
     /// The filters that were given, by the names of the API.
-    fn pairs(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn pairs(&self) -> Vec<(&'static str, String)> {
         let version = self.version.map(|version| version.to_string());
         [
             ("event", &self.event),

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use self::place::Place;
 use super::{
+    audit::FilterArgs,
     call::Call,
     failure::Failure,
     http::Vault,
@@ -39,6 +40,7 @@ pub enum ExportFormat {
 
 /// Arguments of `leasehold audit export`.
 #[derive(Debug, clap::Args)]
+#[command(disable_version_flag = true)]
 pub struct ExportArgs {
     /// How records are written
     #[arg(long, value_enum, default_value_t = ExportFormat::Ndjson)]
@@ -59,57 +61,18 @@ pub struct ExportArgs {
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     #[command(flatten)]
-    filter: Filter,
-}
-
-/// Which records to export.
-#[derive(Debug, Default, clap::Args)]
-pub struct Filter {
-    /// Only this event, for example lease.issued
-    #[arg(long)]
-    event: Option<String>,
-    /// Only what this identity did, or what its leases were used for
-    #[arg(long, value_name = "NAME")]
-    actor: Option<String>,
-    /// Only what was done to this credential
-    #[arg(long, value_name = "NAME")]
-    credential: Option<String>,
-    /// Only what was done to this lease
-    #[arg(long, value_name = "ID")]
-    lease: Option<String>,
-    /// Only what leases of this session were used for
-    #[arg(long, value_name = "ID")]
-    session: Option<String>,
-    /// Only what this request did
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
-    /// Only what ended so: success or refused
-    #[arg(long)]
-    outcome: Option<String>,
-    /// Only at or after this time (RFC 3339)
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
+    filter: FilterArgs,
     /// Only before this time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
 }
 
-impl Filter {
+impl ExportArgs {
     fn query(&self) -> Query {
-        let given = [
-            ("event", &self.event),
-            ("identity", &self.actor),
-            ("credential_name", &self.credential),
-            ("lease_id", &self.lease),
-            ("session_id", &self.session),
-            ("request_id", &self.request_id),
-            ("outcome", &self.outcome),
-            ("since", &self.since),
-            ("until", &self.until),
-        ];
-        let given = given.into_iter();
+        let until = self.until.clone().map(|until| ("until", until));
+        let given = self.filter.pairs().into_iter().chain(until);
         given
-            .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)))
+            .map(|(name, value)| (name.to_owned(), value))
             .collect()
     }
 }
@@ -142,7 +105,7 @@ pub(super) async fn run(
     };
     let failed =
         |error: io::Error| Failure::Local(format!("cannot write `{}`: {error}", path.display()));
-    let mut query = arguments.filter.query();
+    let mut query = arguments.query();
     let (mut file, place) = match arguments.resume {
         true => resumed(path, &arguments, &mut query)?,
         false => (created(path, arguments.force)?, Place::default()),
@@ -202,7 +165,7 @@ pub(super) async fn run(
 }
 
 async fn to_stdout(vault: &Vault, arguments: &ExportArgs) -> Result<Report, Failure> {
-    let call = call(arguments, arguments.filter.query(), arguments.after)?;
+    let call = call(arguments, arguments.query(), arguments.after)?;
     let mut out = io::stdout();
     let mut gone = false;
     let outcome = vault

@@ -11,7 +11,8 @@ fn arguments(format: ExportFormat, out: &Path) -> ExportArgs {
         force: false,
         after: None,
         against: None,
-        filter: Filter::default(),
+        filter: FilterArgs::default(),
+        until: None,
     }
 }
 
@@ -115,7 +116,7 @@ async fn what_is_no_end_is_no_success_and_what_exists_is_kept() {
     let failure = run(&vault.client(), fresh, PEOPLE).await.unwrap_err();
     assert!(failure.text().contains("exists"), "{}", failure.text());
     let mut other = arguments(ExportFormat::Ndjson, file.path());
-    other.filter.event = Some("lease.expired".to_owned());
+    other.until = Some("2026-01-01T00:00:00Z".to_owned());
     let failure = run(&vault.client(), other, PEOPLE).await.unwrap_err();
     assert_eq!(failure.exit_code(), 2);
     assert_eq!(vault.requests().len(), 1);
