@@ -19,8 +19,10 @@ use crate::{
     store::key,
 };
 
-/// Tokens removed in one run of the housekeeping.
-const FORGET_AT_ONCE: usize = 1_000;
+/// Tokens removed in one run of the housekeeping: 160 a second, at a run every ten minutes.
+const FORGET_AT_ONCE: usize = 100_000;
+/// Tokens removed in one transaction.
+const FORGET_TOGETHER: usize = 64;
 
 /// Which tokens to list. Every given filter must match.
 #[derive(Debug, Clone, Default)]
@@ -181,18 +183,23 @@ impl Engine {
                 let page = self.read().scan(&scan).await?;
                 let Some((last, _)) = page.last() else { break };
                 scan = scan.after(last);
+                let mut over = Vec::new();
                 for (at, _) in &page {
                     let Some((_, id)) = key::parse_listed_token(at) else {
                         continue;
                     };
                     let token = system.token(&mut self.read(), id).await?;
                     if token.is_some_and(|token| self.now() >= token.expires_at) {
-                        self.forget_token(id).await?;
-                        forgotten += 1;
+                        over.push(id);
                     }
+                }
+                for some in over.chunks(FORGET_TOGETHER) {
+                    self.forget_some(some).await?;
+                    forgotten += some.len();
                     if forgotten >= FORGET_AT_ONCE {
                         return Ok(forgotten);
                     }
+                    tokio::task::yield_now().await;
                 }
                 tokio::task::yield_now().await;
             }
@@ -200,13 +207,16 @@ impl Engine {
         Ok(forgotten)
     }
 
-    async fn forget_token(&self, id: TokenId) -> Result<()> {
-        let locks = [key::token_lock(id), key::usage_lock(id.as_bytes())];
+    async fn forget_some(&self, ids: &[TokenId]) -> Result<()> {
+        let locks = |id: &TokenId| [key::token_lock(*id), key::usage_lock(id.as_bytes())];
+        let locks: Vec<_> = ids.iter().flat_map(locks).collect();
         let mut unit = self
             .begin_own("housekeeping", WorkspaceId::SYSTEM, &locks)
             .await?;
-        if let Some(token) = unit.tables.token(&mut unit.txn, id).await? {
-            unit.tables.delete_token(&mut *unit.txn, &token);
+        for id in ids {
+            if let Some(token) = unit.tables.token(&mut unit.txn, *id).await? {
+                unit.tables.delete_token(&mut *unit.txn, &token);
+            }
         }
         unit.commit_housekeeping().await
     }

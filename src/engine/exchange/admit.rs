@@ -1,6 +1,8 @@
 //! Admitting whoever an accepted proof stands for: the identity, its token, and what must be remembered so that an
 //! assertion is taken once.
 
+use std::collections::BTreeMap;
+
 use super::shown_certificate;
 use crate::{
     domain::{
@@ -21,7 +23,9 @@ use crate::{
 };
 
 /// Taken assertions that are forgotten in one run of the housekeeping.
-const FORGET_AT_ONCE: usize = 1_000;
+const FORGET_AT_ONCE: usize = 100_000;
+/// Assertions forgotten in one transaction.
+const FORGET_TOGETHER: usize = 128;
 
 impl Engine {
     /// Makes the token. INVARIANT (once): an assertion that may be taken once is remembered in the commit of what it
@@ -141,24 +145,32 @@ impl Engine {
                 return Ok(forgotten);
             };
             scan = scan.after(last);
+            let mut over: BTreeMap<WorkspaceId, Vec<[u8; 32]>> = BTreeMap::new();
             for (at, _) in &page {
                 let Some((workspace, hash)) = key::parse_seen(at) else {
                     continue;
                 };
-                let locks = [key::seen_lock(&hash)];
                 let tables = self.tables(workspace)?;
                 let until = tables.seen_until(&mut self.read(), &hash).await?;
-                if until.is_none_or(|until| self.now() < until) {
-                    continue;
+                if until.is_some_and(|until| self.now() >= until) {
+                    over.entry(workspace).or_default().push(hash);
                 }
-                // It cannot be taken again: its `exp` is over.
-                let mut unit = self.begin_own("housekeeping", workspace, &locks).await?;
-                unit.tables.delete_seen(&mut *unit.txn, &hash);
-                unit.commit_housekeeping().await?;
-                forgotten += 1;
-                if forgotten >= FORGET_AT_ONCE {
-                    return Ok(forgotten);
+            }
+            for (workspace, hashes) in over {
+                for some in hashes.chunks(FORGET_TOGETHER) {
+                    // They cannot be taken again: their `exp` is over.
+                    let locks: Vec<_> = some.iter().map(key::seen_lock).collect();
+                    let mut unit = self.begin_own("housekeeping", workspace, &locks).await?;
+                    for hash in some {
+                        unit.tables.delete_seen(&mut *unit.txn, hash);
+                    }
+                    unit.commit_housekeeping().await?;
+                    forgotten += some.len();
+                    tokio::task::yield_now().await;
                 }
+            }
+            if forgotten >= FORGET_AT_ONCE {
+                return Ok(forgotten);
             }
             tokio::task::yield_now().await;
         }
