@@ -103,6 +103,8 @@ actions! {
     WorkspaceUpdate = "workspace:update" by WorkspaceUpdate;
     WorkspaceRevokeAll = "workspace:revoke_all" by WorkspaceRevokeAll;
     AuditExport = "audit:export" by AuditExport;
+    AuditHold = "audit:hold" by SystemWrite;
+    AuditHoldRead = "audit:hold_read" by SystemRead;
 }
 
 /// What it would be done to.

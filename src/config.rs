@@ -29,6 +29,8 @@ use std::{
 
 use ipnet::IpNet;
 
+use crate::domain::retention::Retention;
+
 pub use self::{
     document::Position,
     error::{ConfigError, Place},
@@ -53,6 +55,9 @@ pub struct Config {
     pub log: Log,
     /// `[audit]`: the sealing of history, and where its checkpoints go.
     pub audit: Audit,
+    /// `[retention]`: how long closed leases and records of the log are kept: by default a lease for 24 hours, and a
+    /// record for ever.
+    pub retention: Retention,
 }
 
 /// How clients reach the vault.
@@ -288,6 +293,7 @@ impl Config {
                 checkpoint_url: None,
                 checkpoint_log: false,
             },
+            retention: Retention::default(),
         }
     }
 }

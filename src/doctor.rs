@@ -14,6 +14,7 @@ mod leases;
 mod mend;
 mod open_index;
 mod policies;
+mod retention;
 mod states;
 mod tokens;
 
@@ -137,3 +138,21 @@ pub async fn repair(vault: Closed, tell: &mut dyn FnMut(Told<'_>)) -> Result<Rep
 }
 
 type Keys = Arc<crate::crypto::keyring::Keyring>;
+
+/// What there is to find in a vault that serves, for tests of what works on one.
+#[cfg(test)]
+pub(crate) async fn look(
+    store: &dyn crate::store::port::Store,
+    keyring: &Keys,
+    now: crate::domain::time::Timestamp,
+) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let exam = Exam::new(Source::Serving(store), keyring, Some(now));
+    let mut tell = |told: Told<'_>| {
+        if let Told::Found(finding) = told {
+            found.push(format!("{}: {}", finding.object(), finding.what));
+        }
+    };
+    exam.run(None, &mut tell).await?;
+    Ok(found)
+}

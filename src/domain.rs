@@ -22,6 +22,7 @@ pub mod name;
 pub mod policy;
 pub mod policy_set;
 pub mod principal;
+pub mod retention;
 pub mod scope;
 pub mod secret;
 pub mod strict;

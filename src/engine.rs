@@ -31,6 +31,7 @@ mod proofs;
 mod redeem;
 mod reports;
 mod requests;
+mod retention;
 mod rotate;
 mod schedule;
 mod sealing;
@@ -79,6 +80,7 @@ pub use self::{
     redeem::Redeemed,
     reports::*,
     requests::{Admitted, Served, Stranger},
+    retention::{Kept as KeptHistory, Removed},
     rotate::{RotateCredential, Rotated},
     schedule::Place,
     signing_key::RotatedSigningKey,
@@ -107,6 +109,7 @@ use crate::{
         id::{EventId, WorkspaceId},
         policy::NamedPolicies,
         principal::{Principal, ProofId},
+        retention::Retention,
         time::Timestamp,
     },
     store::port::{Health, Store},
@@ -139,6 +142,8 @@ pub struct Engine {
     policy_turn: tokio::sync::Mutex<()>,
     sealing: sealing::Sealing,
     exports: Arc<Semaphore>,
+    retention: Retention,
+    retention_turn: retention::RetentionTurn,
 }
 
 /// One request: who asks, from where, and whether it may be a retry.
@@ -203,6 +208,8 @@ impl Engine {
             policy_turn: tokio::sync::Mutex::default(),
             sealing: sealing::Sealing::default(),
             exports: export::turns(),
+            retention: Retention::default(),
+            retention_turn: tokio::sync::Mutex::default(),
         }
     }
 

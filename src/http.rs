@@ -9,6 +9,7 @@ mod credentials;
 mod docs;
 mod error;
 mod export;
+mod holds;
 #[cfg(test)]
 mod hostile;
 mod identities;
@@ -189,6 +190,9 @@ fn routes() -> OpenApiRouter<Surface> {
         .routes(routes!(audit::stream))
         .routes(routes!(audit::show))
         .routes(routes!(export::export))
+        .routes(routes!(holds::show))
+        .routes(routes!(holds::list))
+        .routes(routes!(holds::set, holds::release))
         .routes(routes!(operations::health))
         .routes(routes!(operations::ready))
         .routes(routes!(operations::metrics))

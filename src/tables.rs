@@ -8,6 +8,7 @@ mod keys;
 mod leases;
 mod policy_sets;
 mod recent;
+mod retention;
 mod tokens;
 mod vault;
 

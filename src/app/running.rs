@@ -20,7 +20,7 @@ use crate::{
     config::{Audit, Config, policies},
     crypto::{entropy::OsEntropy, root::RootKey},
     domain::{configuration::Configuration, policy::NamedPolicies},
-    engine::{Engine, Unlocked},
+    engine::{Engine, Removed, Unlocked},
     http::{
         DefaultLimits, Surface, SurfaceParts,
         serve::{PATIENCE, ServeOptions, serve},
@@ -99,7 +99,9 @@ pub(super) async fn unseal(
         .serve(root, Arc::new(OsEntropy), Arc::new(SystemTime), policies)
         .await?;
     engine.access().set_files(access);
-    let engine = engine.fetching_keys_with(Arc::new(HttpKeys::default()));
+    let engine = engine
+        .fetching_keys_with(Arc::new(HttpKeys::default()))
+        .retaining(config.retention);
     Ok(match &config.server.public_url {
         Some(url) => engine.issuing_tokens_as(url),
         None => engine,
@@ -276,6 +278,7 @@ fn tasks(engine: &Arc<Engine>, surface: &Surface, metrics: PrometheusHandle) -> 
     let (engine, uses, surface) = (engine.clone(), engine.clone(), surface.clone());
     let ended = engine.clone();
     let recorder = engine.clone();
+    let retained = engine.clone();
     vec![
         Task::new("*/5 * * * * *", move || {
             let engine = recorder.clone();
@@ -305,6 +308,20 @@ fn tasks(engine: &Arc<Engine>, surface: &Surface, metrics: PrometheusHandle) -> 
                     }
                     Err(error) => {
                         tracing::warn!(%error, "tokens that ended could not be forgotten")
+                    }
+                }
+            }
+        }),
+        Task::new("*/10 * * * * *", move || {
+            let engine = retained.clone();
+            async move {
+                match engine.retain().await {
+                    Ok(removed) if removed == Removed::default() => {}
+                    Ok(Removed { leases, records }) => {
+                        tracing::debug!(leases, records, "removed what is past its retention")
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "what is past its retention could not be removed")
                     }
                 }
             }

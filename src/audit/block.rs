@@ -4,6 +4,9 @@
 //! block = format(1) ‖ entry ‖ entry ‖ …                      under the sequence number of its first record
 //! entry = workspace(16) ‖ content(32) ‖ length(4, BE) ‖ sealed record
 //! content = SHA-256(encoded record)
+//!
+//! of a record that retention removed, its leaf is left: the length is 0, and the digest of what was sealed follows
+//! entry = workspace(16) ‖ content(32) ‖ 0(4) ‖ sealed digest(32)
 //! ```
 //!
 //! A record has its own ciphertext, under its workspace's key and bound to its sequence number, so that
@@ -56,6 +59,23 @@ impl Builder {
         Ok(())
     }
 
+    /// What is left of a record that is removed.
+    pub(super) fn push_removed(&mut self, leaf: &Leaf) {
+        self.0.extend_from_slice(leaf.workspace.as_bytes());
+        self.0.extend_from_slice(&leaf.content);
+        self.0.extend_from_slice(&0u32.to_be_bytes());
+        self.0.extend_from_slice(&leaf.sealed);
+    }
+
+    /// The entry as it is.
+    pub(super) fn push_entry(&mut self, sequence: u64, entry: &Entry<'_>) -> Result<()> {
+        if entry.is_removed() {
+            self.push_removed(&entry.leaf(sequence));
+            return Ok(());
+        }
+        self.push(entry.workspace, &entry.content, entry.sealed)
+    }
+
     pub(super) fn finish(self) -> Vec<u8> {
         self.0
     }
@@ -66,7 +86,10 @@ impl Builder {
 pub(super) struct Entry<'a> {
     pub(super) workspace: WorkspaceId,
     pub(super) content: Hash,
+    /// Empty where the record was removed.
     pub(super) sealed: &'a [u8],
+    /// The digest of what was sealed, where the record was removed.
+    removed: Option<Hash>,
 }
 
 impl Entry<'_> {
@@ -76,8 +99,13 @@ impl Entry<'_> {
             sequence,
             workspace: self.workspace,
             content: self.content,
-            sealed: leaf::digest(self.sealed),
+            sealed: self.removed.unwrap_or_else(|| leaf::digest(self.sealed)),
         }
+    }
+
+    /// Whether retention removed the record, and only its leaf is left.
+    pub(super) fn is_removed(&self) -> bool {
+        self.removed.is_some()
     }
 }
 
@@ -96,10 +124,18 @@ pub(super) fn entries(block: &[u8]) -> Result<Vec<Entry<'_>>> {
         let (sealed, tail) = tail
             .split_at_checked(u32::from_be_bytes(*length) as usize)
             .ok_or_else(damaged)?;
+        let (removed, tail) = match sealed {
+            [] => {
+                let (digest, tail) = tail.split_first_chunk::<32>().ok_or_else(damaged)?;
+                (Some(*digest), tail)
+            }
+            _ => (None, tail),
+        };
         entries.push(Entry {
             workspace: WorkspaceId::from_bytes(*workspace),
             content: *content,
             sealed,
+            removed,
         });
         rest = tail;
     }
@@ -154,6 +190,23 @@ mod tests {
         }
     }
 
+    // INVARIANT (audit-tamper): what is left of a removed record has the record's own leaf.
+    #[test]
+    fn a_removed_record_leaves_its_leaf() {
+        let whole = BLOCKS.bytes("block_of_two");
+        let whole = entries(&whole).unwrap();
+        let mut left = Builder::new(64);
+        left.push_removed(&whole[0].leaf(1));
+        left.push_entry(2, &whole[1]).unwrap();
+        let left = left.finish();
+        assert_eq!(hex(&left), BLOCKS.text("block_of_removed"));
+        let left = entries(&left).unwrap();
+        assert!(left[0].is_removed() && !left[1].is_removed());
+        for (sequence, (left, whole)) in (1..).zip(left.iter().zip(&whole)) {
+            assert_eq!(left.leaf(sequence), whole.leaf(sequence));
+        }
+    }
+
     #[test]
     fn damaged_blocks_are_refused() {
         let refusal = |block: &[u8]| {
@@ -188,12 +241,14 @@ mod tests {
         /// What is taken apart is the whole block, so nothing is read that is not there.
         #[test]
         fn damaged_blocks_are_refused_or_read_whole(
-            block in crate::domain::hostile::damaged(vec![BLOCKS.bytes("block_of_one"), BLOCKS.bytes("block_of_two")])
+            block in crate::domain::hostile::damaged(
+                ["block_of_one", "block_of_two", "block_of_removed"].map(|name| BLOCKS.bytes(name)).to_vec()
+            )
         ) {
             if let Ok(entries) = entries(&block) {
                 let mut again = Builder::new(block.len());
-                for entry in entries {
-                    again.push(entry.workspace, &entry.content, entry.sealed).unwrap();
+                for (sequence, entry) in (1..).zip(entries) {
+                    again.push_entry(sequence, &entry).unwrap();
                 }
                 proptest::prop_assert_eq!(again.finish(), block);
             }

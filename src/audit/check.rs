@@ -15,6 +15,7 @@ use super::{
     checkpoint::{Checkpoint, Statement},
     merkle::{Frontier, Hash},
     proof::{self, read_stored},
+    removal::{self, Removals},
     tree::{self, WIDTH},
     verifier::Verifier,
     verify::{Fault, reason},
@@ -61,8 +62,11 @@ pub async fn log(
     question: Question,
 ) -> Result<Report> {
     let question = widened(read, question).await?;
-    let (verifier, first) = begin(read, public_key, &question).await?;
+    let (start, removed) = removal::beginning(read, public_key).await?;
+    let (verifier, first) = begin(read, public_key, &question, (start, &removed)).await?;
     let mut kept = question.kept;
+    let faults = against_removed(read, &removed, &kept).await;
+    kept.retain(|one| one.statement().size > removed.size());
     kept.sort_by_key(|one| one.statement().size);
     let mut walk = Walk {
         public_key,
@@ -80,8 +84,10 @@ pub async fn log(
         tile: Vec::new(),
         suspects: Vec::new(),
         lost: false,
+        removals: Removals::default(),
         report: Report {
             first,
+            faults,
             ..Report::default()
         },
     };
@@ -131,11 +137,12 @@ async fn widened(read: &mut impl Read, mut question: Question) -> Result<Questio
 }
 
 /// Where reading begins: behind the last checkpoint before the first record asked for that has a good stored tree, else
-/// at the beginning.
+/// at the beginning, behind what retention removed.
 async fn begin(
     read: &mut impl Read,
     public_key: &[u8; 32],
     question: &Question,
+    (start, removed): (u64, &Frontier),
 ) -> Result<(Verifier, u64)> {
     let before = Scan {
         end: key::checkpoint(question.from),
@@ -143,18 +150,48 @@ async fn begin(
         limit: 1,
         ..key::checkpoints(0)
     };
-    if question.from > 1
+    if question.from > start
         && let Some((at, value)) = read.range(&before).await?.pop()
         && let Ok(found) = read_stored(&at, &value, public_key)
     {
         let Statement { size, root, .. } = *found.checkpoint.statement();
-        if let Ok(frontier) = tree::frontier(read, size).await
+        if size >= start
+            && let Ok(frontier) = tree::frontier(read, size).await
             && frontier.root() == root
         {
             return Ok((Verifier::after(frontier), size + 1));
         }
     }
-    Ok((Verifier::new(), 1))
+    Ok(match start {
+        1 => (Verifier::new(), 1),
+        start => (Verifier::after(removed.clone()), start),
+    })
+}
+
+/// Holds the part of the log that reading passes over to the kept checkpoints that end in it.
+async fn against_removed(
+    read: &mut impl Read,
+    before: &Frontier,
+    kept: &[Checkpoint],
+) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for one in kept {
+        let Statement {
+            size, root, time, ..
+        } = one.statement();
+        if *size <= before.size()
+            && !matches!(
+                removal::begins_with(read, before, (*size, root)).await,
+                Ok(true)
+            )
+        {
+            let what = format!(
+                "records 1 to {size} were not those that the kept checkpoint of {time} is over"
+            );
+            faults.push(Fault { sequence: 1, what });
+        }
+    }
+    faults
 }
 
 struct Walk<'a> {
@@ -175,6 +212,8 @@ struct Walk<'a> {
     suspects: Vec<u64>,
     /// Nothing behind a range that cannot be made good can be told.
     lost: bool,
+    /// What retention says that it removed.
+    removals: Removals,
     report: Report,
 }
 
@@ -219,6 +258,11 @@ impl Walk<'_> {
                 }
                 if to.is_some_and(|to| sequence > to) {
                     break 'log;
+                }
+                if entry.is_removed()
+                    && !self.removals.tell(read, self.public_key, sequence).await?
+                {
+                    self.fault(sequence, removal::UNEXPLAINED);
                 }
                 self.record(read, sequence, entry.leaf(sequence).hash())
                     .await?;

@@ -191,6 +191,9 @@ pub async fn inclusion(
     let Some((_, entry)) = entry else {
         return Ok(None);
     };
+    if entry.is_removed() {
+        return Ok(None);
+    }
     let leaf = entry.leaf(sequence);
     let encoded = keyring
         .workspace(workspace)?

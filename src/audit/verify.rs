@@ -1,7 +1,11 @@
 //! Holding the log to what it promises: numbered without a gap, each record authentic, fitting its digest, and in
 //! the order of time.
 
-use super::{block, leaf, query::TIME_SLACK};
+use super::{
+    block, leaf,
+    query::TIME_SLACK,
+    removal::{Removals, UNEXPLAINED},
+};
 use crate::{
     crypto::keyring::Keyring,
     domain::{
@@ -26,15 +30,19 @@ pub struct Walk<'a> {
     next: Option<u64>,
     newest: Timestamp,
     records: u64,
+    /// What retention says that it removed.
+    removals: &'a Removals,
 }
 
 impl<'a> Walk<'a> {
-    pub fn new(keyring: &'a Keyring) -> Self {
+    /// Over a log that begins with `first`.
+    pub fn new(keyring: &'a Keyring, first: u64, removals: &'a Removals) -> Self {
         Self {
             keyring,
-            next: Some(1),
+            next: Some(first),
             newest: Timestamp::from_millis(0),
             records: 0,
+            removals,
         }
     }
 
@@ -50,7 +58,17 @@ impl<'a> Walk<'a> {
             let what = "a block lies under a malformed key".to_owned();
             return fault(Fault { sequence, what });
         };
+        // What is left over of a removal that a crash cut short.
+        let front = self.next.filter(|_| self.records == 0);
+        if front.is_some_and(|front| {
+            block::entries(block)
+                .is_ok_and(|entries| first.saturating_add(entries.len() as u64) <= front)
+        }) {
+            return;
+        }
         match self.next {
+            // The first block may hold some of it.
+            Some(next) if first < next && front.is_some() => {}
             Some(next) if first > next => fault(Fault {
                 sequence: next,
                 what: format!("records {next} to {} are missing", first - 1),
@@ -72,7 +90,8 @@ impl<'a> Walk<'a> {
             }
         };
         self.next = Some(first.saturating_add(entries.len() as u64));
-        for (sequence, entry) in (first..).zip(entries) {
+        let there = front.unwrap_or(first);
+        for (sequence, entry) in (first..).zip(entries).filter(|(at, _)| *at >= there) {
             self.records += 1;
             if let Err(error) = self.entry(sequence, &entry) {
                 let what = reason(&error);
@@ -82,6 +101,12 @@ impl<'a> Walk<'a> {
     }
 
     fn entry(&mut self, sequence: u64, entry: &block::Entry<'_>) -> Result<()> {
+        if entry.is_removed() {
+            return match self.removals.has(sequence) {
+                true => Ok(()),
+                false => Err(Error::internal(UNEXPLAINED)),
+            };
+        }
         let keys = self.keyring.workspace(entry.workspace)?;
         let encoded = keys.open_audit(sequence, entry.sealed)?;
         if leaf::digest(&encoded) != entry.content {

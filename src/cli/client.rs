@@ -14,6 +14,7 @@ mod credential;
 mod events;
 mod export;
 mod failure;
+mod hold;
 mod http;
 mod identity;
 mod issuer;
@@ -324,6 +325,9 @@ mod tests {
             "audit show 42",
             "audit show evt_1 --json",
             "audit tail --credential c --after 42 --no-follow --since 2026-06-13T10:30:00Z",
+            "audit hold set case-17 --reason subpoena",
+            "audit hold release case-17",
+            "audit hold list",
             "token create --name ci --expires-in 15m --scope lease:create --scope handle:redeem,lease:renew",
             "token create --every-workspace",
             "token list --identity ci-bot --state active --limit 5 --sort -expires_at",

@@ -43,6 +43,8 @@ pub struct RawConfig {
     pub log: RawLog,
     #[serde(deserialize_with = "table")]
     pub audit: RawAudit,
+    #[serde(deserialize_with = "table")]
+    pub retention: RawRetention,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -116,6 +118,17 @@ pub struct RawAudit {
     pub checkpoint_file: Option<PathBuf>,
     pub checkpoint_url: Option<String>,
     pub checkpoint_log: Option<Switch>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawRetention {
+    pub closed_leases: Option<String>,
+    pub audit_access: Option<String>,
+    pub audit_admin: Option<String>,
+    pub audit_vault: Option<String>,
+    pub audit_denial: Option<String>,
+    pub audit_max_bytes: Option<Whole>,
 }
 
 /// Who set which key.

@@ -13,8 +13,15 @@ use ipnet::IpNet;
 use super::{
     Audit, Config, ConfigError, Limits, Log, LogFormat, Policies, Reaper, RootSource, Server,
     Storage, Tls,
-    raw::{Origins, RawAudit, RawConfig, RawLimits, RawLog, RawRoot, RawServer, RawTls, variable},
+    raw::{
+        Origins, RawAudit, RawConfig, RawLimits, RawLog, RawRetention, RawRoot, RawServer, RawTls,
+        variable,
+    },
     value::{Switch, Whole},
+};
+use crate::domain::{
+    retention::{AuditRetention, Retention},
+    time::Span,
 };
 
 /// A drain longer than this outlives every supervisor's patience and ends in SIGKILL.
@@ -27,6 +34,11 @@ const CONNECTIONS: RangeInclusive<u64> = 1..=1_000_000;
 const CACHE_BYTES: RangeInclusive<u64> = 16 * 1024 * 1024..=u64::MAX;
 /// Any amount; 0 keeps no reserve.
 const RESERVE_BYTES: RangeInclusive<u64> = 0..=u64::MAX;
+/// A retention below a second cannot be told from none; above a hundred years it is for ever.
+const RETENTION: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(36_525 * 86_400);
+/// A log is held to its bound by whole ranges, which are some megabytes each.
+const AUDIT_BYTES: RangeInclusive<u64> = 64 * 1024 * 1024..=u64::MAX;
 /// What the limiter counts with.
 const PER_MINUTE: RangeInclusive<u64> = 1..=u32::MAX as u64;
 
@@ -68,6 +80,7 @@ pub fn resolve(raw: RawConfig, origins: &Origins) -> Result<Config, ConfigError>
         limits,
         log: step.log(raw.log, default.log)?,
         audit: step.audit(raw.audit, default.audit)?,
+        retention: step.retention(raw.retention, default.retention)?,
     })
 }
 
@@ -267,6 +280,31 @@ impl Step<'_> {
             checkpoint_file: self.path("audit.checkpoint_file", raw.checkpoint_file)?,
             checkpoint_url: raw.checkpoint_url,
             checkpoint_log: switch(raw.checkpoint_log, default.checkpoint_log),
+        })
+    }
+
+    fn retention(&self, raw: RawRetention, default: Retention) -> Result<Retention, ConfigError> {
+        let span = |key, text| -> Result<Option<Span>, ConfigError> {
+            let kept = self.duration(key, text, RETENTION)?;
+            let millis = kept.and_then(|kept| u64::try_from(kept.as_millis()).ok());
+            Ok(millis.map(Span::from_millis))
+        };
+        let closed_leases = span("retention.closed_leases", raw.closed_leases)?;
+        Ok(Retention {
+            closed_leases: closed_leases.unwrap_or(default.closed_leases),
+            audit: AuditRetention {
+                ages: [
+                    span("retention.audit_access", raw.audit_access)?,
+                    span("retention.audit_admin", raw.audit_admin)?,
+                    span("retention.audit_vault", raw.audit_vault)?,
+                    span("retention.audit_denial", raw.audit_denial)?,
+                ],
+                max_bytes: self.whole(
+                    "retention.audit_max_bytes",
+                    raw.audit_max_bytes,
+                    AUDIT_BYTES,
+                )?,
+            },
         })
     }
 

@@ -4,6 +4,7 @@ use super::{
     fixture::{MINIMAL, from_file, load},
     *,
 };
+use crate::domain::{retention::AuditRetention, time::Span};
 
 #[test]
 fn an_almost_empty_file_leaves_the_defaults() {
@@ -59,6 +60,13 @@ fn every_key_reaches_its_field() {
         checkpoint_file = "/mnt/elsewhere/checkpoints"
         checkpoint_url = "https://witness.example.com/leasehold?t=1"
         checkpoint_log = true
+        [retention]
+        closed_leases = "2h"
+        audit_access = "400d"
+        audit_admin = "3650d"
+        audit_vault = "30d"
+        audit_denial = "1d"
+        audit_max_bytes = 20000000000
         "#,
     );
     let expected = Config {
@@ -100,6 +108,13 @@ fn every_key_reaches_its_field() {
             checkpoint_file: Some("/mnt/elsewhere/checkpoints".into()),
             checkpoint_url: Some("https://witness.example.com/leasehold?t=1".into()),
             checkpoint_log: true,
+        },
+        retention: Retention {
+            closed_leases: Span::from_secs(7200),
+            audit: AuditRetention {
+                ages: [400, 3650, 30, 1].map(|days| Some(Span::from_secs(days * 86_400))),
+                max_bytes: Some(20_000_000_000),
+            },
         },
     };
     assert_eq!(config.unwrap(), expected);

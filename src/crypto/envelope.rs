@@ -50,6 +50,7 @@ pub enum RecordType {
     AuditIndexPage = 28,
     Configuration = 29,
     IdentityUse = 30,
+    Retention = 32,
 }
 
 /// Where a ciphertext belongs. One that is moved to another slot does not open.

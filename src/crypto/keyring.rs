@@ -39,6 +39,7 @@ pub enum IndexOf {
     Credential = 3,
     IdempotencyKey = 4,
     Assertion = 17,
+    Hold = 32,
 }
 
 /// Every key of an unsealed vault. Lives as long as the process serves.

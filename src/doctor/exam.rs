@@ -6,6 +6,7 @@ use super::{Finding, Keys, Kind, Mend, Mender, Report, Told};
 use crate::{
     audit::{
         check::{self, Question},
+        removal::{self, Removals},
         verify::Walk,
     },
     domain::{
@@ -208,6 +209,7 @@ impl<'a> Exam<'a> {
             Table::ApiKeyHome => self.api_key_home(at).await,
             Table::LastUse => self.last_use(at).await,
             Table::IdentityUse => self.identity_use(at).await,
+            Table::Retention => self.retained(at, stored).await,
             Table::KeyUsage => self.key_usage(at).await,
             Table::CredentialName => self.credential_name(at, stored).await,
             Table::Credential => self.credential(at).await,
@@ -229,10 +231,21 @@ impl<'a> Exam<'a> {
         mender: Option<&Mender>,
         tell: &mut dyn FnMut(Told<'_>),
     ) -> Result<()> {
-        let mut walk = Walk::new(self.keyring);
-        let mut pages = Pages::of(Table::Audit);
         let mut faults = Vec::new();
         let mut told = BTreeSet::new();
+        let key = *self.keyring.audit_key().public_key();
+        let front = removal::front(&mut self.read, &key).await;
+        let front = self.seen(WorkspaceId::SYSTEM, named("the front of the log"), front);
+        let removals = Removals::all(&mut self.read, &key, &mut faults).await;
+        let removals = self.seen(
+            WorkspaceId::SYSTEM,
+            named("what retention removed"),
+            removals,
+        );
+        let removals = removals.unwrap_or_default();
+        let first = front.flatten().map_or(1, |front| front.first);
+        let mut walk = Walk::new(self.keyring, first, &removals);
+        let mut pages = Pages::of(Table::Audit);
         while let Some(page) = self.page(&mut pages).await {
             for (at, block) in &page {
                 walk.block(at, block, &mut |fault| faults.push(fault));
@@ -244,7 +257,6 @@ impl<'a> Exam<'a> {
         self.report.audit_records = walk.records();
         faults.extend(walk.end(self.mark));
         self.faults(&mut faults);
-        let key = *self.keyring.audit_key().public_key();
         let seals = check::log(&mut self.read, &key, Question::default()).await;
         let seals = self.seen(WorkspaceId::SYSTEM, named("the seals of the log"), seals);
         let mut more = seals.map_or_else(Vec::new, |report| report.faults);

@@ -101,6 +101,10 @@ events! {
     ReportRead = "report.read",
     AuditExported = "audit.exported",
     AuditExportEnded = "audit.export_ended",
+    LeaseRemoved = "lease.removed",
+    AuditRemoved = "audit.removed",
+    AuditHoldSet = "audit.hold_set",
+    AuditHoldReleased = "audit.hold_released",
 }
 
 /// How soon somebody should look at an event.

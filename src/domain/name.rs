@@ -92,6 +92,10 @@ name!(
     /// The name of a lease policy, which is its file's stem.
     PolicyName
 );
+name!(
+    /// The name of a legal hold, unique in the vault.
+    HoldName
+);
 
 /// Free text that people read: bounded, and without control characters but tab and newline.
 pub fn check_text(text: &str, field: &str, max_bytes: usize) -> Result<()> {

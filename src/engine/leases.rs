@@ -138,10 +138,10 @@ impl Engine {
         let page = request.cut(&window, DEFAULT_SORT, found);
         let mut items = Vec::with_capacity(page.items.len());
         for id in page.items {
-            let lease = tables
-                .lease(read, id)
-                .await?
-                .ok_or_else(|| Error::internal("a listed lease is gone"))?;
+            // Past its retention since the scan.
+            let Some(lease) = tables.lease(read, id).await? else {
+                continue;
+            };
             // Closed since the scan. What is left matched at one instant, the end of the scan: leases never reopen.
             if !filter.matches(&lease, now) {
                 continue;

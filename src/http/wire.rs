@@ -5,6 +5,7 @@ mod check;
 mod credential;
 mod directory;
 mod history;
+mod hold;
 mod issuer;
 mod json;
 mod key;
@@ -19,7 +20,7 @@ mod sealing;
 mod token;
 
 pub(super) use self::{
-    answers::*, check::*, credential::*, directory::*, history::*, issuer::*, json::*, key::*,
-    key_requests::*, lease::*, policies::*, policy_trial::*, report::*, requests::*, sealing::*,
-    token::*,
+    answers::*, check::*, credential::*, directory::*, history::*, hold::*, issuer::*, json::*,
+    key::*, key_requests::*, lease::*, policies::*, policy_trial::*, report::*, requests::*,
+    sealing::*, token::*,
 };

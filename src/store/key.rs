@@ -25,6 +25,7 @@
 //! 15 ‖ size(8)                                  checkpoint over so many records, plain
 //! 17                                            the runs of the audit index
 //! 18 ‖ identity                                 when it was used last, by whatever proved it
+//! 19                                            what retention remembers: see `key/retention.rs`
 //! 80 ‖ workspace ‖ credential                   credential
 //! 81 ‖ workspace ‖ credential ‖ version(4)      version
 //! 82 ‖ workspace ‖ credential ‖ version(4)      value
@@ -42,12 +43,14 @@
 
 mod access;
 mod audit_index;
+mod retention;
 mod sealing;
 mod tables;
 
 pub use self::{
     access::*,
     audit_index::*,
+    retention::*,
     sealing::*,
     tables::{Table, strays},
 };
@@ -79,6 +82,7 @@ const LAST_USE: u8 = 0x13;
 const TREE: u8 = 0x14;
 const CHECKPOINT: u8 = 0x15;
 const IDENTITY_USE: u8 = 0x18;
+const RETENTION: u8 = 0x19;
 const CREDENTIAL: u8 = 0x80;
 const VERSION: u8 = 0x81;
 const VALUE: u8 = 0x82;

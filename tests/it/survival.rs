@@ -22,6 +22,7 @@ mod lifecycle;
 mod mounted;
 mod power;
 mod process;
+mod retention;
 mod seals;
 pub mod secrets;
 mod shim;

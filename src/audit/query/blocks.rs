@@ -39,7 +39,7 @@ fn open(keys: &WorkspaceKeys, sequence: u64, entry: &Entry<'_>) -> Result<AuditR
     codec::decode(&encoded).map_err(Error::internal)
 }
 
-/// The records of a block, of every workspace; none for one of a workspace whose keys are no more.
+/// The records of a block, of every workspace; none for one that was removed, or whose workspace's keys are no more.
 pub(in crate::audit) fn each(
     keyring: &Keyring,
     at: &[u8],
@@ -53,7 +53,7 @@ pub(in crate::audit) fn each(
             Some((of, keys)) if *of == entry.workspace => Some(keys.clone()),
             _ => keyring.workspace(entry.workspace).ok(),
         };
-        let Some(keys) = keys else {
+        let Some(keys) = keys.filter(|_| !entry.is_removed()) else {
             told(None);
             continue;
         };
@@ -71,7 +71,7 @@ impl Reader<'_> {
         let keys = self.keyring.workspace(self.workspace)?;
         let mut records = Vec::new();
         for (sequence, entry) in (first_of(at)?..).zip(block::entries(block)?) {
-            if entry.workspace == self.workspace {
+            if entry.workspace == self.workspace && !entry.is_removed() {
                 let record = open(&keys, sequence, &entry)?;
                 records.push(Numbered { sequence, record });
             }
@@ -109,7 +109,8 @@ impl<'a> Records<'a> {
         };
         let at = usize::try_from(sequence - first).map_err(Error::internal)?;
         let entries = block::entries(&block)?;
-        let own = |entry: &&Entry<'_>| entry.workspace == self.keys.workspace();
+        let own =
+            |entry: &&Entry<'_>| entry.workspace == self.keys.workspace() && !entry.is_removed();
         let Some(entry) = entries.get(at).filter(own) else {
             return Ok(None);
         };

@@ -2,7 +2,7 @@
 
 use super::{AuditFilter, Collector, Numbered, Reader};
 use crate::{
-    audit::block,
+    audit::{block, removal::range_of, survey},
     domain::{
         error::{Error, Result},
         event::AuditRecord,
@@ -110,7 +110,7 @@ impl Reader<'_> {
                 ..key::audits(middle)
             };
             let begins = match self.store.scan(&next).await?.pop() {
-                Some((at, block)) => self.time_of(&at, &block)?,
+                Some((at, block)) => self.time_of(&at, &block).await?,
                 None => None,
             };
             match begins {
@@ -121,15 +121,20 @@ impl Reader<'_> {
         Ok(low)
     }
 
-    /// The time of a block's first record, whichever workspace it belongs to; nothing else of it is looked at.
-    fn time_of(&self, at: &[u8], block: &[u8]) -> Result<Option<Timestamp>> {
-        let Some(entry) = block::entries(block)?.into_iter().next() else {
-            return Ok(None);
+    /// The time of a block's first record that is there, whichever workspace it belongs to; nothing else of it is looked
+    /// at.
+    async fn time_of(&self, at: &[u8], block: &[u8]) -> Result<Option<Timestamp>> {
+        let first = first_of(at)?;
+        let mut entries = (first..).zip(block::entries(block)?);
+        let Some((sequence, entry)) = entries.find(|(_, entry)| !entry.is_removed()) else {
+            // All of it was removed: it is no younger than the newest record of its range.
+            let survey = survey::of(&mut { self.store }, self.keyring, range_of(first)).await?;
+            return Ok(survey.map(|survey| survey.newest));
         };
         let encoded = self
             .keyring
             .workspace(entry.workspace)?
-            .open_audit(first_of(at)?, entry.sealed)?;
+            .open_audit(sequence, entry.sealed)?;
         let record: AuditRecord = codec::decode(&encoded).map_err(Error::internal)?;
         Ok(Some(record.time))
     }

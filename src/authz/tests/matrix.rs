@@ -48,7 +48,9 @@ fn resources(action: Action) -> Vec<(&'static str, Resource)> {
     ];
     let workspace = ("workspace", Resource::Workspace);
     match action {
-        Action::SystemBackup => vec![("vault", Resource::Vault)],
+        Action::SystemBackup | Action::AuditHold | Action::AuditHoldRead => {
+            vec![("vault", Resource::Vault)]
+        }
         Action::SigningKeyRotate | Action::WorkspaceCreate => {
             vec![("vault", Resource::Vault), workspace]
         }

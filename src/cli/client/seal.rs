@@ -16,6 +16,7 @@ use super::{
     call::Call,
     export::{self, ExportArgs},
     failure::Failure,
+    hold::{self, HoldCommand},
     http::Vault,
     output::{Mode, Report},
     paging::Paging,
@@ -45,6 +46,9 @@ pub enum SealCommand {
     Verify(VerifyArgs),
     /// Write history into a file that proves itself, into a table, or as events for a SIEM
     Export(Box<ExportArgs>),
+    /// Keep legal holds: nothing is removed while one is in force
+    #[command(subcommand)]
+    Hold(HoldCommand),
 }
 
 /// What can be done with checkpoints.
@@ -213,6 +217,7 @@ pub(super) async fn run(
         SealCommand::Proof(arguments) => proof(vault, &arguments, mode).await,
         SealCommand::Verify(arguments) => verify::verify(vault, &arguments, mode).await,
         SealCommand::Export(arguments) => export::run(vault, *arguments, mode).await,
+        SealCommand::Hold(command) => hold::run(vault, command, mode).await,
     }
 }
 

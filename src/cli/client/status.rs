@@ -29,10 +29,20 @@ pub(super) async fn run(vault: &Vault, mode: Mode) -> Result<Report, Failure> {
     let accepted = caller
         .as_ref()
         .is_none_or(|answer| answer.status().is_success());
+    // Whoever may see it is told since when there is history, and what holds it.
+    let history = match caller {
+        Some(_) if accepted => {
+            let path = ["v1", "audit", "retention"];
+            let answer = vault.exchange(&Call::get(&path).once()).await?;
+            Some(answer).filter(|answer| answer.status().is_success())
+        }
+        _ => None,
+    };
     let out = if mode.json {
         let whoami = caller.as_ref().map_or_else(|| "null".to_owned(), body);
+        let retention = history.as_ref().map_or_else(|| "null".to_owned(), body);
         let all = format!(
-            r#"{{"health":{},"ready":{},"whoami":{whoami}}}"#,
+            r#"{{"health":{},"ready":{},"whoami":{whoami},"retention":{retention}}}"#,
             body(&health),
             body(&ready)
         );
@@ -44,6 +54,7 @@ pub(super) async fn run(vault: &Vault, mode: Mode) -> Result<Report, Failure> {
             ("ready".to_owned(), verdict(&ready, "yes")),
         ];
         facts.extend(caller.iter().flat_map(identity));
+        facts.extend(history.iter().flat_map(kept));
         render::aligned(facts)
     };
     let mut report = Report::new(out);
@@ -81,6 +92,27 @@ fn identity(answer: &Answer) -> Vec<(String, String)> {
     render::facts(&json!({ "caller": answer.data() }), &[])
 }
 
+/// Since when there is history, and what keeps it.
+fn kept(answer: &Answer) -> Vec<(String, String)> {
+    let data = answer.data();
+    let text = |field: &str| data.get(field).and_then(Value::as_str);
+    let number = |field: &str| data.get(field).and_then(Value::as_u64).unwrap_or(0);
+    let since = text("oldest_record_at").map(|time| format!(", of {}", render::clean(time)));
+    let first = format!(
+        "from record {}{}",
+        number("first_sequence"),
+        since.unwrap_or_default()
+    );
+    let holds = match number("holds") {
+        0 => "none".to_owned(),
+        some => format!("{some}: nothing is removed"),
+    };
+    vec![
+        ("history".to_owned(), first),
+        ("legal holds".to_owned(), holds),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::test_vault::{JSON, PEOPLE, TestVault};
@@ -88,20 +120,23 @@ mod tests {
 
     const OK: &str = r#"{"status":"success","data":{"state":"ok"}}"#;
     const WHO: &str = r#"{"status":"success","data":{"identity":{"name":"ops","type":"human"},"workspace":"default"}}"#;
+    const KEPT: &str = r#"{"status":"success","data":{"first_sequence":4097,"oldest_record_at":"2026-06-13T10:30:00Z","holds":1}}"#;
     const SEALED: &str = r#"{"status":"error","code":"SEALED","message":"the vault is sealed"}"#;
     const REFUSED: &str =
         r#"{"status":"error","code":"UNAUTHORIZED","message":"the key is not known"}"#;
 
     #[tokio::test]
     async fn a_ready_vault_and_its_caller_are_shown() {
-        let vault = TestVault::answering(&[(200, "ok"), (200, OK), (200, WHO)]);
+        let vault = TestVault::answering(&[(200, "ok"), (200, OK), (200, WHO), (200, KEPT)]);
         let report = run(&vault.client(), PEOPLE).await.unwrap();
         assert!(!report.failed);
         assert_eq!(
             *report.out,
             format!(
                 "address               {}\nhealth                up\nready                 yes\n\
-                 caller.identity.name  ops\ncaller.identity.type  human\ncaller.workspace      default\n",
+                 caller.identity.name  ops\ncaller.identity.type  human\ncaller.workspace      default\n\
+                 history               from record 4097, of 2026-06-13T10:30:00Z\n\
+                 legal holds           1: nothing is removed\n",
                 vault.client().address()
             )
         );
@@ -137,7 +172,8 @@ mod tests {
 
     #[tokio::test]
     async fn json_holds_all_three_bodies() {
-        let vault = TestVault::answering(&[(200, "ok"), (503, SEALED), (200, WHO)]);
+        let answers = [(200, "ok"), (503, SEALED), (200, WHO), (403, REFUSED)];
+        let vault = TestVault::answering(&answers);
         let report = run(&vault.client(), JSON).await.unwrap();
         let json: Value = serde_json::from_str(&report.out).unwrap();
         assert_eq!(
@@ -145,5 +181,6 @@ mod tests {
             (&json!("ok"), &json!("SEALED"))
         );
         assert_eq!(json["whoami"]["data"]["workspace"], "default");
+        assert!(json["retention"].is_null(), "not everybody may see it");
     }
 }

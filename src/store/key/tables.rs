@@ -30,6 +30,7 @@ pub enum Table {
     Checkpoint = CHECKPOINT,
     AuditIndexState = AUDIT_INDEX_STATE,
     IdentityUse = IDENTITY_USE,
+    Retention = RETENTION,
     Credential = CREDENTIAL,
     Version = VERSION,
     Value = VALUE,
@@ -44,7 +45,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the keys.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Header,
         Self::Kek,
         Self::Workspace,
@@ -68,6 +69,7 @@ impl Table {
         Self::Checkpoint,
         Self::AuditIndexState,
         Self::IdentityUse,
+        Self::Retention,
         Self::Credential,
         Self::Version,
         Self::Value,

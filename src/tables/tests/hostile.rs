@@ -61,6 +61,12 @@ fn keys() -> Vec<Vec<u8>> {
         key::issuer(workspace, IssuerId::from_bytes([5; 16])),
         key::seen(workspace, &[6; 32]),
         key::policy_set(workspace, 3),
+        key::hold(&[9; 32]),
+        key::first_look(workspace),
+        key::look_again(workspace, Timestamp::from_millis(1_760_000_000_000), lease),
+        key::audit_retention(),
+        key::survey(3),
+        key::removed(3),
     ]
 }
 
@@ -107,6 +113,21 @@ proptest! {
         }
         if let Some(size) = key::parse_checkpoint(&bytes) {
             prop_assert_eq!(key::checkpoint(size), &bytes[..]);
+        }
+        match key::parse_retained(&bytes) {
+            Some(key::Retained::Hold(hash)) => prop_assert_eq!(key::hold(&hash), &bytes[..]),
+            Some(key::Retained::FirstLook(workspace)) => {
+                prop_assert_eq!(key::first_look(workspace), &bytes[..]);
+            }
+            Some(key::Retained::LookAgain(look)) => {
+                let same = key::look_again(look.workspace, look.due, look.lease);
+                prop_assert_eq!(key::parse_retained(&same), Some(key::Retained::LookAgain(look)));
+            }
+            Some(key::Retained::Survey(range)) => prop_assert_eq!(key::survey(range), &bytes[..]),
+            Some(key::Retained::Removed(range)) => prop_assert_eq!(key::removed(range), &bytes[..]),
+            Some(key::Retained::AuditState) => prop_assert_eq!(key::audit_retention(), &bytes[..]),
+            Some(key::Retained::Front) => prop_assert_eq!(key::audit_front(), &bytes[..]),
+            None => {}
         }
         if let Some((workspace, rest)) = key::parse_workspace(&bytes) {
             prop_assert_eq!(&[&bytes[..1], workspace.as_bytes(), rest].concat(), &bytes);

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroU32};
 
 use super::frozen;
 use crate::{
+    audit::survey::{Progress, Survey, UnderWay},
     crypto::root::ArgonParams,
     domain::{
         configuration::Configuration,
@@ -15,13 +16,16 @@ use crate::{
         kind::CredentialType,
         lease::{Ending, Holder, Lease, LeaseState, Requester},
         ledger::{CredentialState, Ledger, OpenVersion, Stage},
-        name::{CredentialName, IdentityName, IssuerName, Metadata, PolicyName, WorkspaceName},
+        name::{
+            CredentialName, HoldName, IdentityName, IssuerName, Metadata, PolicyName, WorkspaceName,
+        },
         policy::{Delivery, LeasePolicy, OnRotate},
         policy_set::{PolicySource, StoredPolicies},
         principal::{
             ApiKey, Identity, IdentityState, IdentityType, KeyState, PreviousValue, ProofId,
             RateLimit, Reach, Suspension, Unfinished,
         },
+        retention::Hold,
         scope::{Role, Scope, ScopeSet},
         time::{Span, Timestamp, Ttl},
         token::{Parent, SigningKeys, Token, TokenState},
@@ -141,6 +145,22 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
                 missing: ScopeSet::of(&[Scope::KeyCreate]),
             },
         ],
+        "hold": Hold {
+            name: HoldName::parse("case-17", "name").unwrap(),
+            reason: "subpoena".to_owned(),
+            set_at: at(3),
+            set_by: author(3, "ada"),
+        },
+        "survey": Survey { newest: at(8), records: [4000, 90, 5, 1], bytes: [800_000, 30_000, 1_000, 200] },
+        "progress_new": Progress::default(),
+        "progress": Progress {
+            surveyed: 9,
+            upto: [7, 2, 2, 3],
+            bytes: [1, 2, 3, 4],
+            removed: [5, 6, 7, 8],
+            under_way: Some(UnderWay::Some(6)),
+        },
+        "progress_whole": Progress { under_way: Some(UnderWay::Whole(1)), ..Progress::default() },
         "policy_set": StoredPolicies {
             version: 3,
             sources: vec![

@@ -81,6 +81,10 @@ const ROUTES: &[(&str, &str, u16)] = &[
     ("GET", "/v1/reports/exposure", 403),
     ("GET", "/v1/reports/rotation-due", 403),
     ("GET", "/v1/reports/stale", 403),
+    ("GET", "/v1/audit/retention", 403),
+    ("GET", "/v1/audit/holds", 403),
+    ("PUT", "/v1/audit/holds/{name}", 403),
+    ("DELETE", "/v1/audit/holds/{name}", 403),
     ("GET", "/health", 0),
     ("GET", "/ready", 0),
     ("GET", "/.well-known/jwks.json", 0),
@@ -186,6 +190,7 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
                     Some(json!({"sources": []}))
                 }
                 (_, "/v1/policies/rollback") => Some(json!({"scope": "workspace", "version": 0})),
+                (&Method::PUT, "/v1/audit/holds/{name}") => Some(json!({"reason": "r"})),
                 (&Method::PUT, _) => Some(json!({"scope": "workspace", "sources": []})),
                 _ => None,
             };

@@ -210,6 +210,18 @@ const CHANGING: &[(&str, &str, &str, Option<&str>)] = &[
         r#"{"sources":[]}"#,
         Some("audit.read"),
     ),
+    (
+        "PUT",
+        "/v1/audit/holds/{name}",
+        r#"{"reason":"$fresh"}"#,
+        Some("audit.hold_set"),
+    ),
+    (
+        "DELETE",
+        "/v1/audit/holds/{name}",
+        "",
+        Some("audit.hold_released"),
+    ),
     // Tells what a decision would be.
     (
         "POST",
@@ -250,6 +262,7 @@ impl Template {
             "leases" => ("$lease", ""),
             "identities" => ("", "$identity"),
             "workspaces" => ("", "$workspace"),
+            "audit" => ("", "$hold"),
             _ => ("", "$credential"),
         };
         let path = path
@@ -363,6 +376,13 @@ impl Scene {
         if template.names("token") {
             let token = admin.does(POST, "/v1/tokens", json!({}), 201).await;
             scene.insert("token", text(&token, "jti").to_owned());
+        }
+        if template.names("hold") {
+            // One for all: only so many may be in force.
+            let path = "/v1/audit/holds/swept";
+            let body = json!({"reason": format!("sweep {number}")});
+            admin.does(Method::PUT, path, body, 200).await;
+            scene.insert("hold", "swept".to_owned());
         }
         if template.names("issuer") {
             let name = format!("iss-{number}");
