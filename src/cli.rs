@@ -151,6 +151,9 @@ pub struct DevArgs {
     /// The folder of named lease policies; `./policies` where it exists, else the built-in ones
     #[arg(long, value_name = "DIR")]
     pub policies: Option<PathBuf>,
+    /// How long closed leases and records of every class are kept, for measurements
+    #[arg(long, value_name = "TIME", hide = true, value_parser = humantime::parse_duration)]
+    pub retention: Option<std::time::Duration>,
     #[command(flatten)]
     pub serving: ServingArgs,
 }

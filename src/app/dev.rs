@@ -21,7 +21,9 @@ use crate::{
         name::{IdentityName, Metadata, WorkspaceName},
         policy::LeasePolicy,
         principal::{IdentityType, RateLimit},
+        retention::CLASSES,
         secret::SecretText,
+        time::Span,
     },
     engine::{Call, CreateCredential, Engine, Opened},
 };
@@ -52,6 +54,11 @@ pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
     config.server.listen = args.listen;
     config.reaper.enabled = !args.serving.danger_disable_reaper;
     config.audit.sealing = !args.serving.danger_disable_sealing;
+    if let Some(kept) = args.retention {
+        let kept = Span::from_millis(u64::try_from(kept.as_millis())?);
+        config.retention.closed_leases = kept;
+        config.retention.audit.ages = [Some(kept); CLASSES];
+    }
     config.log.format = args.serving.log_format.unwrap_or(config.log.format);
     if let Ok(filter) = std::env::var("RUST_LOG") {
         config.log.filter = filter;

@@ -81,9 +81,12 @@ pub struct ScaleArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub expiring: u64,
     /// How many leases are issued and released at the end. The goal speaks of 10,000,000: mind the disk and the
-    /// time, nothing is removed from history yet
+    /// time, and see --retention
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub cycles: u64,
+    /// How long closed leases and history are kept [default: leases a day, history for ever]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub retention: Option<Duration>,
     /// How many connections the requests are sent on
     #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub connections: u16,

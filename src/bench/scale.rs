@@ -47,7 +47,7 @@ pub(super) async fn run(args: &ScaleArgs) -> Result<ScaleReport, Failure> {
         .into());
     }
     let folder = Folder::make(args.dir.as_deref())?;
-    let vault = Vault::start(&folder).await?;
+    let vault = Vault::start(&folder, args.retention).await?;
     let keys = vault.keys()?.clone();
     let site_of = |vault: &Vault| own_site(&vault.address, &keys, vault.pid(), args.credentials);
     let mut figures = Figures::default();
@@ -79,7 +79,7 @@ pub(super) async fn run(args: &ScaleArgs) -> Result<ScaleReport, Failure> {
     note("stopping and starting");
     figures.add("stop", vault.stop().await?.as_secs_f64(), "s");
     let begun = Instant::now();
-    let vault = Vault::start(&folder).await?;
+    let vault = Vault::start(&folder, args.retention).await?;
     let site = site_of(&vault);
     ready(&site).await?;
     figures.aim(

@@ -158,8 +158,11 @@ struct Started {
 }
 
 impl Vault {
-    /// Starts a vault in the folder.
-    pub(super) async fn start(folder: &Folder) -> Result<Self, Failure> {
+    /// Starts a vault in the folder, which keeps closed leases and history for so long.
+    pub(super) async fn start(
+        folder: &Folder,
+        retention: Option<Duration>,
+    ) -> Result<Self, Failure> {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -169,6 +172,9 @@ impl Vault {
         let args = args
             .into_iter()
             .chain([OsStr::new("--data-dir"), data.as_os_str()]);
+        let kept =
+            retention.map(|kept| format!("--retention={}", humantime::format_duration(kept)));
+        let args = args.chain(kept.as_ref().map(OsStr::new));
         let begun = Instant::now();
         let prepare = |command: &mut Command| {
             // Not where the user stands: a folder `policies` there is no concern of this vault.

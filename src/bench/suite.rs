@@ -43,7 +43,7 @@ pub(super) async fn run(args: &SuiteArgs, target: &Target) -> Result<Report, Fai
                 }
                 Target::Own => {
                     let folder = Folder::make(vault.dir.as_deref())?;
-                    let server = Vault::start(&folder).await?;
+                    let server = Vault::start(&folder, None).await?;
                     let keys = server.keys()?;
                     let site = own_site(&server.address, keys, server.pid(), vault.credentials);
                     site.store_credentials(vault.value_bytes).await?;
