@@ -62,9 +62,9 @@ impl Follower {
         }
     }
 
-    /// Follows the log until `stop` says so. What fails is tried again.
+    /// Follows the log until `stop` says so, or nobody is left to say it. What fails is tried again.
     pub async fn follow(mut self, mut stop: watch::Receiver<bool>) {
-        while !*stop.borrow() {
+        while !*stop.borrow() && stop.has_changed().is_ok() {
             let rest = match self.step().await {
                 Ok(true) => {
                     tokio::task::yield_now().await;

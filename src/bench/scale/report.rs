@@ -88,6 +88,8 @@ pub(crate) struct ScaleReport {
     expiring: u64,
     cycles: u64,
     connections: u16,
+    /// How long closed leases and history are kept; none for the defaults.
+    retention: Option<String>,
     figures: Vec<Figure>,
     growth: Vec<Growth>,
 }
@@ -100,6 +102,9 @@ impl ScaleReport {
             expiring: args.expiring,
             cycles: args.cycles,
             connections: args.connections,
+            retention: args
+                .retention
+                .map(|kept| humantime::format_duration(kept).to_string()),
             figures: figures.0,
             growth,
         }
@@ -132,9 +137,18 @@ impl ScaleReport {
                 size(step.rss_bytes),
             ]);
         }
+        let kept = match &self.retention {
+            None => {
+                "History is kept for ever, and closed leases for a day: what each cycle adds stays"
+                    .to_owned()
+            }
+            Some(kept) => format!(
+                "Closed leases and history go {kept} after they ended, but for the newest 8,192 sealed records"
+            ),
+        };
         format!(
             "{} open leases over {} credentials, {} expiring together, {} cycles, {} connections.\n\n{}\n\n\
-             Nothing is removed from history yet: what each cycle adds stays.\n\n{}\n",
+             {kept}.\n\n{}\n",
             self.leases,
             self.credentials,
             self.expiring,

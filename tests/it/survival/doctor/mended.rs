@@ -237,3 +237,24 @@ async fn what_is_due_to_retire_is_retired() {
     let said = doctor(&kept, &patient.made.key_file, &[]);
     assert!(!said.stdout.contains("canary") && !said.stderr.contains("canary"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_audit_index_is_dropped_and_made_anew() {
+    let patient = patient().await;
+    let damaged = patient
+        .damaged("audit-index", async |vault| {
+            let state = key::audit_index_state();
+            vault.write(&state, Some(&[9; 64])).await;
+            // Of a run that no state names: what a crash leaves, and a start sweeps.
+            let page = key::audit_index_page(3, 0, 0);
+            vault.write(&page, Some(b"left over")).await;
+        })
+        .await;
+    let what = "its state cannot be read";
+    let expected = [("index", "the audit index".to_owned(), what, true)];
+    patient.diagnosis(&damaged, &expected);
+    let (server, admin, _) = patient.serve(&damaged);
+    assert!(!admin.all("/v1/audit?event=lease.issued").await.is_empty());
+    server.stop();
+    assert_eq!(doctor(&damaged, &patient.made.key_file, &[]).code, Some(0));
+}
