@@ -117,6 +117,7 @@ fn record(sequence: u64) -> AuditRecord {
         purpose: Some("answer the ticket".to_owned()),
         reason: None,
         changes: Vec::new(),
+        requests: Vec::new(),
     }
 }
 

@@ -382,7 +382,7 @@ mod tests {
             "api-key create ci --role agent --identity-type agent",
             "api-key create --role agent",
             "api-key update key_1 --role agent --scope lease:read",
-            "api-key list --state revoked",
+            "api-key list --state retired",
             "api-key test key_1 --resource credential/a",
             "api-key rotate",
             "lease create a --identity-type agent",

@@ -193,8 +193,10 @@ impl Engine {
             name: Some(name),
             ..Object::default()
         };
-        let note = Note::new(EventName::AuditRead, object);
-        let reader = self.note_reading(call, note).await?;
+        let permit = self
+            .authorize(call, Action::AuditRead, Resource::Workspace)
+            .await?;
+        let reader = self.history(call.principal.workspace);
         let found = match which {
             WhichRecord::Sequence(sequence) => reader.record(sequence).await?,
             WhichRecord::Id(id) => {
@@ -205,7 +207,11 @@ impl Engine {
                 reader.next(&filter, None, 1).await?.pop()
             }
         };
-        found.ok_or_else(|| Error::not_found("audit record"))
+        let found = found.ok_or_else(|| Error::not_found("audit record"))?;
+        let mut unit = self.begin(call, &permit, &[]).await?;
+        unit.record(Note::new(EventName::AuditRead, object))?;
+        unit.commit().await?;
+        Ok(found)
     }
 
     /// Begins a live stream behind a sequence number: that of the newest record, where none is said. With `since`, at

@@ -111,11 +111,12 @@ impl Engine {
         let permit = self.may_read_history(call).await?;
         let sequence = sequence.ok_or_else(|| Error::missing("sequence"))?;
         let size = self.size("size", size).await?;
-        self.note_question(call, &permit, "proof").await?;
         let workspace = call.principal.workspace;
-        proof::inclusion(&mut self.read(), &self.keyring, workspace, sequence, size)
-            .await?
-            .ok_or_else(|| Error::not_found("record"))
+        let proof =
+            proof::inclusion(&mut self.read(), &self.keyring, workspace, sequence, size).await?;
+        let proof = proof.ok_or_else(|| Error::not_found("record"))?;
+        self.note_question(call, &permit, "proof").await?;
+        Ok(proof)
     }
 
     /// The proof that the tree over the first `to` records, or all that are sealed, begins with that over the first

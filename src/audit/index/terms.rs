@@ -142,14 +142,13 @@ pub fn of_record(key: &TermKey, record: &AuditRecord, emit: &mut impl FnMut(u64)
     for id in record.request_ids() {
         emit(terms.of(Field::Request, &[id.as_bytes()]));
     }
-    if let Some(origin) = &record.origin {
-        if let Some(address) = origin.source_ip.map(|ip| ip.to_canonical()) {
-            let of = |prefix| IpNet::new(address, prefix).ok();
-            networks(address)
-                .into_iter()
-                .filter_map(of)
-                .for_each(|network| emit(terms.network(network)));
-        }
+    let source = record.origin.as_ref().and_then(|origin| origin.source_ip);
+    if let Some(address) = source.map(|ip| ip.to_canonical()) {
+        let of = |prefix| IpNet::new(address, prefix).ok();
+        networks(address)
+            .into_iter()
+            .filter_map(of)
+            .for_each(|network| emit(terms.network(network)));
     }
 }
 
