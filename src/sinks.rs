@@ -1,5 +1,5 @@
-//! Where checkpoints go, so that a vault can be held to them by what is kept elsewhere: an append-only file, an HTTP
-//! endpoint, the log.
+//! Where checkpoints and alarms go, so that a vault can be held to them by what is kept elsewhere: an append-only file,
+//! an HTTP endpoint, the log.
 //!
 //! Each sink has a task of its own and waits for nobody but itself. Where it cannot keep up it gets the newest
 //! checkpoint, which is over all that the others were over. What fails is tried again with growing pauses, counted, and
@@ -13,9 +13,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{broadcast, watch},
+    task::JoinSet,
+};
 
-use crate::audit::checkpoint::Checkpoint;
+use crate::{audit::checkpoint::Checkpoint, domain::event::AuditRecord};
+
+mod alarm;
 
 /// How long an endpoint may take to answer, all of it.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,6 +42,7 @@ pub enum Sink {
 }
 
 type Newest = watch::Receiver<Option<Arc<Checkpoint>>>;
+type Alarms = broadcast::Receiver<Arc<AuditRecord>>;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Sink {
@@ -57,11 +63,16 @@ pub struct Sinks {
 }
 
 impl Sinks {
-    /// Starts a task for each.
-    pub fn start(sinks: Vec<Sink>, newest: Newest) -> Self {
+    /// Starts the tasks of each.
+    pub fn start(sinks: Vec<Sink>, newest: Newest, alarms: &Alarms) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for sink in sinks {
+            // The log is told of an alarm where it is raised.
+            if sink != Sink::Log {
+                let alarms = alarms.resubscribe();
+                tasks.spawn(alarm::ship(sink.clone(), alarms, stopped.clone()));
+            }
             tasks.spawn(ship(sink, newest.clone(), stopped.clone()));
         }
         Self { tasks, stop }
@@ -149,17 +160,21 @@ impl Delivery {
     }
 
     async fn deliver(&mut self, sink: &Sink, checkpoint: &Checkpoint) -> Result<(), Failure> {
-        let line = checkpoint.json();
+        if let Sink::Log = sink {
+            let statement = checkpoint.statement();
+            tracing::info!(
+                size = statement.size,
+                note = checkpoint.note(),
+                "checkpoint"
+            );
+        }
+        self.send(sink, checkpoint.json()).await
+    }
+
+    /// Gives a file or an endpoint one line of JSON.
+    async fn send(&mut self, sink: &Sink, line: String) -> Result<(), Failure> {
         match sink {
-            Sink::Log => {
-                let statement = checkpoint.statement();
-                tracing::info!(
-                    size = statement.size,
-                    note = checkpoint.note(),
-                    "checkpoint"
-                );
-                Ok(())
-            }
+            Sink::Log => Ok(()),
             Sink::File(path) => {
                 let path = path.clone();
                 tokio::task::spawn_blocking(move || append(&path, &line)).await??;

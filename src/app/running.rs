@@ -167,7 +167,11 @@ impl Running {
                 Some(tokio::spawn(engine.clone().seal(stop.subscribe())))
             }
         };
-        let sinks = Sinks::start(sinks(&config.audit), engine.checkpoints_made());
+        let sinks = Sinks::start(
+            sinks(&config.audit),
+            engine.checkpoints_made(),
+            &engine.alarms(),
+        );
         let surface = Surface::new(SurfaceParts {
             authenticator: engine.authenticator()?,
             engine: engine.clone(),

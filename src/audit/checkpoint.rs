@@ -168,7 +168,7 @@ impl Checkpoint {
 }
 
 /// The signed texts in a file: one text itself, or JSON values one after the other, as the API answers them and sinks
-/// write them, with the text in `note`. None where there is none, or anything else between.
+/// write them, with the text in `note`, alarms between them. None where there is none, or anything else between.
 pub fn notes_in(file: &str) -> Option<Vec<String>> {
     if !file.trim_start().starts_with('{') {
         return Some(vec![file.to_owned()]);
@@ -177,8 +177,10 @@ pub fn notes_in(file: &str) -> Option<Vec<String>> {
         let body = json.get("data").unwrap_or(&json);
         Some(body.get("note")?.as_str()?.to_owned())
     };
+    let alarm = |json: &serde_json::Value| json.get("type").is_some_and(|kind| kind == "alarm");
     serde_json::Deserializer::from_str(file)
         .into_iter()
+        .filter(|json| !json.as_ref().is_ok_and(alarm))
         .map(|json| note(json.ok()?))
         .collect()
 }

@@ -351,7 +351,7 @@ mod tests {
             "audit verify --export e.ndjson --public-key k.pub --against c.json",
             "audit export",
             "audit export --format csv --out e.csv --force --event lease.issued --actor a --credential c \
-             --lease lse_1 --session s --request-id r --outcome refused --since 2026-06-13T10:30:00Z \
+             --lease lse_1 --session s --request r --outcome refused --since 2026-06-13T10:30:00Z \
              --until 2026-06-14T10:30:00Z --after 7 --against c.json",
             "audit export --format ocsf --out e.json --resume",
         ] {

@@ -163,7 +163,7 @@ impl Engine {
     }
 
     /// The newest checkpoint, over all that was acknowledged before, unless the sealer lags far behind.
-    async fn sealed_now(&self) -> Result<Checkpoint> {
+    pub(super) async fn sealed_now(&self) -> Result<Checkpoint> {
         for _ in 0..SEALED_FIRST {
             match self.seal_next().await {
                 Ok(true) => {}

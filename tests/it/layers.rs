@@ -40,7 +40,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("jwks", &["domain", "engine"]),
     ("bench", &[]),
     ("cli", &["archive", "audit", "config", "bench"]),
-    ("sinks", &["audit"]),
+    ("sinks", &["domain", "audit"]),
     ("schedule", &[]),
     (
         "app",
@@ -50,6 +50,13 @@ const RULES: &[(&str, &[&str])] = &[
             "sinks",
         ],
     ),
+];
+
+/// Test code that looks at its layer from behind: the one place where each stored form is frozen, and a vault that the
+/// doctor is to find whole.
+const FROM_BEHIND: &[(&str, &str)] = &[
+    ("tables/tests/samples.rs", "audit"),
+    ("engine/retention/tests.rs", "doctor"),
 ];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
@@ -144,6 +151,9 @@ fn layers_import_only_what_stands_before_them() {
             if import != layer
                 && rules.contains_key(import.as_str())
                 && !allowed.contains(&import.as_str())
+                && !FROM_BEHIND
+                    .iter()
+                    .any(|(test, behind)| relative == Path::new(test) && import == *behind)
             {
                 wrong.push(format!(
                     "{}: `{layer}` imports `{import}`",

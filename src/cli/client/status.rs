@@ -29,9 +29,10 @@ pub(super) async fn run(vault: &Vault, mode: Mode) -> Result<Report, Failure> {
     let accepted = caller
         .as_ref()
         .is_none_or(|answer| answer.status().is_success());
-    // Whoever may see it is told since when there is history, and what holds it.
-    let history = match caller {
-        Some(_) if accepted => {
+    // Whoever may see it is told since when there is history, and what holds it; nobody else asks, which would be a
+    // denial in history.
+    let history = match &caller {
+        Some(caller) if accepted && holds(caller, "sys:read") => {
             let path = ["v1", "audit", "retention"];
             let answer = vault.exchange(&Call::get(&path).once()).await?;
             Some(answer).filter(|answer| answer.status().is_success())
@@ -60,6 +61,12 @@ pub(super) async fn run(vault: &Vault, mode: Mode) -> Result<Report, Failure> {
     let mut report = Report::new(out);
     report.failed = !(ready.status().is_success() && accepted);
     Ok(report)
+}
+
+/// Whether the caller has a scope.
+fn holds(caller: &Answer, scope: &str) -> bool {
+    let scopes = caller.data().get("scopes").and_then(Value::as_array);
+    scopes.is_some_and(|scopes| scopes.iter().any(|one| one == scope))
 }
 
 /// The body as JSON, whatever it is.
@@ -119,7 +126,7 @@ mod tests {
     use super::*;
 
     const OK: &str = r#"{"status":"success","data":{"state":"ok"}}"#;
-    const WHO: &str = r#"{"status":"success","data":{"identity":{"name":"ops","type":"human"},"workspace":"default"}}"#;
+    const WHO: &str = r#"{"status":"success","data":{"identity":{"name":"ops","type":"human"},"workspace":"default","scopes":["sys:read"]}}"#;
     const KEPT: &str = r#"{"status":"success","data":{"first_sequence":4097,"oldest_record_at":"2026-06-13T10:30:00Z","holds":1}}"#;
     const SEALED: &str = r#"{"status":"error","code":"SEALED","message":"the vault is sealed"}"#;
     const REFUSED: &str =
@@ -135,6 +142,7 @@ mod tests {
             format!(
                 "address               {}\nhealth                up\nready                 yes\n\
                  caller.identity.name  ops\ncaller.identity.type  human\ncaller.workspace      default\n\
+                 caller.scopes         sys:read\n\
                  history               from record 4097, of 2026-06-13T10:30:00Z\n\
                  legal holds           1: nothing is removed\n",
                 vault.client().address()

@@ -3,6 +3,7 @@
 //! A lease counts that was open at any moment of the window. No lease lives longer than a year and a day, so history is
 //! read from that much before the window; what has left the hot store is in it as well.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ipnet::IpNet;
 
 use super::{
@@ -178,7 +179,7 @@ impl Engine {
                 first_sequence: first,
                 last_sequence: last,
                 matching_records: collected.records,
-                checkpoint: None,
+                checkpoint: self.covering(last).await?,
             },
             summary: Summary::default(),
             actions: Vec::new(),
@@ -202,6 +203,19 @@ impl Engine {
         report.denied = collected.denied;
         report.leases = collected.rows.into_values().map(exposed).collect();
         Ok(report)
+    }
+
+    /// The newest checkpoint, where it is over every record up to `last`.
+    async fn covering(&self, last: u64) -> Result<Option<super::model::Checkpoint>> {
+        // A report is an answer where nothing can be sealed, too.
+        let newest = self.sealed_now().await.ok();
+        let newest = newest.map(|newest| *newest.statement());
+        Ok(newest
+            .filter(|newest| newest.size >= last)
+            .map(|newest| super::model::Checkpoint {
+                size: newest.size,
+                root: STANDARD.encode(newest.root),
+            }))
     }
 
     /// The report as one line of JSON, its fields in the order of their names, signed as receipts are.

@@ -12,6 +12,7 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("id", "/id"),
     ("time", "/time"),
     ("event", "/event"),
+    ("severity", "/severity"),
     ("outcome", "/outcome"),
     ("code", "/code"),
     ("actor_type", "/actor/type"),

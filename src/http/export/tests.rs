@@ -13,7 +13,7 @@ const REQUIRED: &str = include_str!("../../../tests/vectors/ocsf.json");
 /// A record with every field there is, as answers show it.
 fn whole() -> Value {
     json!({
-        "sequence": 7, "id": "evt_1", "time": "2026-06-13T10:30:00.25Z", "event": "lease.issued",
+        "sequence": 7, "id": "evt_1", "time": "2026-06-13T10:30:00.25Z", "event": "lease.issued", "severity": "info",
         "actor": {"type": "agent", "name": "claude-code", "identity_id": "idn_1", "key_id": "key_1", "token_id": "tok_1"},
         "outcome": "refused", "code": "POLICY_DENIED", "credential_id": "crd_1", "credential_name": "a", "version": 3,
         "lease_id": "lse_1", "holder": "claude-code", "session_id": "s-42", "object": "lease:create on lease/x",

@@ -214,6 +214,8 @@ async fn a_report_tells_who_could_have_used_a_credential_in_a_window() {
         rests["first_sequence"].as_u64() < rests["last_sequence"].as_u64(),
         "{rests}"
     );
+    let sealed = rests["checkpoint"]["size"].as_u64();
+    assert!(sealed >= rests["last_sequence"].as_u64(), "{rests}");
     assert!(report["made_at"].is_string() && report["truncated"] == false);
     // Most urgent first: what is open, then the value that is known.
     let actions: Vec<_> = report["actions"]

@@ -146,6 +146,8 @@ const TOLD: &[Told] = &[
         &[("version", Both), ("digest", Made), ("restores", Made)],
     ),
     ("audit.read", &[], &[]),
+    ("audit.hold_set", NAMED, &[("reason", Both)]),
+    ("audit.hold_released", NAMED, &[("reason", Gone)]),
 ];
 
 /// Holds a record to its line. An event without one fails the test here.

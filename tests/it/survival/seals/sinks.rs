@@ -74,6 +74,19 @@ async fn checkpoints_reach_every_sink_and_a_sink_that_fails_holds_nothing_up() {
         metrics.contains("leasehold_audit_sink_failures_total{sink=\"http\"} 2"),
         "{metrics}"
     );
+    let bait = json!({"name": "bait", "type": "api-key", "value": "v", "canary": true});
+    assert_eq!(admin.post("/v1/credentials", bait).await.unwrap().0, 201);
+    admin.lease("bait", "1m").await.unwrap();
+    let alarm = |one: &Value| one["type"] == "alarm";
+    while !taken.lock().unwrap().iter().any(alarm) {
+        assert!(begun.elapsed() < SEALED_WITHIN, "the alarm never came");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told = taken.lock().unwrap().iter().find(|one| alarm(one)).cloned();
+    let told = told.unwrap();
+    assert_eq!(told["event"], "canary.touched", "{told}");
+    assert_eq!(told["severity"], "high", "{told}");
+    assert_eq!(told["credential_name"], "bait", "{told}");
     let ended = server.stop();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(
@@ -95,6 +108,10 @@ async fn checkpoints_reach_every_sink_and_a_sink_that_fails_holds_nothing_up() {
         ended.stderr.contains(note.lines().nth(2).unwrap()),
         "the log has its root"
     );
+    let mut lines_of_file = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    assert!(lines_of_file.any(|line| line == told));
     fs::write(&file, lines).unwrap();
     assert_eq!(site.first(&site.made.data_dir, &[&file]), None);
     let stored = open(&site.made.data_dir)
