@@ -9,9 +9,29 @@ use crate::{
     survival::{kit::files, secrets::Canaries},
 };
 
-/// What shows history, by what follows `/v1/`. Exports and reports belong here as soon as there are any; `$lease` is a
-/// lease of the caller's workspace.
-const READ_OUT: &[&str] = &["leases/$lease/events?limit=200"];
+/// What shows history of one session, by what follows `/v1/`; `$lease` is a lease of it.
+const OF_SESSION: &[&str] = &[
+    "leases/$lease/events?limit=200",
+    "audit/export?session_id=s-told",
+    "audit/export?session_id=s-told&format=csv",
+    "audit/export?session_id=s-told&format=ocsf",
+    "reports/exposure?session_id=s-told",
+    "reports/exposure?session_id=s-told&format=signed",
+    "reports/exposure?session_id=s-told&format=markdown",
+];
+
+/// What shows all that was sent to a workspace.
+const OF_WORKSPACE: &[&str] = &[
+    "audit/export",
+    "audit/export?format=csv",
+    "audit/export?format=ocsf",
+    "audit/stream?follow=false&after=0",
+    "reports/exposure?source=127.0.0.0/8",
+    "reports/exposure?source=127.0.0.0/8&format=signed",
+    "reports/exposure?source=127.0.0.0/8&format=markdown",
+    "reports/stale?unused_for=1s",
+    "reports/rotation-due",
+];
 
 /// Fields whose texts are for people, and that history tells as they are: names, and what something is for.
 const TOLD: &[&str] = &[
@@ -233,11 +253,18 @@ async fn no_secret_that_is_sent_anywhere_can_be_read_out_again() {
             canaries.assert_absent(record.to_string().as_bytes(), &format!("{record}"));
         }
     }
-    for path in READ_OUT {
+    for path in OF_WORKSPACE {
+        let path = format!("/v1/{path}");
+        let answer = w.asks(GET, &path, None).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        assert!(answer.text.len() > 100, "{path}: {}", answer.text);
+        canaries.assert_absent(answer.text.as_bytes(), &path);
+    }
+    for path in OF_SESSION {
         let path = format!("/v1/{}", path.replace("$lease", text(&told, "id")));
         let answer = all.asks(GET, &path, None).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        assert!(answer.text.contains("s-told"), "{}", answer.text);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        assert!(answer.text.contains("s-told"), "{path}: {}", answer.text);
         canaries.assert_absent(answer.text.as_bytes(), &path);
     }
     assert!(
