@@ -13,7 +13,10 @@ use std::sync::Arc;
 pub use self::filter::{AuditFilter, Whose};
 use self::page::{Collector, Counter};
 pub(super) use self::scan::TIME_SLACK;
-use super::index::{Index, Shelf, terms::Plan};
+use super::{
+    index::{Index, Shelf, terms::Plan},
+    removal::RANGE,
+};
 use crate::{
     crypto::keyring::Keyring,
     domain::{error::Result, event::AuditRecord, id::WorkspaceId, time::Timestamp},
@@ -178,6 +181,7 @@ impl<'a> Reader<'a> {
             return Ok((page, Some(0)));
         };
         let first = blocks::first_of(&oldest)?;
+        let thinned = self.thinned().await?;
         let shelf = Shelf {
             store: self.store,
             keyring: self.keyring,
@@ -202,6 +206,7 @@ impl<'a> Reader<'a> {
                 records: &mut records,
                 part,
                 first,
+                thinned,
             };
             looking.look(&mut page, &mut counter).await?;
         }
@@ -215,6 +220,20 @@ impl<'a> Reader<'a> {
             );
         }
         Ok((page, counter.total()))
+    }
+
+    /// The record behind the last range of the log of which retention removed some.
+    async fn thinned(&self) -> Result<u64> {
+        let last = Scan {
+            reverse: true,
+            limit: 1,
+            ..key::removals()
+        };
+        let last = self.store.scan(&last).await?.pop();
+        Ok(match last.and_then(|(at, _)| key::parse_retained(&at)) {
+            Some(key::Retained::Removed(range)) => (range + 1) * RANGE + 1,
+            _ => 0,
+        })
     }
 
     /// What reading a time range rests on: the number that its first record has at the least, and the newest number

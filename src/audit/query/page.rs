@@ -151,6 +151,8 @@ pub(super) struct Looking<'a, 'b> {
     pub(super) part: Part,
     /// The first record that is still in the log.
     pub(super) first: u64,
+    /// Records before this one may be gone, each for itself, and stand in the index all the same.
+    pub(super) thinned: u64,
 }
 
 impl Looking<'_, '_> {
@@ -191,7 +193,7 @@ impl Looking<'_, '_> {
         let Some((from, to)) = self.offsets(from, to) else {
             return Ok(());
         };
-        let known = segment.inside && self.plan.exact;
+        let known = self.knows(segment);
         let mut walk = Walk::new(&self.part, self.plan, (from, to), page.descending);
         let mut unlimited = u32::MAX;
         let mut opened = 0;
@@ -212,6 +214,12 @@ impl Looking<'_, '_> {
         Ok(())
     }
 
+    /// Whether whatever the index names in a segment is there, and matches.
+    fn knows(&self, segment: Segment) -> bool {
+        let begins = self.part.start + u64::from(segment.from);
+        segment.inside && self.plan.exact && begins >= self.thinned
+    }
+
     /// Sequence numbers as offsets, where there are any.
     fn offsets(&self, from: u64, to: u64) -> Option<(u32, u32)> {
         let offset = |sequence: u64| u32::try_from(sequence.checked_sub(self.part.start)?).ok();
@@ -230,7 +238,7 @@ impl Looking<'_, '_> {
 
     async fn count(&mut self, counter: &mut Counter, segment: Segment) -> Result<()> {
         let bounds = (segment.from, segment.to);
-        let known = segment.inside && self.plan.exact;
+        let known = self.knows(segment);
         // The members of a group exclude each other: no record has two events.
         if let Some(terms) = self.plan.only_group().filter(|_| known) {
             for term in terms {

@@ -25,7 +25,7 @@ const OF_WORKSPACE: &[&str] = &[
     "audit/export",
     "audit/export?format=csv",
     "audit/export?format=ocsf",
-    "audit/stream?follow=false&after=0",
+    "audit/stream?follow=false&since=2020-01-01T00:00:00Z",
     "reports/exposure?source=127.0.0.0/8",
     "reports/exposure?source=127.0.0.0/8&format=signed",
     "reports/exposure?source=127.0.0.0/8&format=markdown",
@@ -257,7 +257,7 @@ async fn no_secret_that_is_sent_anywhere_can_be_read_out_again() {
         let path = format!("/v1/{path}");
         let answer = w.asks(GET, &path, None).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
-        assert!(answer.text.len() > 100, "{path}: {}", answer.text);
+        assert!(answer.text.len() > 50, "{path}: {}", answer.text);
         canaries.assert_absent(answer.text.as_bytes(), &path);
     }
     for path in OF_SESSION {
