@@ -437,12 +437,12 @@ async fn commit(
 struct SetTime(AtomicI64);
 
 impl TimeSource for SetTime {
-    fn wall_millis(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
+    fn wall_micros(&self) -> i64 {
+        self.0.load(Ordering::SeqCst) * 1_000
     }
 
-    fn boot_millis(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
+    fn boot_micros(&self) -> i64 {
+        self.0.load(Ordering::SeqCst) * 1_000
     }
 }
 
@@ -463,7 +463,7 @@ impl Vault {
         let unlocked: Unlocked = empty
             .initialise(&root, Unseal::KeyFile, Arc::new(OsEntropy), &SystemTime)
             .unwrap();
-        let time = Arc::new(SetTime(AtomicI64::new(SystemTime.wall_millis())));
+        let time = Arc::new(SetTime(AtomicI64::new(SystemTime.wall_micros() / 1_000)));
         let policies = policies::built_in().unwrap();
         let engine = unlocked
             .serve(&root, Arc::new(OsEntropy), time.clone(), policies)

@@ -14,31 +14,34 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::domain::time::Timestamp;
 
+const MICROS_IN_SECOND: i64 = 1_000_000;
+const MICROS_IN_MILLI: i64 = 1_000;
+
 /// Where raw time comes from.
 pub trait TimeSource: Send + Sync + 'static {
-    /// Milliseconds since the Unix epoch, as the machine believes; may jump either way.
-    fn wall_millis(&self) -> i64;
-    /// Milliseconds since some fixed instant, suspension included; never goes back.
-    fn boot_millis(&self) -> i64;
+    /// Microseconds since the Unix epoch, as the machine believes; may jump either way.
+    fn wall_micros(&self) -> i64;
+    /// Microseconds since some fixed instant, suspension included; never goes back.
+    fn boot_micros(&self) -> i64;
 }
 
 /// The machine's clocks.
 pub struct SystemTime;
 
-fn millis(clock: ClockId) -> i64 {
+fn micros(clock: ClockId) -> i64 {
     let now = clock_gettime(clock);
     now.tv_sec
-        .saturating_mul(1_000)
-        .saturating_add(now.tv_nsec / 1_000_000)
+        .saturating_mul(MICROS_IN_SECOND)
+        .saturating_add(now.tv_nsec / 1_000)
 }
 
 impl TimeSource for SystemTime {
-    fn wall_millis(&self) -> i64 {
-        millis(ClockId::Realtime)
+    fn wall_micros(&self) -> i64 {
+        micros(ClockId::Realtime)
     }
 
-    fn boot_millis(&self) -> i64 {
-        millis(ClockId::Boottime)
+    fn boot_micros(&self) -> i64 {
+        micros(ClockId::Boottime)
     }
 }
 
@@ -52,9 +55,11 @@ impl Clock {
     /// A clock that is nowhere behind `high_water`, the latest time that an earlier run wrote down.
     pub fn new(source: Arc<dyn TimeSource>, high_water: Option<Timestamp>) -> Self {
         let floor = high_water.map_or(0, |mark| {
-            i64::try_from(mark.as_millis()).unwrap_or(i64::MAX)
+            i64::try_from(mark.as_millis())
+                .unwrap_or(i64::MAX)
+                .saturating_mul(MICROS_IN_MILLI)
         });
-        let offset = floor.saturating_sub(source.boot_millis());
+        let offset = floor.saturating_sub(source.boot_micros());
         Self {
             source,
             offset: AtomicI64::new(offset),
@@ -63,10 +68,14 @@ impl Clock {
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
-        let boot = self.source.boot_millis();
-        let wall = self.source.wall_millis().saturating_sub(boot);
-        let offset = self.offset.fetch_max(wall, Ordering::AcqRel).max(wall);
-        Timestamp::from_millis(u64::try_from(boot.saturating_add(offset)).unwrap_or(0))
+        // The wall clock is read first: a thread that is held up between the two then finds the offset too small,
+        // which the next reading mends. The other way round it would be too large, and stay so for good.
+        let wall = self.source.wall_micros();
+        let boot = self.source.boot_micros();
+        let ahead = wall.saturating_sub(boot);
+        let offset = self.offset.fetch_max(ahead, Ordering::AcqRel).max(ahead);
+        let now = boot.saturating_add(offset) / MICROS_IN_MILLI;
+        Timestamp::from_millis(u64::try_from(now).unwrap_or(0))
     }
 }
 
@@ -77,25 +86,42 @@ mod tests {
     struct Fake {
         wall: AtomicI64,
         boot: AtomicI64,
+        /// How long a thread stands still after it read a clock.
+        held_up: AtomicI64,
+    }
+
+    impl Fake {
+        fn at(wall: i64, boot: i64) -> Arc<Self> {
+            Arc::new(Self {
+                wall: AtomicI64::new(wall),
+                boot: AtomicI64::new(boot),
+                held_up: AtomicI64::new(0),
+            })
+        }
+
+        fn read(&self, clock: &AtomicI64) -> i64 {
+            let read = clock.load(Ordering::SeqCst);
+            let passed = self.held_up.load(Ordering::SeqCst);
+            self.wall.fetch_add(passed, Ordering::SeqCst);
+            self.boot.fetch_add(passed, Ordering::SeqCst);
+            read * MICROS_IN_MILLI
+        }
     }
 
     impl TimeSource for Fake {
-        fn wall_millis(&self) -> i64 {
-            self.wall.load(Ordering::SeqCst)
+        fn wall_micros(&self) -> i64 {
+            self.read(&self.wall)
         }
 
-        fn boot_millis(&self) -> i64 {
-            self.boot.load(Ordering::SeqCst)
+        fn boot_micros(&self) -> i64 {
+            self.read(&self.boot)
         }
     }
 
     // INVARIANT (clock)
     #[test]
     fn time_neither_runs_backwards_nor_stands_still() {
-        let fake = Arc::new(Fake {
-            wall: AtomicI64::new(1_000_000),
-            boot: AtomicI64::new(50),
-        });
+        let fake = Fake::at(1_000_000, 50);
         let clock = Clock::new(fake.clone(), None);
         assert_eq!(clock.now().as_millis(), 1_000_000);
         fake.wall.store(1_500_000, Ordering::SeqCst);
@@ -113,6 +139,24 @@ mod tests {
             restarted.now().as_millis(),
             1_500_015,
             "a restart does not go behind the mark"
+        );
+    }
+
+    // Leases would end before their time, the more so the longer a busy vault runs.
+    #[test]
+    fn a_thread_that_is_held_up_between_the_two_clocks_does_not_set_time_forward() {
+        let fake = Fake::at(1_000_000, 50);
+        let clock = Clock::new(fake.clone(), None);
+        for passed in [250, 0, 70, 1_000, 0] {
+            fake.held_up.store(passed, Ordering::SeqCst);
+            let now = clock.now().as_millis();
+            let wall = fake.wall.load(Ordering::SeqCst);
+            assert!(now <= wall as u64, "{now} is ahead of {wall}");
+        }
+        assert_eq!(
+            clock.now().as_millis(),
+            fake.wall.load(Ordering::SeqCst) as u64,
+            "nor does it stay behind"
         );
     }
 }

@@ -78,7 +78,7 @@ impl NewVault {
         time: &dyn TimeSource,
     ) -> Result<Unlocked> {
         let keyring = Keyring::new(root, entropy)?;
-        let wall = u64::try_from(time.wall_millis()).unwrap_or(0);
+        let wall = u64::try_from(time.wall_micros() / 1_000).unwrap_or(0);
         let created_at = crate::domain::time::Timestamp::from_millis(wall);
         let header = Header {
             created_at,

@@ -44,12 +44,12 @@ struct Hands {
 }
 
 impl TimeSource for Hands {
-    fn wall_millis(&self) -> i64 {
-        self.wall.load(Ordering::SeqCst)
+    fn wall_micros(&self) -> i64 {
+        self.wall.load(Ordering::SeqCst) * 1_000
     }
 
-    fn boot_millis(&self) -> i64 {
-        self.boot.load(Ordering::SeqCst)
+    fn boot_micros(&self) -> i64 {
+        self.boot.load(Ordering::SeqCst) * 1_000
     }
 }
 

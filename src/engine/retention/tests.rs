@@ -46,12 +46,12 @@ const DAY: u64 = 24 * HOUR;
 struct Clocks(AtomicI64);
 
 impl TimeSource for Clocks {
-    fn wall_millis(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
+    fn wall_micros(&self) -> i64 {
+        self.0.load(Ordering::SeqCst) * 1_000
     }
 
-    fn boot_millis(&self) -> i64 {
-        self.0.load(Ordering::SeqCst) - 1_000_000
+    fn boot_micros(&self) -> i64 {
+        (self.0.load(Ordering::SeqCst) - 1_000_000) * 1_000
     }
 }
 

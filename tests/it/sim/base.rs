@@ -55,12 +55,12 @@ impl FakeTime {
 }
 
 impl TimeSource for FakeTime {
-    fn wall_millis(&self) -> i64 {
-        self.wall.load(Ordering::SeqCst)
+    fn wall_micros(&self) -> i64 {
+        self.wall.load(Ordering::SeqCst) * 1_000
     }
 
-    fn boot_millis(&self) -> i64 {
-        self.boot.load(Ordering::SeqCst)
+    fn boot_micros(&self) -> i64 {
+        self.boot.load(Ordering::SeqCst) * 1_000
     }
 }
 

@@ -161,9 +161,11 @@ impl Shared {
     pub fn observe(&self) -> Timestamp {
         let (latest, boot) = self.latest.get();
         let now = self.vault().engine.now();
-        let boot_now = self.time.boot_millis();
-        let passed = latest.plus(Span::from_millis((boot_now - boot) as u64));
-        let least = passed.max(Timestamp::from_millis(self.time.wall_millis() as u64));
+        let boot_now = self.time.boot_micros();
+        let passed = latest.plus(Span::from_millis((boot_now - boot) as u64 / 1_000));
+        let least = passed.max(Timestamp::from_millis(
+            self.time.wall_micros() as u64 / 1_000,
+        ));
         self.check(hold("clock", now >= least, || {
             format!("the vault's time is {now}, and it was {least}")
         }));
@@ -173,7 +175,7 @@ impl Shared {
 
     /// After a restart: what is durable may not be in the future.
     pub fn restarted(&self, durable: Timestamp) {
-        self.latest.set((durable, self.time.boot_millis()));
+        self.latest.set((durable, self.time.boot_micros()));
         self.observe();
     }
 
