@@ -149,6 +149,6 @@ async fn overlapping_sections_never_wait_in_a_circle<H: Harness>() {
             }
         });
     }
-    let all = tokio::time::timeout(Duration::from_secs(20), tasks.join_all());
+    let all = tokio::time::timeout(Duration::from_secs(60), tasks.join_all());
     all.await.expect("a circle of waiting transactions");
 }

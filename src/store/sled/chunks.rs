@@ -5,7 +5,7 @@
 //! key                        → 1 ‖ chunks(2, BE) ‖ length(4, BE)
 //! 0x7e ‖ key ‖ index(2, BE)  → a chunk
 //! ```
-//! The pieces of one value change in one batch, so no reader of durable state sees half of it.
+//! The pieces of one value change while nobody reads several, so no reader of durable state sees half of it.
 
 use crate::{
     domain::error::{Error, Result},
@@ -72,41 +72,36 @@ pub(super) fn join(db: &sled::Db, key: &[u8], stored: &[u8]) -> Result<Value> {
     }
 }
 
-/// Adds the change of one bulky key to a batch, the pieces of its old value included.
-pub(super) fn split(
-    db: &sled::Db,
-    batch: &mut sled::Batch,
-    key: &[u8],
-    value: Option<&[u8]>,
-) -> Result<()> {
+/// Changes one bulky key, the pieces of its old value included. Whoever reads several pieces must be kept out meanwhile.
+///
+/// One piece after the other: a batch costs sled two more writes of its log, each waited for. Cut short, the change is
+/// made again from the journal before anybody reads, so what is left over goes first, while the old head still counts
+/// it, and the head goes last.
+pub(super) fn put(db: &sled::Db, key: &[u8], value: Option<&[u8]>) -> Result<()> {
     let before = match db.get(key).map_err(super::tree::broken)? {
         Some(stored) => count(&stored)?.map_or(0, |(chunks, _)| chunks),
         None => 0,
     };
-    let mut after = 0;
-    match value {
-        None => batch.remove(key),
-        Some(value) if value.len() < MAX_INLINE_BYTES => {
-            let mut stored = Vec::with_capacity(value.len() + 1);
-            stored.push(INLINE);
-            stored.extend_from_slice(value);
-            batch.insert(key, stored);
-        }
-        Some(value) => {
-            for chunk in value.chunks(MAX_INLINE_BYTES) {
-                batch.insert(chunk_key(key, after), chunk);
-                after = after
-                    .checked_add(1)
-                    .ok_or_else(|| Error::internal("a value has too many chunks"))?;
-            }
-            let length = u32::try_from(value.len()).map_err(Error::internal)?;
-            let [c0, c1] = after.to_be_bytes();
-            let [l0, l1, l2, l3] = length.to_be_bytes();
-            batch.insert(key, &[CHUNKED, c0, c1, l0, l1, l2, l3]);
-        }
-    }
+    let pieces = value
+        .filter(|value| value.len() >= MAX_INLINE_BYTES)
+        .map(|value| value.chunks(MAX_INLINE_BYTES));
+    let after = pieces.as_ref().map_or(0, ExactSizeIterator::len);
+    let after = u16::try_from(after).map_err(|_| Error::internal("a value has too many chunks"))?;
     for index in after..before {
-        batch.remove(chunk_key(key, index));
+        db.remove(chunk_key(key, index))
+            .map_err(super::tree::broken)?;
     }
-    Ok(())
+    for (index, piece) in (0..after).zip(pieces.into_iter().flatten()) {
+        db.insert(chunk_key(key, index), piece)
+            .map_err(super::tree::broken)?;
+    }
+    let head = match value {
+        None => return db.remove(key).map(drop).map_err(super::tree::broken),
+        Some(value) if after == 0 => [&[INLINE], value].concat(),
+        Some(value) => {
+            let length = u32::try_from(value.len()).map_err(Error::internal)?;
+            [&[CHUNKED][..], &after.to_be_bytes(), &length.to_be_bytes()].concat()
+        }
+    };
+    db.insert(key, head).map(drop).map_err(super::tree::broken)
 }

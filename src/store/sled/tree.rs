@@ -104,7 +104,7 @@ impl Tree {
             if let Some(whole) = chunks::whole(&stored)? {
                 return Ok(Some(whole));
             }
-            // Its pieces must be of one batch, so the first one is read again where no batch can come between.
+            // Its pieces must be of one value, so the head is read again where no change can come between.
             let _between = self.between_batches();
             let Some(stored) = self.db.get(key).map_err(broken)? else {
                 return Ok(None);
@@ -240,11 +240,8 @@ impl Tree {
 
     fn set(&self, key: &Key, change: &Change) -> Result<()> {
         if is_bulky(key) {
-            // The pieces of a value change together. sled lets nobody read while a batch goes in.
-            let mut batch = sled::Batch::default();
-            chunks::split(&self.db, &mut batch, key, change.as_deref())?;
             let _alone = self.batches.write().unwrap_or_else(PoisonError::into_inner);
-            return self.db.apply_batch(batch).map_err(broken);
+            return chunks::put(&self.db, key, change.as_deref());
         }
         match change {
             Some(value) => self.db.insert(key, &**value),

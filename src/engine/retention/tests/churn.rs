@@ -100,9 +100,18 @@ async fn cycles_of_leases_leave_a_store_of_bounded_size() {
             removed += some.leases;
         }
         assert_eq!(removed as usize, cycles / 50 * 50);
-        // A checkpoint of the store, so that what is free can be used again.
-        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
-        sizes.push(disk(folder.path()));
+        // A checkpoint of the store, so that what is free can be used again: it begins within a second, and is over when
+        // nothing grows any more.
+        let mut size = 0;
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+            let now = disk(folder.path());
+            if now == size {
+                break;
+            }
+            size = now;
+        }
+        sizes.push(size);
     }
     #[expect(clippy::print_stdout, reason = "the figures of the long form")]
     if long {

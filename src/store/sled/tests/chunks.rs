@@ -61,6 +61,27 @@ fn no_piece_outlives_its_value() {
     assert!(sled.is_empty());
 }
 
+// As after a kill in the middle of a checkpoint: the journal makes the change once more.
+#[test]
+fn a_change_that_was_cut_short_is_made_again_and_leaves_nothing() {
+    let folder = TempDir::new();
+    let sled = open(folder.path()).unwrap();
+    for lost in 0..4 {
+        set(&sled, KEY, Some(vec![1; 4 * 4096]));
+        let all = pieces(&sled);
+        sled.core.tree.db().remove(&all[lost]).unwrap();
+        set(&sled, KEY, Some(vec![2; 5000]));
+        assert_eq!(pieces(&sled), all[..2]);
+        assert_eq!(*sled.read(KEY).unwrap().unwrap(), [2; 5000]);
+        // Growing leaves pieces that the old head does not count.
+        sled.core.tree.db().insert(&all[2], vec![3; 4096]).unwrap();
+        set(&sled, KEY, Some(vec![3; 3 * 4096]));
+        assert_eq!(*sled.read(KEY).unwrap().unwrap(), [3; 3 * 4096]);
+        set(&sled, KEY, None);
+        assert!(sled.is_empty());
+    }
+}
+
 #[test]
 fn pieces_of_neighbours_do_not_meet() {
     let folder = TempDir::new();

@@ -50,7 +50,7 @@ async fn a_store_that_was_only_dropped_opens_again() {
     let sled = loop {
         match open(folder.path()) {
             Ok(sled) => break sled,
-            Err(error) if dropped.elapsed() > Duration::from_secs(10) => panic!("{error}"),
+            Err(error) if dropped.elapsed() > Duration::from_secs(60) => panic!("{error}"),
             Err(_) => tokio::task::yield_now().await,
         }
     };
