@@ -1,6 +1,6 @@
 //! Keeping policies: validated, replaced as a whole, rolled back, kept over a restart, and by whom.
 
-use std::{io::Read, path::Path, process::Stdio, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use leasehold::{
     clock::SystemTime,
@@ -20,7 +20,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{GET, POST, ask, text};
-use crate::support::{Answer, DevOptions, TempDir, Vault, leasehold, wait};
+use crate::support::{Answer, DevOptions, TempDir, Vault, leasehold};
 
 mod versions;
 
@@ -326,17 +326,13 @@ async fn a_stored_set_that_is_no_longer_valid_refuses_the_start() {
     txn.commit(Vec::new()).await.unwrap();
     store.close().await.unwrap();
     drop((store, tables));
-    let mut started = leasehold()
+    let ended = leasehold()
         .args(["dev", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(&data_dir)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
+        .output()
         .unwrap();
-    assert_eq!(wait(&mut started).code(), Some(1));
-    let mut error = String::new();
-    let said = started.stderr.as_mut().unwrap();
-    said.read_to_string(&mut error).unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let error = String::from_utf8(ended.stderr).unwrap();
     assert!(
         error.contains("version 2 of the policies of the organisation is not valid")
             && error.contains("a.cedar:"),

@@ -41,7 +41,7 @@ pub fn exchange(vault: &Vault, request: &[u8]) -> RawAnswer {
     let address = vault.address.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
     let _ = stream.write_all(request);
     let mut answer = Vec::new();

@@ -104,7 +104,7 @@ async fn a_version_retires_with_its_last_lease_however_that_ends() {
             _ => {
                 let begun = std::time::Instant::now();
                 while versions(&vault, ending).await[1]["state"] != "retired" {
-                    assert!(begun.elapsed().as_secs() < 20, "never retired");
+                    assert!(begun.elapsed().as_secs() < 60, "never retired");
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 }
             }

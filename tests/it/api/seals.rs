@@ -13,7 +13,7 @@ use super::{GET, POST, text};
 use crate::support::{TempDir, Vault, leasehold};
 
 /// The longest that a record may wait for its checkpoint here.
-const SEALED_WITHIN: Duration = Duration::from_secs(30);
+const SEALED_WITHIN: Duration = Duration::from_secs(60);
 
 async fn get(vault: &Vault, path: &str) -> Value {
     vault.admin(GET, path, None).await.data(200)

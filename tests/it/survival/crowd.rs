@@ -49,7 +49,7 @@ impl Vault {
         let address = self.server.address.trim_start_matches("http://");
         let stream = TcpStream::connect(address).unwrap();
         stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
+            .set_read_timeout(Some(Duration::from_secs(60)))
             .unwrap();
         stream
     }
@@ -174,7 +174,7 @@ async fn a_full_house_lets_nobody_in_until_somebody_leaves() {
     kept[0].write_all(HEALTH).unwrap();
     assert!(kept[0].read(&mut [0; 4096]).unwrap() > 0);
     kept.pop();
-    next.set_read_timeout(Some(Duration::from_secs(20)))
+    next.set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
     assert!(next.read(&mut [0; 4096]).unwrap() > 0);
     drop((kept, next));

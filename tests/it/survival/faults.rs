@@ -133,7 +133,7 @@ impl Patient {
         );
         // Leases end all the same.
         let left = millis(&self.ending, "expires_at") - super::kit::now_millis();
-        tokio::time::sleep(Duration::from_millis(left.max(0) as u64 + 50)).await;
+        tokio::time::sleep(Duration::from_millis(left.max(0) as u64 + 1_000)).await;
         let path = |lease: &Value| format!("/v1/leases/{}", text(lease, "id"));
         let ended = admin.get(&path(&self.ending)).await;
         assert_eq!(ended["data"]["state"], "expired", "{ended}");

@@ -61,16 +61,18 @@ async fn run(
     for _ in 0..looks {
         traffic.worked(5, Duration::from_millis(150), dice).await;
         // No entry between the two: what is acknowledged here is in the recording by then.
-        moments.push(traffic.look(|book| Moment {
-            book: Book {
-                settled_at: if habits.short_leases {
-                    now_millis() + 1050
-                } else {
-                    0
-                },
+        moments.push(traffic.look(|book| {
+            let at = shim.moment();
+            let settled_at = if habits.short_leases {
+                now_millis() + 2_000
+            } else {
+                0
+            };
+            let book = Book {
+                settled_at,
                 ..book.clone()
-            },
-            at: shim.moment(),
+            };
+            Moment { book, at }
         }));
     }
     signal(vault.pid(), "KILL");

@@ -11,7 +11,7 @@ use std::{
 use crate::support::wait;
 
 /// The longest that a start may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a command ended.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::kit::{Api, Ended, Production, Server, copy, run, text};
 use crate::support::{TempDir, leasehold};
 
-const SEALED_WITHIN: Duration = Duration::from_secs(30);
+const SEALED_WITHIN: Duration = Duration::from_secs(60);
 
 struct Site {
     folder: TempDir,

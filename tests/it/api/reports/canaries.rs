@@ -117,7 +117,14 @@ async fn a_lease_and_a_redemption_of_a_canary_raise_the_alarm_in_their_own_commi
             (&json!("info"), &record["time"])
         );
     }
-    let log = vault.log();
+    let begun = std::time::Instant::now();
+    let log = loop {
+        let log = vault.log();
+        if log.contains("canary.touched") || begun.elapsed().as_secs() > 60 {
+            break log;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
     assert!(
         log.contains("canary.touched") && log.contains("WARN"),
         "{log}"

@@ -384,15 +384,24 @@ async fn a_retry_that_is_answered_again_is_in_history_by_its_own_id() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_end_of_a_lease_and_of_a_version_says_why() {
     let vault = Vault::dev();
-    vault.store("a", "v", json!({})).await;
-    let lease = json!({"credential_name": "a", "ttl": "1s", "purpose": "p"});
-    let lease = crate::api::ask(&vault, lease).await.data(201);
-    let rotate = json!({"new_value": "w"});
-    vault
-        .admin(POST, "/v1/credentials/a/rotate", Some(rotate))
-        .await
-        .data(200);
+    // The rotation has to come before the expiry: a later one retires the version itself.
+    let mut names = (0..).map(|number| format!("a{number}"));
+    let (lease, name) = loop {
+        let begun = std::time::Instant::now();
+        let name = names.next().unwrap();
+        vault.store(&name, "v", json!({})).await;
+        let lease = json!({"credential_name": name, "ttl": "3s", "purpose": "p"});
+        let lease = crate::api::ask(&vault, lease).await.data(201);
+        let rotate = json!({"new_value": "w"});
+        let path = format!("/v1/credentials/{name}/rotate");
+        vault.admin(POST, &path, Some(rotate)).await.data(200);
+        if begun.elapsed().as_secs() < 3 {
+            break (lease, name);
+        }
+    };
+    let begun = std::time::Instant::now();
     let find = async |query: String| loop {
+        assert!(begun.elapsed().as_secs() < 120, "{query}");
         let found = vault
             .admin(GET, &format!("/v1/audit?{query}"), None)
             .await
@@ -412,19 +421,22 @@ async fn every_end_of_a_lease_and_of_a_version_says_why() {
         expired["changes"],
         json!([{"field": "state", "before": "active", "after": "expired"}])
     );
-    let retired = find("event=credential.version_retired".to_owned()).await;
+    let retired = find(format!(
+        "event=credential.version_retired&credential_name={name}"
+    ))
+    .await;
     assert_eq!(
         (&retired["version"], &retired["credential_name"]),
-        (&json!(1), &json!("a"))
+        (&json!(1), &json!(name))
     );
     assert_eq!(
         retired["reason"],
         "it was rotated, and its last lease closed"
     );
     // What a deletion ends, version by version.
-    let held = crate::api::take(&vault, "a").await;
-    let path = "/v1/credentials/a?force=true";
-    vault.admin(Method::DELETE, path, None).await.data(200);
+    let held = crate::api::take(&vault, &name).await;
+    let path = format!("/v1/credentials/{name}?force=true");
+    vault.admin(Method::DELETE, &path, None).await.data(200);
     let revoked = find(format!(
         "event=lease.revoked&lease_id={}",
         text(&held, "id")

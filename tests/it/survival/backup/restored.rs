@@ -237,7 +237,7 @@ async fn a_restored_vault_keeps_every_promise() {
     }
     // A lease that ran out meanwhile stays dead, before and after the reaper has seen it.
     let left = millis(&brief, "expires_at") - now_millis();
-    tokio::time::sleep(Duration::from_millis(left.max(0) as u64)).await;
+    tokio::time::sleep(Duration::from_millis(left.max(0) as u64 + 1_000)).await;
     let handle = |lease: &Value| text(lease, "handle");
     assert_eq!(
         agent.redeem(&handle(&brief)).await.unwrap_err(),
