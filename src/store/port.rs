@@ -28,12 +28,21 @@ pub type Value = Arc<[u8]>;
 /// A boxed future, as object-safe async methods need it.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The first byte of bare keys: such a key says all, and its value is empty. Engines may keep many in one piece.
+/// The first byte of bare keys: such a key says all, and its value is empty.
 pub const BARE: u8 = 0x0b;
 
 /// Whether the key is bare.
 pub fn is_bare(key: &[u8]) -> bool {
     key.first() == Some(&BARE)
+}
+
+/// The first bytes of keys with small values that are made in the order of the keys, many at a time: leases, and the
+/// bare keys of the open ones. Engines may keep many in one piece.
+pub const CLUSTERED: std::ops::Range<u8> = 0x0a..BARE + 1;
+
+/// Whether the key is clustered.
+pub fn is_clustered(key: &[u8]) -> bool {
+    key.first().is_some_and(|kind| CLUSTERED.contains(kind))
 }
 
 /// Whether the value under this key may be longer than [`MAX_INLINE_BYTES`].

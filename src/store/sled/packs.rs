@@ -1,124 +1,222 @@
-//! Bare keys, many in one of sled's: what sled does for a key it then does for some eighty.
+//! Clustered keys, many in one of sled's: what sled does for a key it then does for eight leases, or for eighty bare keys.
 //!
 //! ```text
-//! pack  = some bare key → entries, in order: the keys from this one on that come before the next pack's
+//! pack  = some clustered key → entries, in order: the keys from this one on that come before the next pack's
 //! entry = bytes in common with the key before, for the first with the pack's own (1) ‖ length of the rest (2, BE) ‖ rest
+//!         ‖ length of the value (2, BE) ‖ value; the last two not where the key is bare
 //! ```
-//! A pack is written in one piece, and one that grows too long as several in one batch: no reader misses a key.
+//! A pack that grew too long is written as several, the last one first: cut short, keys are in two of them, and never
+//! in none. INVARIANT: an entry from the next pack's key on is void. Nobody reads packs between two of those writes.
 
-use std::{collections::BTreeSet, ops::Bound};
+use std::{collections::BTreeMap, ops::Bound};
 
 use super::tree::broken;
 use crate::{
     domain::error::{Error, Result},
-    store::port::{Key, is_bare},
+    store::{
+        overlay::Change,
+        port::{Key, Value, is_bare, is_clustered},
+    },
 };
 
 /// The longest pack, in bytes: half a page, so that a single change does not write much more than it needs.
 const MAX_PACK_BYTES: usize = 2048;
-/// The most changes of one step: bounds the batch.
+/// The most changes of one step, and their bytes: bounds what readers wait for.
 const MAX_CHANGES: usize = 512;
+const MAX_STEP_BYTES: usize = 16 << 10;
 
 /// A pack as it is stored.
 pub(super) type Pack = (Key, Vec<u8>);
+type Entries = BTreeMap<Key, Value>;
 
 /// What becomes of the pack that the first of some changes belong to.
 pub(super) struct Step {
     /// How many changes this makes.
     pub(super) changes: usize,
+    /// In the order in which they are to be written.
     pub(super) packs: Vec<Pack>,
-    /// The pack of which nothing is left.
+    /// The pack of which nothing is left, which goes last.
     pub(super) gone: Option<Key>,
 }
 
-/// The keys of a pack, in order.
-pub(super) fn read(at: &[u8], stored: &[u8]) -> Result<Vec<Key>> {
-    let damaged =
-        || Error::storage("a stored value is damaged").caused_by("a pack of keys is malformed");
-    let mut keys: Vec<Key> = Vec::new();
-    let mut rest = stored;
-    while let Some((shared, after)) = rest.split_first() {
-        let (length, after) = after.split_first_chunk::<2>().ok_or_else(damaged)?;
-        let length = usize::from(u16::from_be_bytes(*length));
-        let (tail, after) = after.split_at_checked(length).ok_or_else(damaged)?;
-        let before = keys.last().map_or(at, Vec::as_slice);
-        let shared = before.get(..usize::from(*shared)).ok_or_else(damaged)?;
-        let key = [shared, tail].concat();
-        if key.as_slice() < before || keys.last() == Some(&key) {
-            return Err(damaged());
-        }
-        keys.push(key);
-        rest = after;
-    }
-    Ok(keys)
+fn damaged() -> Error {
+    Error::storage("a stored value is damaged").caused_by("a pack of keys is malformed")
 }
 
-/// Keys, in order, as packs; the first one is at `at`, which comes after none of them.
-fn write<'a>(at: &'a [u8], keys: impl Iterator<Item = &'a Key>) -> Result<Vec<Pack>> {
+/// A length of two bytes, and so many bytes behind it.
+fn counted(rest: &[u8]) -> Result<(&[u8], &[u8])> {
+    let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(damaged)?;
+    let length = usize::from(u16::from_be_bytes(*length));
+    rest.split_at_checked(length).ok_or_else(damaged)
+}
+
+/// Shows the keys of a pack and their values, in order, until the visitor says that it has seen enough.
+fn visit(at: &[u8], stored: &[u8], mut enough: impl FnMut(&Key, &[u8]) -> bool) -> Result<()> {
+    let bare = is_bare(at);
+    let mut key = at.to_vec();
+    let mut first = true;
+    let mut rest = stored;
+    while let Some((shared, after)) = rest.split_first() {
+        let shared = usize::from(*shared);
+        let (tail, after) = counted(after)?;
+        let old = key.get(shared..).ok_or_else(damaged)?;
+        if tail < old || (tail == old && !first) {
+            return Err(damaged());
+        }
+        key.truncate(shared);
+        key.extend_from_slice(tail);
+        let (value, after) = if bare {
+            (&[][..], after)
+        } else {
+            counted(after)?
+        };
+        if enough(&key, value) {
+            return Ok(());
+        }
+        first = false;
+        rest = after;
+    }
+    Ok(())
+}
+
+/// The keys of a pack that come before the next one's, with their values, in order.
+pub(super) fn read(at: &[u8], stored: &[u8], next: Option<&[u8]>) -> Result<Vec<(Key, Value)>> {
+    let mut found = Vec::new();
+    visit(at, stored, |key, value| {
+        if next.is_some_and(|next| key.as_slice() >= next) {
+            return true;
+        }
+        found.push((key.clone(), Value::from(value)));
+        false
+    })?;
+    Ok(found)
+}
+
+/// Entries, in order, as packs; the first one is at `at`, which comes after none of them.
+fn write<'a>(
+    at: &'a [u8],
+    entries: impl Iterator<Item = (&'a Key, &'a Value)>,
+) -> Result<Vec<Pack>> {
     let mut packs: Vec<Pack> = Vec::new();
     let mut before = at;
-    for key in keys {
-        let fits = |(_, entries): &Pack| entries.len() + 3 + key.len() <= MAX_PACK_BYTES;
+    for (key, value) in entries {
+        let most = 5 + key.len() + value.len();
+        let fits = |(_, pack): &Pack| pack.len() + most <= MAX_PACK_BYTES;
         if !packs.last().is_some_and(fits) {
             before = if packs.is_empty() { at } else { key };
             packs.push((before.to_vec(), Vec::new()));
         }
-        let Some((_, entries)) = packs.last_mut() else {
+        let Some((_, pack)) = packs.last_mut() else {
             continue;
         };
         let alike = before.iter().zip(key).take_while(|(a, b)| a == b);
         let shared = u8::try_from(alike.count()).unwrap_or(u8::MAX);
         let tail = key.get(usize::from(shared)..).unwrap_or_default();
-        let length = u16::try_from(tail.len()).map_err(Error::internal)?;
-        entries.push(shared);
-        entries.extend_from_slice(&length.to_be_bytes());
-        entries.extend_from_slice(tail);
+        let length = |bytes: &[u8]| u16::try_from(bytes.len()).map_err(Error::internal);
+        pack.push(shared);
+        pack.extend_from_slice(&length(tail)?.to_be_bytes());
+        pack.extend_from_slice(tail);
+        if !is_bare(key) {
+            pack.extend_from_slice(&length(value)?.to_be_bytes());
+            pack.extend_from_slice(value);
+        }
         before = key;
     }
     Ok(packs)
 }
 
-/// The pack that a key belongs to, if there is one.
-pub(super) fn find(db: &sled::Db, key: &[u8]) -> Result<Option<(Key, Vec<Key>)>> {
-    let found = db.range::<&[u8], _>(..=key).next_back().transpose();
-    match found.map_err(broken)? {
-        Some((at, stored)) if is_bare(&at) => Ok(Some((at.to_vec(), read(&at, &stored)?))),
-        _ => Ok(None),
-    }
+/// The pack at the end of a range, where it is of the same kind as this key.
+fn last(range: sled::Iter, key: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)>> {
+    let mut range = range;
+    let found = range.next_back().transpose().map_err(broken)?;
+    Ok(found.filter(|(at, _)| is_clustered(at) && at.first() == key.first()))
 }
 
-/// Makes the first of these changes, which are in order: a key that is to be there, or not.
-pub(super) fn step(db: &sled::Db, changes: &[(&Key, bool)]) -> Result<Step> {
+/// Where the pack begins that a key belongs to, if there is one.
+pub(super) fn begin(db: &sled::Db, key: &[u8]) -> Result<Option<Key>> {
+    let found = last(db.range::<&[u8], _>(..=key), key)?;
+    Ok(found.map(|(at, _)| at.to_vec()))
+}
+
+/// The value of a clustered key.
+pub(super) fn get(db: &sled::Db, key: &[u8]) -> Result<Option<Value>> {
+    let Some((at, stored)) = last(db.range::<&[u8], _>(..=key), key)? else {
+        return Ok(None);
+    };
+    let mut found = None;
+    visit(&at, &stored, |one, value| {
+        if one.as_slice() == key {
+            found = Some(Value::from(value));
+        }
+        one.as_slice() >= key
+    })?;
+    Ok(found)
+}
+
+/// Makes the first of these changes, which are in order.
+pub(super) fn step(db: &sled::Db, changes: &[(&Key, &Change)]) -> Result<Step> {
     let Some((first, _)) = changes.first() else {
         return Err(Error::internal("no change to make"));
     };
-    let found = find(db, first)?;
-    let was_there = found.is_some();
-    let (at, keys) = found.unwrap_or_else(|| ((*first).clone(), Vec::new()));
+    let found = last(db.range::<&[u8], _>(..=first.as_slice()), first)?;
+    let at = found
+        .as_ref()
+        .map_or_else(|| (*first).clone(), |(at, _)| at.to_vec());
     let after = (Bound::Excluded(at.as_slice()), Bound::Unbounded);
     let next = db.range::<&[u8], _>(after).next().transpose();
     let next = next.map_err(broken)?.map(|(key, _)| key);
-    let next = next.filter(|key| is_bare(key));
-    let of_pack = changes
-        .iter()
-        .take(MAX_CHANGES)
-        .take_while(|(key, _)| next.as_ref().is_none_or(|next| key.as_slice() < &**next));
-    let mut keys: BTreeSet<Key> = keys.into_iter().collect();
-    let mut made = 0;
-    for (key, present) in of_pack {
-        match present {
-            true => keys.insert((*key).clone()),
-            false => keys.remove(*key),
+    // Packs of another kind begin behind all keys of this one.
+    let ours = |key: &Key| {
+        key.first() == at.first() && next.as_ref().is_none_or(|next| key.as_slice() < &**next)
+    };
+    let mut entries = Entries::new();
+    if let Some((at, stored)) = &found {
+        entries.extend(read(at, stored, next.as_deref())?);
+    }
+    let (mut made, mut bytes) = (0, 0);
+    for (key, change) in changes.iter().take(MAX_CHANGES) {
+        bytes += key.len() + change.as_ref().map_or(0, |value| value.len());
+        if !ours(key) || (made > 0 && bytes > MAX_STEP_BYTES) {
+            break;
+        }
+        match change {
+            Some(value) => entries.insert((*key).clone(), value.clone()),
+            None => entries.remove(*key),
         };
         made += 1;
     }
-    let packs = write(&at, keys.iter())?;
-    let gone = (was_there && packs.is_empty()).then_some(at);
+    let mut packs = write(&at, entries.iter())?;
+    let gone = (found.is_some() && packs.is_empty()).then(|| at.clone());
+    if gone.is_some() {
+        packs.extend(without_void(db, &at)?);
+    }
+    packs.reverse();
     Ok(Step {
         changes: made,
         packs,
         gone,
     })
+}
+
+/// The pack before this one, which is about to go, without its entries that are void for it: they would come back.
+fn without_void(db: &sled::Db, at: &[u8]) -> Result<Option<Pack>> {
+    let Some((before, stored)) = last(db.range::<&[u8], _>(..at), at)? else {
+        return Ok(None);
+    };
+    let (mut void, mut kept) = (false, Entries::new());
+    visit(&before, &stored, |key, value| {
+        void = key.as_slice() >= at;
+        if !void {
+            kept.insert(key.clone(), Value::from(value));
+        }
+        void
+    })?;
+    if !void {
+        return Ok(None);
+    }
+    let packs = write(&before, kept.iter())?;
+    let emptied = || (before.to_vec(), Vec::new());
+    Ok(Some(packs.into_iter().next().unwrap_or_else(emptied)))
 }
 
 #[cfg(test)]
@@ -129,22 +227,52 @@ mod tests {
         [&[0x0b; 33][..], &number.to_be_bytes(), &[7; 14]].concat()
     }
 
+    fn bare(keys: &[Key]) -> Entries {
+        keys.iter()
+            .map(|key| (key.clone(), Value::default()))
+            .collect()
+    }
+
+    fn keys_of((at, stored): &Pack) -> Vec<Key> {
+        let entries = read(at, stored, None).unwrap();
+        entries.into_iter().map(|(key, _)| key).collect()
+    }
+
     #[test]
     fn keys_come_back_from_packs_that_are_small() {
         let keys: Vec<_> = (0..1_000).map(|n| key(n * 3)).collect();
         let at = vec![0x0b; 20];
-        let packs = write(&at, keys.iter()).unwrap();
+        let packs = write(&at, bare(&keys).iter()).unwrap();
         assert_eq!(packs[0].0, at);
         assert!(packs.len() < 20, "{}", packs.len());
         let mut back = Vec::new();
-        for (at, stored) in &packs {
-            assert!(stored.len() <= MAX_PACK_BYTES);
-            let some = read(at, stored).unwrap();
-            assert!(some.iter().all(|key| key >= at));
+        for pack in &packs {
+            assert!(pack.1.len() <= MAX_PACK_BYTES);
+            let some = keys_of(pack);
+            assert!(some.iter().all(|key| *key >= pack.0));
             back.extend(some);
         }
         assert_eq!(back, keys);
-        assert!(write(&at, [].iter()).unwrap().is_empty());
+        assert!(write(&at, Entries::new().iter()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn values_come_back_with_their_keys_up_to_the_next_pack() {
+        let entries: Entries = (0..100_u8)
+            .map(|n| (vec![0x0a, n, 1], Value::from(vec![n; usize::from(n) * 20])))
+            .collect();
+        let packs = write(&[0x0a], entries.iter()).unwrap();
+        let back = packs
+            .iter()
+            .flat_map(|(at, stored)| read(at, stored, None).unwrap());
+        assert_eq!(back.collect::<Entries>(), entries);
+        let (at, stored) = &packs[0];
+        let some = read(at, stored, Some(&[0x0a, 5])).unwrap();
+        assert_eq!(
+            some.len(),
+            5,
+            "what comes from the next pack's key on is void"
+        );
     }
 
     #[test]
@@ -152,26 +280,28 @@ mod tests {
         let keys: Vec<Key> = [0, 1, 2, 254, 255, 256, 300, 2000, 4000, 60_000]
             .map(|length| vec![0x0b; length + 1])
             .into();
-        let packs = write(&[0x0b], keys.iter()).unwrap();
-        let back = packs
-            .iter()
-            .flat_map(|(at, stored)| read(at, stored).unwrap());
-        assert_eq!(back.collect::<Vec<_>>(), keys);
+        let packs = write(&[0x0b], bare(&keys).iter()).unwrap();
+        assert_eq!(packs.iter().flat_map(keys_of).collect::<Vec<_>>(), keys);
     }
 
     #[test]
     fn a_damaged_pack_is_an_error() {
         let keys: Vec<_> = (1..50).map(key).collect();
         let at = key(0);
-        let (_, stored) = write(&at, keys.iter()).unwrap().remove(0);
+        let (_, stored) = write(&at, bare(&keys).iter()).unwrap().remove(0);
         for end in 1..stored.len() {
-            if let Ok(some) = read(&at, &stored[..end]) {
-                assert_eq!(some, keys[..some.len()]);
+            if let Ok(some) = read(&at, &stored[..end], None) {
+                assert_eq!(
+                    some,
+                    bare(&keys[..some.len()]).into_iter().collect::<Vec<_>>()
+                );
             }
         }
-        read(&at, &[200, 0, 1, 7]).unwrap_err();
+        read(&at, &[200, 0, 1, 7], None).unwrap_err();
         // The same key twice, and one before the pack's own.
-        read(&at, &[55, 0, 0, 55, 0, 0]).unwrap_err();
-        read(&at, &[0, 0, 1, 1]).unwrap_err();
+        read(&at, &[55, 0, 0, 55, 0, 0], None).unwrap_err();
+        read(&at, &[0, 0, 1, 1], None).unwrap_err();
+        // A value that is cut off.
+        read(&[0x0a], &[1, 0, 1, 7, 0, 3, 1, 2], None).unwrap_err();
     }
 }

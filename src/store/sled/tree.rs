@@ -16,7 +16,7 @@ use crate::{
     domain::error::{Error, Result},
     store::{
         overlay::{Change, WriteSet, bounds},
-        port::{BARE, Key, Scan, Value, Visitor, is_bare, is_bulky},
+        port::{CLUSTERED, Key, Scan, Value, Visitor, is_bulky, is_clustered},
     },
 };
 
@@ -38,9 +38,9 @@ pub(super) const BATCH: usize = 64;
 pub(super) struct Tree {
     db: sled::Db,
     log_file: File,
-    /// Held alone while the pieces of a value go in: sled's own lock covers one piece, and no value may be read
-    /// half old and half new. Never held over a sync.
-    batches: RwLock<()>,
+    /// Held alone while several pieces go in: sled's own lock covers one, and nothing may be read half old and half
+    /// new. Never held over a sync.
+    pieces: RwLock<()>,
     #[cfg(test)]
     pub(super) syncs: std::sync::atomic::AtomicUsize,
 }
@@ -50,7 +50,7 @@ impl Tree {
         Self {
             db,
             log_file,
-            batches: RwLock::new(()),
+            pieces: RwLock::new(()),
             #[cfg(test)]
             syncs: Default::default(),
         }
@@ -82,18 +82,16 @@ impl Tree {
         .unwrap_or(false)
     }
 
-    fn between_batches(&self) -> RwLockReadGuard<'_, ()> {
-        self.batches.read().unwrap_or_else(PoisonError::into_inner)
+    fn between_pieces(&self) -> RwLockReadGuard<'_, ()> {
+        self.pieces.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         guarded(|| {
-            if is_bare(key) {
-                // A pack that grew too long goes in as a batch.
-                let _between = self.between_batches();
-                let found = packs::find(&self.db, key)?;
-                let there = found.is_some_and(|(_, keys)| keys.iter().any(|one| one == key));
-                return Ok(there.then(Value::default));
+            if is_clustered(key) {
+                // A pack that grew too long goes in piece by piece.
+                let _between = self.between_pieces();
+                return packs::get(&self.db, key);
             }
             let Some(stored) = self.db.get(key).map_err(broken)? else {
                 return Ok(None);
@@ -105,7 +103,7 @@ impl Tree {
                 return Ok(Some(whole));
             }
             // Its pieces must be of one value, so the head is read again where no change can come between.
-            let _between = self.between_batches();
+            let _between = self.between_pieces();
             let Some(stored) = self.db.get(key).map_err(broken)? else {
                 return Ok(None);
             };
@@ -114,71 +112,72 @@ impl Tree {
     }
 
     pub(super) fn scan(&self, scan: &Scan, limit: usize) -> Result<Vec<(Key, Value)>> {
-        let _between = self.between_batches();
+        let _between = self.between_pieces();
         guarded(|| {
+            let (start, end) = bounds(scan);
             // The first keys may be in a pack that begins before them.
-            let first = match is_bare(&scan.start) {
-                true => packs::find(&self.db, &scan.start)?,
+            let first = match is_clustered(&scan.start) {
+                true => packs::begin(&self.db, &scan.start)?,
                 false => None,
             };
-            let (start, end) = bounds(scan);
-            let start = match &first {
-                Some((at, _)) => Bound::Included(at.as_slice()),
-                None => start,
-            };
-            let mut range = self.db.range::<&[u8], _>((start, end));
+            let start = first.as_deref().map_or(start, Bound::Included);
+            let mut range = self.db.range::<&[u8], _>((start, end)).peekable();
             let mut pairs = Vec::new();
+            // The key behind the one at hand.
+            let mut next: Option<sled::IVec> = None;
             while pairs.len() < limit {
-                let Some(next) = (if scan.reverse {
-                    range.next_back()
-                } else {
-                    range.next()
+                let Some(found) = (match scan.reverse {
+                    true => range.next_back(),
+                    false => range.next(),
                 }) else {
                     break;
                 };
                 // An iterator over a damaged page never ends: the first error stops it.
-                let (key, stored) = next.map_err(broken)?;
-                if key.first().is_some_and(|kind| OWN_KEYS.contains(kind)) {
-                    continue;
+                let (key, stored) = found.map_err(broken)?;
+                if !scan.reverse {
+                    next = following(&mut range)?;
                 }
-                if is_bare(&key) {
-                    let wanted = |key: &Key| *key >= scan.start && *key < scan.end;
-                    let keys = packs::read(&key, &stored)?.into_iter().filter(wanted);
-                    let left = limit - pairs.len();
-                    let pair = |key| (key, Value::default());
-                    match scan.reverse {
-                        true => pairs.extend(keys.rev().take(left).map(pair)),
-                        false => pairs.extend(keys.take(left).map(pair)),
+                if is_clustered(&key) {
+                    let mut some = packs::read(&key, &stored, next.as_deref())?;
+                    some.retain(|(key, _)| *key >= scan.start && *key < scan.end);
+                    if scan.reverse {
+                        some.reverse();
                     }
-                    continue;
+                    pairs.extend(some);
+                } else if !is_own(&key) {
+                    let value = self.whole(&key, &stored)?;
+                    pairs.push((key.to_vec(), value));
                 }
-                let value = if is_bulky(&key) {
-                    chunks::join(&self.db, &key, &stored)?
-                } else {
-                    Value::from(&*stored)
-                };
-                pairs.push((key.to_vec(), value));
+                if scan.reverse {
+                    next = Some(key);
+                }
             }
+            pairs.truncate(limit);
             Ok(pairs)
         })
+    }
+
+    /// The value that `stored` is, or begins.
+    fn whole(&self, key: &[u8], stored: &[u8]) -> Result<Value> {
+        match is_bulky(key) {
+            true => chunks::join(&self.db, key, stored),
+            false => Ok(Value::from(stored)),
+        }
     }
 
     /// Visits every pair. Nothing may be written meanwhile.
     pub(super) fn visit(&self, visit: &mut Visitor<'_>) -> Result<()> {
         guarded(|| {
-            for next in self.db.iter() {
-                let (key, stored) = next.map_err(broken)?;
-                if key.first().is_some_and(|kind| OWN_KEYS.contains(kind)) {
-                    continue;
-                }
-                if is_bare(&key) {
-                    for key in packs::read(&key, &stored)? {
-                        visit(&key, &[])?;
+            let mut range = self.db.iter().peekable();
+            while let Some(found) = range.next() {
+                let (key, stored) = found.map_err(broken)?;
+                if is_clustered(&key) {
+                    let next = following(&mut range)?;
+                    for (key, value) in packs::read(&key, &stored, next.as_deref())? {
+                        visit(&key, &value)?;
                     }
-                } else if is_bulky(&key) {
-                    visit(&key, &chunks::join(&self.db, &key, &stored)?)?;
-                } else {
-                    visit(&key, &stored)?;
+                } else if !is_own(&key) {
+                    visit(&key, &self.whole(&key, &stored)?)?;
                 }
             }
             Ok(())
@@ -198,16 +197,14 @@ impl Tree {
             }
             Ok::<(), Error>(())
         };
-        let bare = changes.range::<[u8], _>((
-            Bound::Included(&[BARE][..]),
-            Bound::Excluded(&[BARE + 1][..]),
+        let clustered = changes.range::<[u8], _>((
+            Bound::Included(&[CLUSTERED.start][..]),
+            Bound::Excluded(&[CLUSTERED.end][..]),
         ));
-        let bare: Vec<_> = bare.map(|(key, change)| (key, change.is_some())).collect();
-        let mut rest = bare.as_slice();
-        for steps in 1.. {
-            if rest.is_empty() {
-                break;
-            }
+        let clustered: Vec<_> = clustered.collect();
+        let mut rest = clustered.as_slice();
+        let mut made = 0;
+        while !rest.is_empty() {
             let step = guarded(|| packs::step(&self.db, rest))?;
             let written = step.packs.iter();
             room(
@@ -217,9 +214,11 @@ impl Tree {
                     + log_bytes(&[], 0),
             )?;
             rest = rest.get(step.changes..).unwrap_or_default();
+            made += step.changes;
             guarded(|| self.set_packs(step))?;
-            if steps % BATCH == 0 {
+            while made >= BATCH {
                 pause();
+                made -= BATCH;
             }
         }
         for (at, (key, change)) in in_filling_order(changes).enumerate() {
@@ -240,7 +239,7 @@ impl Tree {
 
     fn set(&self, key: &Key, change: &Change) -> Result<()> {
         if is_bulky(key) {
-            let _alone = self.batches.write().unwrap_or_else(PoisonError::into_inner);
+            let _alone = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
             return chunks::put(&self.db, key, change.as_deref());
         }
         match change {
@@ -252,22 +251,14 @@ impl Tree {
     }
 
     fn set_packs(&self, step: packs::Step) -> Result<()> {
-        if let ([(key, pack)], None) = (step.packs.as_slice(), &step.gone) {
-            return self
-                .db
-                .insert(key, pack.as_slice())
-                .map(drop)
-                .map_err(broken);
-        }
-        let mut batch = sled::Batch::default();
+        let _alone = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
         for (key, pack) in step.packs {
-            batch.insert(key, pack);
+            self.db.insert(key, pack).map_err(broken)?;
         }
         if let Some(key) = step.gone {
-            batch.remove(key);
+            self.db.remove(key).map_err(broken)?;
         }
-        let _alone = self.batches.write().unwrap_or_else(PoisonError::into_inner);
-        self.db.apply_batch(batch).map_err(broken)
+        Ok(())
     }
 
     pub(super) fn sync(&self) -> Result<()> {
@@ -295,12 +286,27 @@ impl Drop for Tree {
 /// fill them: a little over half of the splits, and three quarters of what sled writes.
 fn in_filling_order(changes: &WriteSet) -> impl Iterator<Item = (&Key, &Change)> {
     let part = |first: bool| {
-        let single = changes.iter().filter(|(key, _)| !is_bare(key));
+        let single = changes.iter().filter(|(key, _)| !is_clustered(key));
         let numbered = single.enumerate();
         let wanted = move |(at, _): &(usize, _)| (at % LEAF_KEYS < LEFT_KEYS) == first;
         numbered.filter(wanted).map(|(_, change)| change)
     };
     part(true).chain(part(false))
+}
+
+fn is_own(key: &[u8]) -> bool {
+    key.first().is_some_and(|kind| OWN_KEYS.contains(kind))
+}
+
+/// The key that comes next, which stays where it is.
+fn following(range: &mut std::iter::Peekable<sled::Iter>) -> Result<Option<sled::IVec>> {
+    if let Some(Err(error)) = range.next_if(Result::is_err) {
+        return Err(broken(error));
+    }
+    Ok(range
+        .peek()
+        .and_then(|next| next.as_ref().ok())
+        .map(|(key, _)| key.clone()))
 }
 
 /// What a change costs in sled's log, rather too much: measured, it is up to some three and a half times the change,
