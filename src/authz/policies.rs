@@ -248,6 +248,10 @@ impl Said {
                 }
             }
         }
+        // Within one set Cedar names no permit beside a forbid: nor is one named of another set.
+        if !said.forbidden.is_empty() {
+            said.permitted = None;
+        }
         said.forbidden.sort();
         said.failed.sort();
         Ok(said)

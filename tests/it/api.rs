@@ -37,6 +37,7 @@ mod seals;
 mod stop;
 mod sweep;
 mod tokens;
+mod transparency;
 mod values;
 
 const POST: Method = Method::POST;
