@@ -229,6 +229,12 @@ fn federated(known: &KnownToken) -> Result<Principal> {
             "the access token's identity is suspended",
         ));
     }
+    // Its role, or the issuer's, may be another by now.
+    if issuer.check_stands_for(identity).is_err() {
+        return Err(unauthorized(
+            "the access token's issuer does not stand for an identity of that role",
+        ));
+    }
     let own = known
         .place
         .workspace

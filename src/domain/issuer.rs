@@ -19,7 +19,7 @@ use super::{
     error::{Code, Error, Result},
     id::{IssuerId, WorkspaceId},
     name::{IdentityName, IssuerName},
-    principal::IdentityType,
+    principal::{Identity, IdentityType},
     scope::{Role, ScopeSet},
     time::{Span, Timestamp, Ttl},
 };
@@ -123,7 +123,7 @@ pub struct Mapping {
     /// The identity's name, with at most one `{claim}` in it.
     pub name: String,
     pub kind: IdentityType,
-    /// A ceiling; the role that an identity is made with, too.
+    /// A ceiling, for the identity's own role as well; the role that an identity is made with, too.
     pub role: Role,
     /// A further ceiling.
     pub scopes: Option<ScopeSet>,
@@ -291,6 +291,23 @@ fn expired(what: &str, at: Timestamp) -> Error {
 }
 
 impl Issuer {
+    /// Refuses to let anybody in as this identity, however little the token would do. INVARIANT (no-escalation): policies
+    /// and history go by the name, and a token may make keys of it; so an issuer stands for nobody who is stronger than
+    /// what it was registered with, and one of a workspace for nobody who reaches all of them.
+    pub fn check_stands_for(&self, identity: &Identity) -> Result<()> {
+        let of_all = self.workspace == WorkspaceId::SYSTEM;
+        let why = match self.rules.identity.role.covers(identity.role) {
+            _ if identity.role.is_organisational() && !of_all => {
+                "only an issuer of the organisation stands for an identity with a role of the organisation"
+            }
+            false => {
+                "the identity's role holds more than the role that the issuer is registered with"
+            }
+            true => return Ok(()),
+        };
+        Err(Error::new(Code::InsufficientPermissions, why))
+    }
+
     /// The name that the claims give. One that is not a name is refused, and never made into one: two assertions
     /// would mean one identity.
     fn identity_name(&self, claims: &Claims) -> Result<IdentityName> {

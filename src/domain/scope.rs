@@ -191,6 +191,11 @@ impl Role {
         matches!(self, Self::Owner | Self::Admin | Self::Auditor)
     }
 
+    /// Whether whoever has the role is no weaker than whoever has `other`.
+    pub const fn covers(self, other: Self) -> bool {
+        other.scopes().difference(self.scopes()).is_empty()
+    }
+
     /// What the role may do. An `agent` leases for itself and sees its own leases only; an `operator` stores
     /// and rotates but takes no lease; only administrators lease in another's name. A backup holds every
     /// workspace, so it is for the organisation's own administrators; making a workspace, and what concerns the

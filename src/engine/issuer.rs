@@ -274,11 +274,9 @@ impl Engine {
             return Err(Error::invalid("identity.auto_create", message));
         }
         let principal = &call.principal;
+        // However little its tokens may do: it stands for any identity of the role, by that one's name.
         let role = rules.identity.role;
-        let given = match rules.identity.auto_create {
-            true => role.scopes(),
-            false => rules.identity.ceiling(),
-        };
+        let given = role.scopes();
         let beyond = (organisation || role.is_organisational()) && !principal.organisation;
         let lacking = given.difference(principal.scopes).iter().next();
         let (missing, why) = match (beyond, lacking) {
@@ -288,8 +286,13 @@ impl Engine {
             ),
             (false, Some(missing)) => (
                 missing,
-                "an issuer never gives out a scope that whoever registers it lacks",
+                "an issuer's role never holds a scope that whoever registers it lacks",
             ),
+            (false, None) if rules.identity.auto_create && role.is_organisational() => {
+                let message =
+                    "`identity.auto_create` makes no identity with a role of the organisation";
+                return Err(Error::invalid("identity.role", message));
+            }
             (false, None) => return Ok(()),
         };
         let denial = Denial {

@@ -182,11 +182,17 @@ impl<'a> Standings<'a> {
                 }
                 Parent::Issuer(id, level) => {
                     let issuer = self.engine.tables(level)?.issuer(read, id).await?;
-                    let owner = self.owner(read, token.home, token.identity).await?;
-                    return Ok(match (issuer, owner.map(|owner| owner.state)) {
-                        (Some(_), Some(IdentityState::Active)) => TokenStatus::Active,
-                        (Some(_), Some(IdentityState::Suspended(_))) => TokenStatus::Suspended,
-                        _ => TokenStatus::Revoked,
+                    let home = self.engine.tables(token.home)?;
+                    let identity = home.identity(read, token.identity).await?;
+                    return Ok(match issuer.zip(identity) {
+                        Some((issuer, identity))
+                            if identity.is_active()
+                                && issuer.check_stands_for(&identity).is_ok() =>
+                        {
+                            TokenStatus::Active
+                        }
+                        Some(_) => TokenStatus::Suspended,
+                        None => TokenStatus::Revoked,
                     });
                 }
             }

@@ -192,13 +192,14 @@ impl Unit<'_> {
         if let Some(id) = id {
             let identity = tables.identity(&mut self.txn, id).await?;
             let identity = identity.ok_or_else(|| Error::internal("an identity is missing"))?;
-            return match identity.state {
-                IdentityState::Active => Ok(identity),
-                IdentityState::Suspended(_) => Err(Error::new(
+            if let IdentityState::Suspended(_) = identity.state {
+                return Err(Error::new(
                     Code::IdentitySuspended,
                     "the identity is suspended",
-                )),
-            };
+                ));
+            }
+            issuer.check_stands_for(&identity)?;
+            return Ok(identity);
         }
         if !mapping.auto_create {
             let message = "the assertion stands for no identity of the workspace";
@@ -216,6 +217,7 @@ impl Unit<'_> {
             created_by: None,
             updated_at: self.now,
         };
+        issuer.check_stands_for(&identity)?;
         tables.put_identity(&mut *self.txn, &identity)?;
         let object = Object {
             name: Some(identity.name.to_string()),

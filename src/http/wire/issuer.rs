@@ -93,7 +93,8 @@ pub(crate) struct MappingBody {
     name: String,
     #[schema(value_type = Option<String>, example = "service")]
     r#type: Option<IdentityType>,
-    /// The most that the token may do; `agent` where absent. The role that an identity is made with, too.
+    /// The most that the token may do, and that the identity's own role may hold; `agent` where absent. The role that
+    /// an identity is made with, too. Never more than whoever registers it holds.
     #[schema(value_type = Option<String>, example = "agent")]
     role: Option<Role>,
     /// Less than the role.

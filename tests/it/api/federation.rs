@@ -4,6 +4,7 @@
 mod certificates;
 pub(super) mod provider;
 mod registered;
+mod rights;
 mod site;
 
 use std::sync::atomic::Ordering;
