@@ -144,6 +144,8 @@ pub struct Engine {
     exports: Arc<Semaphore>,
     retention: Retention,
     retention_turn: retention::RetentionTurn,
+    /// How often keys without a limit of their own are let through in a minute.
+    default_rate: Option<std::num::NonZeroU32>,
 }
 
 /// One request: who asks, from where, and whether it may be a retry.
@@ -210,6 +212,7 @@ impl Engine {
             exports: export::turns(),
             retention: Retention::default(),
             retention_turn: tokio::sync::Mutex::default(),
+            default_rate: None,
         }
     }
 

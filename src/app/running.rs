@@ -101,6 +101,7 @@ pub(super) async fn unseal(
     engine.access().set_files(access);
     let engine = engine
         .fetching_keys_with(Arc::new(HttpKeys::default()))
+        .limiting_keys_to(config.limits.requests_per_minute)
         .retaining(config.retention);
     Ok(match &config.server.public_url {
         Some(url) => engine.issuing_tokens_as(url),

@@ -142,6 +142,20 @@ impl RateLimit {
         NonZeroU32::new(limit).map(Self::PerMinute)
     }
 
+    /// Whether it lets through no more than `other`, where a key without a limit of its own has `default`.
+    pub fn is_within(self, other: Self, default: Option<NonZeroU32>) -> bool {
+        let a_minute = |limit| match limit {
+            Self::Unlimited => None,
+            Self::PerMinute(limit) => Some(limit),
+            Self::Default => default,
+        };
+        match (a_minute(self), a_minute(other)) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(own), Some(others)) => own <= others,
+        }
+    }
+
     /// The tier that the limit is, where it has a name.
     pub fn tier_name(self) -> Option<&'static str> {
         match self {
@@ -368,5 +382,37 @@ impl Principal {
             .with("role", role.as_str()));
         }
         self.check_hands_out(role.scopes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_within_what_lets_through_as_much_or_more() {
+        let [free, pro] = ["free", "pro"].map(|tier| RateLimit::tier(tier).unwrap());
+        let (default, unlimited) = (RateLimit::Default, RateLimit::Unlimited);
+        for (configured, one, other, within) in [
+            (None, free, pro, true),
+            (None, pro, free, false),
+            (None, free, free, true),
+            (None, unlimited, pro, false),
+            (None, pro, unlimited, true),
+            // Without one in the configuration, the default is none.
+            (None, default, free, false),
+            (None, default, unlimited, true),
+            (None, unlimited, default, true),
+            (Some(500), default, pro, true),
+            (Some(500), default, free, false),
+            (Some(500), free, default, true),
+            (Some(500), pro, default, false),
+            (Some(500), unlimited, default, false),
+            (Some(500), default, default, true),
+        ] {
+            let configured = configured.and_then(NonZeroU32::new);
+            let found = one.is_within(other, configured);
+            assert_eq!(found, within, "{one:?} in {other:?}, {configured:?}");
+        }
     }
 }

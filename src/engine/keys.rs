@@ -2,11 +2,13 @@
 //!
 //! - A key never holds more than whoever makes or changes it, nor more than the role of its identity.
 //! - Whoever changes a key holds all that the key does: nobody takes over a stronger one.
-//! - Nobody widens the key that it is using.
+//! - Nobody widens the key that it is using, by itself or by a token that it made.
+//! - No key of the caller's own identity outlives what the caller is using.
 
 mod change;
 mod create;
 mod list;
+mod own;
 mod rehearse;
 mod view;
 
@@ -164,7 +166,7 @@ fn check_stronger(caller: &Principal, key: &ApiKey) -> Result<()> {
     )
 }
 
-/// Whether the caller is using this very key.
+/// Whether this very key is what proves the caller.
 fn is_own(caller: &Principal, key: &ApiKey) -> bool {
     caller.proof == ProofId::Key(key.id)
 }

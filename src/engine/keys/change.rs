@@ -3,8 +3,9 @@
 
 use super::{
     super::{Call, Engine, Note, Unit, credential::change},
-    KeyGrant, check_description, check_grant, check_name, check_stronger, is_own, object, refused,
-    spelled,
+    KeyGrant, check_description, check_grant, check_name, check_stronger, object,
+    own::is_using,
+    refused, spelled,
     view::{KeyView, KeyViews},
 };
 use crate::{
@@ -77,7 +78,7 @@ impl Engine {
     ) -> Result<KeyView> {
         let (mut unit, mut key) = self.lock_key(call, action, id, None).await?;
         let allowed = match state {
-            KeyState::Active if is_own(&call.principal, &key) => {
+            KeyState::Active if is_using(&call.principal, &key) => {
                 Err(refused("nobody resumes the key that it is using"))
             }
             _ => check_stronger(&call.principal, &key),
@@ -151,12 +152,15 @@ impl Unit<'_> {
         patch: UpdateApiKey,
     ) -> Result<ApiKey> {
         let widens = patch.grant.is_some() || patch.rate_limit.is_some();
-        if widens && is_own(&call.principal, before) {
+        if widens && is_using(&call.principal, before) {
             return Err(refused(
                 "nobody changes the scopes, the role or the rate limit of the key that it is using",
             ));
         }
         check_stronger(&call.principal, before)?;
+        if let Some(limit) = patch.rate_limit {
+            self.engine.check_rate(&call.principal, before, limit)?;
+        }
         let mut after = ApiKey {
             name: patch.name.unwrap_or_else(|| before.name.clone()),
             description: patch

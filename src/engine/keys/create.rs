@@ -8,7 +8,9 @@ use super::{
         idempotency::{Answer, Slot},
     },
     KeyGrant, check_description, check_grant, check_name, check_name_of, check_stronger,
-    check_value, facts, is_own, object, refused,
+    check_value, facts, object,
+    own::{is_using, prolongs},
+    refused,
     view::{KeyView, KeyViews},
 };
 use crate::{
@@ -48,7 +50,7 @@ pub struct CreateApiKey {
     pub workspace: Option<WorkspaceName>,
     /// Whether it reaches every workspace instead.
     pub organisation: bool,
-    /// For ever where none.
+    /// For ever where none; cut, like the limit, for the caller's own identity.
     pub expires_in: Option<Ttl>,
     pub rate_limit: RateLimit,
 }
@@ -128,13 +130,21 @@ impl Engine {
             return self.again(unit, &slot, view, seed).await;
         }
         let identity = self.identity_of(&mut unit, &key).await?;
-        let longer = is_own(&call.principal, &key) && prolongs(&key, &command);
-        let allowed = match longer {
-            true => Err(refused("nobody prolongs the key that it is using")),
-            false => check_stronger(&call.principal, &key)
-                .and_then(|()| check_value(&call.principal, &identity))
-                .and_then(|()| check_name_of(&call.principal, &identity)),
+        let lifetime = match command.expires_in {
+            Some(wanted) => wanted.map(Ttl::span),
+            None => key.lifetime(),
         };
+        let expires_at = lifetime.map(|lifetime| unit.now.plus(lifetime));
+        let caller = &call.principal;
+        let mut allowed = match is_using(caller, &key) && prolongs(&key, &command) {
+            true => Err(refused("nobody prolongs the key that it is using")),
+            false => check_stronger(caller, &key)
+                .and_then(|()| check_value(caller, &identity))
+                .and_then(|()| check_name_of(caller, &identity)),
+        };
+        if allowed.is_ok() {
+            allowed = self.check_outlives(caller, &key, expires_at).await;
+        }
         if let Err(error) = allowed {
             drop(unit);
             let at = object(&key);
@@ -143,10 +153,6 @@ impl Engine {
                 .await;
         }
         let (before, rotated_before) = (key.expires_at, key.rotated_at);
-        let lifetime = match command.expires_in {
-            Some(wanted) => wanted.map(Ttl::span),
-            None => key.lifetime(),
-        };
         let grace = command.grace.map(Ttl::span);
         key.previous = grace.and_then(|grace| PreviousValue::after(&key, grace, unit.now));
         let at_once = key.previous.is_none();
@@ -157,7 +163,7 @@ impl Engine {
         key.digest = minted.digest.to_stored();
         key.rotated_at = Some(unit.now);
         key.updated_at = unit.now;
-        key.expires_at = lifetime.map(|lifetime| unit.now.plus(lifetime));
+        key.expires_at = expires_at;
         let system = self.tables(WorkspaceId::SYSTEM)?;
         system.put_api_key(&mut *unit.txn, &key)?;
         let time = |at: Timestamp| at.to_string();
@@ -268,15 +274,6 @@ impl Engine {
     }
 }
 
-/// Whether a rotation asks for a longer life than the key was given.
-fn prolongs(key: &ApiKey, command: &RotateApiKey) -> bool {
-    match (command.expires_in, key.lifetime()) {
-        (None, _) | (_, None) => false,
-        (Some(None), Some(_)) => true,
-        (Some(Some(wanted)), Some(had)) => wanted.span() > had,
-    }
-}
-
 async fn first(slot: &Slot<'_>, unit: &mut Unit<'_>) -> Result<Option<(KeyView, [u8; 16])>> {
     match slot.first(unit).await? {
         Some(Answer::Key { view, seed }) => Ok(Some((*view, seed))),
@@ -313,6 +310,9 @@ impl Unit<'_> {
         }
         let id = KeyId::new(self.now, &self.engine.keyring.entropy().bytes()?);
         let (seed, minted) = self.engine.mint_key(slot, tables.workspace, id)?;
+        let expires_at = command.expires_in.map(|ttl| self.now.plus(ttl.span()));
+        let asked = (expires_at, command.rate_limit);
+        let (expires_at, rate_limit) = self.engine.within_own(caller, &identity, asked).await?;
         let key = ApiKey {
             id,
             digest: minted.digest.to_stored(),
@@ -323,9 +323,9 @@ impl Unit<'_> {
             role: command.grant.role(),
             reach,
             state: KeyState::Active,
-            rate_limit: command.rate_limit,
+            rate_limit,
             created_at: self.now,
-            expires_at: command.expires_in.map(|ttl| self.now.plus(ttl.span())),
+            expires_at,
             description: command.description,
             created_by: Some(author(caller)),
             updated_at: self.now,

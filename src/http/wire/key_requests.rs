@@ -38,11 +38,12 @@ pub(crate) struct CreateKeyBody {
     /// Whether the key reaches every workspace: the same as `*`.
     #[serde(default)]
     organisation: bool,
-    /// How long it lives, such as `30d`, `90d` or `1y`; for ever where null or absent.
+    /// How long it lives, such as `30d`, `90d` or `1y`; for ever where null or absent. One of the caller's own identity
+    /// ends no later than what it is made with: `expires_at` tells.
     #[schema(example = "90d")]
     expires_in: Option<String>,
     /// `free` (100 a minute), `starter` (500), `pro` (2000), `unlimited`, or a number; the server's default where
-    /// absent.
+    /// absent. For the caller's own identity at most that of what it is made with.
     #[schema(value_type = Option<String>, example = "starter")]
     rate_limit: Option<RateBody>,
 }
@@ -169,7 +170,8 @@ pub(crate) struct RotateKeyBody {
     /// How long the old value is good for as well, at most `7d`; not at all where absent.
     #[schema(example = "24h")]
     grace: Option<String>,
-    /// The new lifetime; null for ever. The old lifetime again where absent.
+    /// The new lifetime; null for ever. The old lifetime again where absent. A key of the caller's own identity is not
+    /// rotated to outlive what the caller is using, but by itself.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, example = "90d")]
     expires_in: Option<Option<String>>,

@@ -6,6 +6,7 @@ use super::{DELETE, GET, PATCH, POST, millis, text};
 use crate::support::{Answer, Vault};
 
 mod life;
+mod offspring;
 mod retries;
 mod rights;
 mod secrecy;
