@@ -17,7 +17,7 @@ use crate::{
         lease::Holder,
         name::{CredentialName, IdentityName, Metadata, WorkspaceName},
         policy::Delivery,
-        principal::{IdentityType, Principal, ProofId, RateLimit},
+        principal::{IdentityType, Principal, ProofId, RateLimit, Roles},
         scope::{Role, ScopeSet},
         secret::SecretText,
         time::{Timestamp, Ttl},
@@ -62,8 +62,9 @@ struct Case {
 struct Who {
     /// `TYPE/NAME`.
     identity: String,
-    role: Option<String>,
-    /// In place of a role's.
+    /// The identity's.
+    role: String,
+    /// What its key holds of the role; all where absent.
     scopes: Option<Vec<String>>,
     /// Whether the key reaches every workspace; as roles of the organisation do where it is not said.
     organisation: Option<bool>,
@@ -149,20 +150,16 @@ fn id_of(text: &str) -> IdentityId {
 impl Who {
     fn principal(&self) -> Result<Principal, Failure> {
         let (kind, name) = party(&self.identity)?;
-        let role = self.role.as_deref();
-        let role = role.map(|role| {
-            let known = |text: &str| Role::ALL.into_iter().find(|role| role.as_str() == text);
-            parsed("role", role, known)
-        });
-        let role = role.transpose()?;
+        let role = parsed("role", &self.role, Role::parse)?;
         let scopes = match &self.scopes {
-            None => role
-                .map(Role::scopes)
-                .ok_or("a principal has a role or scopes")?,
+            None => role.scopes(),
             Some(scopes) => scopes.iter().try_fold(ScopeSet::EMPTY, |all, text| {
                 parsed("scope", text, ScopeSet::parse).map(|more| all.union(more))
             })?,
         };
+        if let Some(beyond) = scopes.difference(role.scopes()).iter().next() {
+            return Err(format!("the role `{}` lacks `{}`", self.role, beyond.as_str()).into());
+        }
         Ok(Principal {
             workspace: WorkspaceId::SYSTEM,
             workspace_name: WorkspaceName::parse(&self.workspace, "workspace")?,
@@ -173,11 +170,12 @@ impl Who {
             root: ProofId::Key(KeyId::from_bytes([0; 16])),
             labels: Arc::new(Metadata::labels(self.labels.clone())?),
             proof_name: String::new(),
-            role,
+            role: Some(role).filter(|role| role.scopes() == scopes),
+            roles: Roles::of(role, None),
             scopes,
             organisation: self
                 .organisation
-                .unwrap_or_else(|| role.is_some_and(Role::is_organisational)),
+                .unwrap_or_else(|| role.is_organisational()),
             rate_limit: RateLimit::Unlimited,
         })
     }

@@ -11,7 +11,7 @@ use crate::{
         error::{Code, Error, Result},
         id::TokenId,
         issuer::Issuer,
-        principal::{Identity, Principal, ProofId, RateLimit, Reach},
+        principal::{Identity, Principal, ProofId, RateLimit, Reach, Roles},
         time::Timestamp,
         token::{MAX_GENERATIONS, Parent, Token, TokenStatus, expired},
     },
@@ -208,7 +208,7 @@ impl Authenticator {
             workspace_name: chosen.name,
             proof,
             proof_name: token.name.clone().unwrap_or_else(|| token.id.to_string()),
-            // A token that holds less than its maker's role is told by its scopes alone.
+            // A token that holds less than its maker's role is shown by its scopes alone; `roles` stay.
             role: maker.role.filter(|_| scopes == maker.scopes),
             scopes,
             organisation: maker.organisation && token.reach == Reach::Organisation,
@@ -252,6 +252,7 @@ fn federated(known: &KnownToken) -> Result<Principal> {
         root: ProofId::Token(root.id),
         proof_name: issuer.name.to_string(),
         role: None,
+        roles: Roles::of(identity.role, None),
         labels: Arc::new(identity.labels.clone()),
         scopes: ceiling.intersection(identity.role.scopes()),
         organisation: false,

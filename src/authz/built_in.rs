@@ -23,7 +23,7 @@ use super::{
 };
 use crate::domain::{
     name::Metadata,
-    principal::Principal,
+    principal::{Principal, Roles},
     scope::{Role, Scope, ScopeSet},
 };
 
@@ -57,7 +57,8 @@ pub(super) enum Outcome {
 struct Key {
     action: Action,
     kind: Kind,
-    role: Option<Role>,
+    /// The one whose scopes the caller has, where there is one; or else its identity's, of which it holds less.
+    role: Role,
     /// Of the scopes that any policy asks for, those that are held.
     scopes: ScopeSet,
     organisation: bool,
@@ -101,7 +102,7 @@ impl Key {
         Self {
             action,
             kind,
-            role: principal.role,
+            role: principal.role.unwrap_or(principal.roles.identity),
             scopes: principal.scopes.intersection(asked),
             organisation: principal.organisation,
         }
@@ -240,7 +241,7 @@ fn question(key: &Key) -> Result<(Request, Entities), Unaskable> {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));
     let resource_entity = Entity::new_with_tags(resource.clone(), attributes, [], [])?;
-    let told = (key.role, &Metadata::default());
+    let told = (Some(Roles::of(key.role, None)), &Metadata::default());
     let caller_entity = entities::caller(names, &caller, ("", ""), told, &needs)?;
     let entities = Entities::from_entities([caller_entity, resource_entity], None)?;
     let context = entities::plain(key.action, key.scopes, key.organisation, (0, 1), &needs);

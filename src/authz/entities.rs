@@ -11,7 +11,7 @@ use super::{Action, Facts, LeaseFacts, Question, Resource, ValueFacts, needs::Ne
 use crate::domain::{
     id::IdentityId,
     name::{IdentityName, Metadata},
-    principal::{IdentityType, Principal},
+    principal::{IdentityType, Principal, Roles},
     scope::{Role, ScopeSet},
     time::{Span, Timestamp},
 };
@@ -83,16 +83,16 @@ fn seconds(span: Span) -> RestrictedExpression {
     RestrictedExpression::new_long(whole_seconds(span))
 }
 
-/// The caller, in its role, with what is read of it; its labels are its tags.
+/// The caller, in its roles, with what is read of it; its labels are its tags.
 pub(super) fn caller(
     names: &Names,
     uid_of: &EntityUid,
     (kind, name): (&str, &str),
-    (role, labels): (Option<Role>, &Metadata),
+    (roles, labels): (Option<Roles>, &Metadata),
     needs: &Needs,
 ) -> Result<Entity, Unaskable> {
-    let role = role.map(|role| uid(&names.role, role.as_str()));
-    let named = role.clone().map(RestrictedExpression::new_entity_uid);
+    let role_uid = |role: Role| uid(&names.role, role.as_str());
+    let named = roles.map(|roles| RestrictedExpression::new_entity_uid(role_uid(roles.identity)));
     let attributes = party(kind, name)
         .into_iter()
         .chain(named.map(|role| pair("role", role)))
@@ -101,7 +101,7 @@ pub(super) fn caller(
     Ok(Entity::new_with_tags(
         uid_of.clone(),
         attributes,
-        role,
+        roles.into_iter().flat_map(Roles::iter).map(role_uid),
         labels.into_iter().flat_map(tags),
     )?)
 }
@@ -320,7 +320,7 @@ pub(super) fn ask(question: &Question<'_>, needs: &Needs) -> Result<Asked, Unask
         names,
         &collector.caller,
         own,
-        (principal.role, &principal.labels),
+        (Some(principal.roles), &principal.labels),
         needs,
     )?);
     let resource = collector.resource(question)?;

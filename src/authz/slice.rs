@@ -103,7 +103,7 @@ impl Slices {
         look("Identity", &|| {
             identity_name(principal.kind, &principal.name)
         });
-        if let Some(role) = principal.role {
+        for role in principal.roles.iter() {
             look("Role", &|| role.as_str().to_owned());
         }
         match &question.resource {

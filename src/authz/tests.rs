@@ -2,12 +2,13 @@
 
 mod layers;
 mod matrix;
+mod roles;
 
 use super::*;
 use crate::domain::{
     id::{KeyId, WorkspaceId},
     name::{IdentityName, WorkspaceName},
-    principal::{IdentityType, ProofId, RateLimit},
+    principal::{IdentityType, ProofId, RateLimit, Roles},
     scope::{Role, ScopeSet},
     time::Timestamp,
 };
@@ -51,6 +52,7 @@ fn missing(denial: &Denial) -> Option<Scope> {
     }
 }
 
+/// Without a role it is an owner's, with a key of these scopes.
 fn principal(identity: u8, role: Option<Role>, scopes: ScopeSet) -> Principal {
     Principal {
         workspace: WorkspaceId::from_bytes([1; 16]),
@@ -62,6 +64,7 @@ fn principal(identity: u8, role: Option<Role>, scopes: ScopeSet) -> Principal {
         root: ProofId::Key(KeyId::from_bytes([2; 16])),
         proof_name: "key".to_owned(),
         role,
+        roles: Roles::of(role.unwrap_or(Role::Owner), None),
         scopes,
         labels: Default::default(),
         organisation: false,
@@ -209,7 +212,7 @@ fn a_denial_names_the_policy_and_a_permit_the_role() {
     assert_eq!(permit.decided_by(), "role:agent");
     let scoped = principal(1, None, ScopeSet::of(&[Scope::LeaseCreate]));
     let permit = decide(&scoped, Action::LeaseCreate, credential()).unwrap();
-    assert_eq!(permit.decided_by(), "key:scopes");
+    assert_eq!(permit.decided_by(), "role:owner");
     let denial = decide(&agent, Action::CredentialRead, credential()).unwrap_err();
     assert_eq!(denial.decided_by().unwrap(), "scope:missing");
     let denial = decide(&agent, Action::HandleRedeem, lease(2, 2)).unwrap_err();

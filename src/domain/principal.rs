@@ -334,6 +334,30 @@ impl std::fmt::Display for ProofId {
     }
 }
 
+/// The roles that policies know a caller by: its identity's, and its key's where that is another. They are its roles
+/// however little of them its proof holds: nobody gets from under a rule by narrowing what it uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    pub identity: Role,
+    key: Option<Role>,
+}
+
+impl Roles {
+    /// The roles of a key of an identity. One that the identity has outgrown downwards counts no more.
+    pub fn of(identity: Role, key: Option<Role>) -> Self {
+        let counts = |key: &Role| *key != identity && identity.covers(*key);
+        Self {
+            identity,
+            key: key.filter(counts),
+        }
+    }
+
+    /// Each of them, once.
+    pub fn iter(self) -> impl Iterator<Item = Role> {
+        std::iter::once(self.identity).chain(self.key)
+    }
+}
+
 /// A proven caller in a chosen workspace. Authentication makes it; nothing else does.
 #[derive(Debug, Clone)]
 pub struct Principal {
@@ -350,6 +374,7 @@ pub struct Principal {
     pub proof_name: String,
     /// The role whose scopes these are, where there is one.
     pub role: Option<Role>,
+    pub roles: Roles,
     /// What both the proof and the identity's role allow.
     pub scopes: ScopeSet,
     /// The identity's labels.

@@ -114,16 +114,16 @@ impl Fact {
                 "name" => text(principal.name.as_str()),
                 "type" => text(principal.kind.as_str()),
                 "role" => {
-                    let role = principal.role?.as_str();
+                    let role = principal.roles.identity.as_str();
                     Some(Found::Entity("Role", Cow::Borrowed(role)))
                 }
                 _ => None,
             },
-            Self::HasRole => bool(principal.role.is_some()),
+            Self::HasRole => bool(true),
             Self::Label(key) => text(principal.labels.get(key)?),
             Self::HasLabel(key) => bool(principal.labels.get(key).is_some()),
             Self::CallerIn(kind, id) => match kind.as_str() {
-                "Role" => bool(principal.role.is_some_and(|role| role.as_str() == id)),
+                "Role" => bool(principal.roles.iter().any(|role| role.as_str() == id)),
                 "Identity" => bool(identity_name(principal.kind, &principal.name) == *id),
                 _ => None,
             },

@@ -18,7 +18,7 @@ use crate::{
         lease::Holder,
         name::{CredentialName, IdentityName, Metadata, WorkspaceName},
         policy::Delivery,
-        principal::{IdentityType, Principal, ProofId, RateLimit},
+        principal::{IdentityType, Principal, ProofId, RateLimit, Roles},
         scope::Role,
         secret::SecretText,
         time::{Span, Timestamp},
@@ -42,6 +42,7 @@ struct Case {
     action: usize,
     resource: usize,
     role: Option<usize>,
+    key_role: Option<usize>,
     label: Option<&'static str>,
     tag: Option<&'static str>,
     purpose: Option<&'static str>,
@@ -70,6 +71,7 @@ fn any_case() -> impl Strategy<Value = Case> {
         0..ACTIONS.len(),
         0..7_usize,
         prop::option::of(0..Role::ALL.len()),
+        prop::option::of(0..Role::ALL.len()),
         text(),
         text(),
     );
@@ -82,13 +84,14 @@ fn any_case() -> impl Strategy<Value = Case> {
     );
     let third = (any::<bool>(), any::<bool>(), any::<bool>(), 0..24_u64);
     (first, second, third).prop_map(|(first, second, third)| {
-        let (action, resource, role, label, tag) = first;
+        let (action, resource, role, key_role, label, tag) = first;
         let (purpose, session, own, lease, terms) = second;
         let (value, known, source, hour) = third;
         Case {
             action,
             resource,
             role,
+            key_role,
             label,
             tag,
             purpose,
@@ -123,6 +126,10 @@ impl Case {
             root: ProofId::Key(KeyId::from_bytes([2; 16])),
             proof_name: String::new(),
             role,
+            roles: Roles::of(
+                role.unwrap_or(Role::Owner),
+                self.key_role.map(|role| Role::ALL[role]),
+            ),
             scopes: role.unwrap_or(Role::Viewer).scopes(),
             labels: std::sync::Arc::new(labels.unwrap_or_default()),
             organisation: self.own,
@@ -336,6 +343,7 @@ fn plain_comparisons_are_told_at_a_glance() {
         action: 0,
         resource: 2,
         role: Some(0),
+        key_role: Some(5),
         label: Some("a"),
         tag: Some("b"),
         purpose: Some("OPS-12"),

@@ -70,7 +70,7 @@ fn no_policy_may_shadow_one_of_the_vaults_own() {
         "role:owner",
         "scope:missing",
         "holder:only",
-        "key:scopes",
+        "own:lease",
         "credential:allowed_identities",
         "organisation:x",
         "ROLE:agent",

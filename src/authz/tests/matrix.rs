@@ -7,7 +7,7 @@ const MATRIX: &str = include_str!("../../../tests/vectors/matrix.txt");
 
 const HEADER: &str = "\
 # Who may do what: each action on each kind of resource, and the callers that are allowed. `owner@one` is an owner whose
-# key reaches one workspace only; `scope` a key with the action's own scope and no role. A lease is the caller's `own`,
+# key reaches one workspace only; `scope` one whose key has the action's own scope alone. A lease is the caller's `own`,
 # one that it `requested` for another, or another's; a key or token proves the caller's own identity, or another.
 # Recomputed by a test; after a deliberate change: LEASEHOLD_WRITE_MATRIX=1 cargo test matrix
 ";

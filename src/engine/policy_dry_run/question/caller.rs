@@ -7,7 +7,9 @@ use crate::domain::{
     error::Result,
     event::Actor,
     id::WorkspaceId,
-    principal::{Principal, ProofId, Reach},
+    principal::{Principal, ProofId, Reach, Roles},
+    scope::Role,
+    token::{MAX_GENERATIONS, Parent},
 };
 
 impl Recall<'_> {
@@ -39,15 +41,17 @@ impl Recall<'_> {
         };
         let home = held.map_or(self.asker.workspace, |(home, ..)| home);
         let found = self.engine.tables(home)?.identity(read, *identity).await?;
+        let key_role = self.key_role(*proof).await?;
         let principal = found.map(|found| {
             let given = found.role.scopes();
             let scopes = held.map_or(given, |(_, scopes, _)| scopes.intersection(given));
             let everywhere = held.is_some_and(|(.., reach)| reach == Reach::Organisation);
             let organisation = everywhere && found.role.is_organisational();
             let role = Some(found.role).filter(|_| scopes == given);
-            (role, scopes, organisation, found.labels)
+            let roles = Roles::of(found.role, key_role);
+            (role, roles, scopes, organisation, found.labels)
         });
-        let principal = principal.map(|(role, scopes, organisation, labels)| Principal {
+        let principal = principal.map(|(role, roles, scopes, organisation, labels)| Principal {
             workspace: self.asker.workspace,
             workspace_name: self.asker.workspace_name.clone(),
             identity: *identity,
@@ -58,11 +62,32 @@ impl Recall<'_> {
             labels: Arc::new(labels),
             proof_name: String::new(),
             role,
+            roles,
             scopes,
             organisation,
             rate_limit: self.asker.rate_limit,
         });
         self.principals.insert(*proof, principal.clone());
         Ok(principal)
+    }
+
+    /// The role of the key that a proof is, or goes back to; none where it has none, or is gone.
+    async fn key_role(&self, mut proof: ProofId) -> Result<Option<Role>> {
+        let read = &mut self.engine.read();
+        let system = self.engine.tables(WorkspaceId::SYSTEM)?;
+        for _ in 0..=MAX_GENERATIONS + 1 {
+            match proof {
+                ProofId::Key(id) => {
+                    let key = system.api_key(read, id).await?;
+                    return Ok(key.and_then(|key| key.role));
+                }
+                ProofId::Token(id) => match system.token(read, id).await?.map(|of| of.parent) {
+                    Some(Parent::Key(id)) => proof = ProofId::Key(id),
+                    Some(Parent::Token(id)) => proof = ProofId::Token(id),
+                    Some(Parent::Issuer(..)) | None => return Ok(None),
+                },
+            }
+        }
+        Ok(None)
     }
 }

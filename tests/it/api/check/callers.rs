@@ -1,6 +1,9 @@
 //! Who is asked about: a caller with labels, a token, another identity.
 
+use jsonwebtoken::Algorithm;
+
 use super::*;
+use crate::api::federation::provider::SigningKey;
 
 /// What is a team's is leased by its own.
 const TEAMS: &str = r#"
@@ -135,4 +138,69 @@ async fn who_may_see_identities_and_policies_asks_in_anothers_place() {
     vault.admin(POST, suspend, None).await.data(200);
     let suspended = ask(&vault.admin_key, question("claude-code")).await;
     suspended.fails(403, "IDENTITY_SUSPENDED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_about_a_role_binds_whoever_holds_little_of_it() {
+    let vault = Vault::dev();
+    vault.store("a", "v", json!({})).await;
+    for (name, role) in [
+        ("olga", "operator"),
+        ("ada", "workspace_admin"),
+        ("vera", "viewer"),
+    ] {
+        let body = json!({"name": name, "type": "human", "role": role});
+        let made = vault.admin(POST, "/v1/identities", Some(body)).await;
+        made.data(201);
+    }
+    let key = async |name: &str, scopes: Value| {
+        let identity = json!({"name": name, "type": "human"});
+        let body = json!({"name": name, "identity": identity, "scopes": scopes});
+        let made = vault.admin(POST, "/v1/api-keys", Some(body)).await;
+        text(&made.data(201), "key").to_owned()
+    };
+    let read = json!(["credential:read"]);
+    let (olga, vera) = (
+        key("olga", read.clone()).await,
+        key("vera", read.clone()).await,
+    );
+    let ada = key("ada", json!(["credential:read", "token:create"])).await;
+    let body = Some(json!({"scopes": read}));
+    let token = vault.request(POST, "/v1/tokens", &ada, body, &[]).await;
+    let token = text(&token.data(201), "token").to_owned();
+    let signing = SigningKey::new("k", Algorithm::EdDSA);
+    let issuer = json!({
+        "name": "ci", "iss": "https://ci", "jwks": {"keys": [signing.public()]}, "audiences": ["vault"],
+        "conditions": {"sub": "me"}, "identity": {"name": "ci", "role": "operator", "auto_create": true},
+    });
+    let made = vault.admin(POST, "/v1/issuers", Some(issuer)).await;
+    made.data(201);
+    let claims = json!({"iss": "https://ci", "sub": "me", "aud": "vault", "exp": 9_999_999_999u64});
+    let body = Some(json!({"token": signing.sign(&claims)}));
+    let federated = vault
+        .request(POST, "/v1/auth/exchange", "", body, &[])
+        .await;
+    let federated = text(&federated.data(201), "token").to_owned();
+    let callers = [&olga, &ada, &token, &federated];
+    let reads = async |who: &str| {
+        let path = "/v1/credentials/a";
+        vault.request(GET, path, who, None, &[]).await
+    };
+    for who in callers {
+        reads(who).await.data(200);
+    }
+    let rule = r#"@id("staff") forbid (principal, action == Action::"credential:read", resource)
+        when { principal in Role::"operator" || principal in Role::"workspace_admin" };"#;
+    let sources = json!([{"name": "staff.cedar", "text": rule}]);
+    let set = json!({"scope": "workspace", "sources": sources});
+    let put = reqwest::Method::PUT;
+    let applied = vault.admin(put, "/v1/policies", Some(set)).await;
+    applied.data(200);
+    for who in callers {
+        let denied = reads(who).await.fails(403, "POLICY_DENIED");
+        assert_eq!(denied["details"]["policy"], "workspace:staff");
+        let said = asked(&vault, who, "credential:read", "credential/a", json!({})).await;
+        assert_eq!(said["decided_by"], "workspace:staff", "{said}");
+    }
+    reads(&vera).await.data(200);
 }
