@@ -15,7 +15,7 @@ mod slice;
 
 pub use self::{
     allowed::Allowed,
-    built_in::{ROLES, ROLES_FILE, SCHEMA},
+    built_in::{ROLES, ROLES_FILE, SCHEMA, concerns},
     policies::{Policies, Snapshot, Verdict},
     question::{CredentialFacts, Facts, LeaseFacts, Question, TermsFacts, ValueFacts},
     set::{Fault, Layer, PolicySet, Source},
@@ -135,6 +135,19 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// The type that it has in the schema.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Vault => "Vault",
+            Self::Workspace => "Workspace",
+            Self::Credential(_) => "Credential",
+            Self::Lease { .. } => "Lease",
+            Self::Identity { .. } => "Identity",
+            Self::Key { .. } => "Key",
+            Self::Token { .. } => "Token",
+        }
+    }
+
     /// The resource as a decision's explanation spells it.
     pub fn describe(&self) -> String {
         match self {

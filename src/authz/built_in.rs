@@ -146,6 +146,16 @@ pub(super) fn schema() -> Result<&'static Schema, Unaskable> {
     built_in().map(|built_in| &built_in.schema)
 }
 
+/// Whether the schema has the action done to resources of that type. Policies can speak of no others, so that decisions
+/// must be on no others.
+pub fn concerns(action: Action, kind: &str) -> bool {
+    let known = || -> Result<bool, Unaskable> {
+        let kinds = schema()?.resources_for_action(Names::get()?.action(action)?);
+        Ok(kinds.into_iter().flatten().any(|of| of.to_string() == kind))
+    };
+    known().unwrap_or(false)
+}
+
 /// What the built-in policies say.
 pub(super) fn outcome(principal: &Principal, action: Action, resource: &Resource) -> Outcome {
     let key = Key::of(principal, action, resource);

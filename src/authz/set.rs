@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use cedar_policy::{Effect, Policy, PolicyId, PolicySet as CedarSet, ValidationMode, Validator};
+use cedar_policy::{
+    Effect, Policy, PolicyId, PolicySet as CedarSet, ValidationMode, ValidationWarning, Validator,
+};
 use miette::Diagnostic;
 
 use super::{built_in, slice::Slices};
@@ -142,7 +144,7 @@ impl PolicySet {
         self.policies.is_empty()
     }
 
-    /// What is valid and probably not meant: a policy that never applies, a permit that gives nothing.
+    /// What is valid and probably not meant: a condition that never holds, a permit that gives nothing.
     pub fn warnings(&self) -> &[Fault] {
         &self.warnings
     }
@@ -227,10 +229,13 @@ impl Reader {
             .validation_errors()
             .map(|error| at.diagnosed(error));
         self.faults.extend(errors);
-        let warnings = validation
-            .validation_warnings()
-            .map(|warning| at.diagnosed(warning));
-        self.warnings.extend(warnings);
+        for warning in validation.validation_warnings() {
+            // Cedar takes it; whoever wrote it counts on it, and nothing is ever asked that it could answer.
+            match matches!(warning, ValidationWarning::InvalidActionApplication(_)) {
+                true => self.faults.push(at.diagnosed(warning)),
+                false => self.warnings.push(at.diagnosed(warning)),
+            }
+        }
         let mut policies: Vec<_> = parsed.policies().collect();
         // Cedar numbers them in their order: `policy0`, `policy1`, …
         policies.sort_by_key(|policy| (policy.id().to_string().len(), policy.id().to_string()));

@@ -140,9 +140,7 @@ impl Engine {
         let principal = &call.principal;
         let tables = self.tables(principal.workspace)?;
         match &ask.resource {
-            AskedResource::Vault => {
-                Ok(self.verdict(call, action, Resource::Vault, Facts::default()))
-            }
+            AskedResource::Vault => Ok(self.second_verdict(call, action, Resource::Vault)),
             AskedResource::Workspace => {
                 Ok(self.verdict(call, action, Resource::Workspace, Facts::default()))
             }
@@ -151,7 +149,7 @@ impl Engine {
                     kind: *kind,
                     name: name.clone(),
                 };
-                Ok(self.verdict(call, action, resource, Facts::default()))
+                Ok(self.second_verdict(call, action, resource))
             }
             AskedResource::Key(id) => self.ask_key(call, action, *id).await,
             AskedResource::Token(id) => self.ask_token(call, action, *id).await,
@@ -273,6 +271,21 @@ impl Engine {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The verdict on the vault or an identity. Registering an issuer of the organisation, and making a key, take one on
+    /// the workspace before.
+    fn second_verdict(&self, call: &Call, action: Action, resource: Resource) -> Answered {
+        if matches!(action, Action::IssuerWrite | Action::KeyCreate) {
+            let first = self.verdict(call, action, Resource::Workspace, Facts::default());
+            if !first.allowed {
+                return Answered {
+                    resource: resource.describe(),
+                    ..first
+                };
+            }
+        }
+        self.verdict(call, action, resource, Facts::default())
     }
 
     fn verdict(

@@ -122,6 +122,10 @@ impl Engine {
         facts: Facts<'_>,
         now: Timestamp,
     ) -> Result<Permit, Box<Denial>> {
+        debug_assert!(
+            authz::concerns(action, resource.kind()),
+            "{action:?} on {resource:?} is not in the schema"
+        );
         let question = Question {
             principal: &call.principal,
             action,

@@ -195,11 +195,11 @@ fn check_keys(keys: &IssuerKeys) -> Result<()> {
 impl Engine {
     /// Registers an issuer.
     pub async fn create_issuer(&self, call: &Call, command: CreateIssuer) -> Result<Issuer> {
-        let permit = self.may_write_issuers(call).await?;
         let level = match command.organisation {
             true => WorkspaceId::SYSTEM,
             false => call.principal.workspace,
         };
+        let permit = self.may_write_issuers(call, level).await?;
         self.check_rules(call, &permit, level, &command.rules)
             .await?;
         let slot = Slot::of(self, call, "issuer:create")?;
@@ -247,9 +247,23 @@ impl Engine {
         Ok(issuer)
     }
 
-    async fn may_write_issuers(&self, call: &Call) -> Result<Permit> {
-        self.authorize(call, Action::IssuerWrite, Resource::Workspace)
-            .await
+    /// The permit to write the issuers of a workspace; those of the organisation take a decision on the vault as well.
+    async fn may_write_issuers(&self, call: &Call, level: WorkspaceId) -> Result<Permit> {
+        let action = Action::IssuerWrite;
+        let permit = self.authorize(call, action, Resource::Workspace).await?;
+        match level == WorkspaceId::SYSTEM {
+            true => self.authorize(call, action, Resource::Vault).await,
+            false => Ok(permit),
+        }
+    }
+
+    /// An issuer of that id or name, and the permit to write it.
+    async fn writable_issuer(&self, call: &Call, named: &str) -> Result<(Permit, Issuer)> {
+        self.may_write_issuers(call, call.principal.workspace)
+            .await?;
+        let issuer = self.visible_issuer(call, named).await?;
+        let permit = self.may_write_issuers(call, issuer.workspace).await?;
+        Ok((permit, issuer))
     }
 
     /// Holds rules to their bounds, and to what the caller may give out.
@@ -350,8 +364,7 @@ impl Engine {
         named: &str,
         update: UpdateIssuer,
     ) -> Result<Issuer> {
-        let permit = self.may_write_issuers(call).await?;
-        let seen = self.visible_issuer(call, named).await?;
+        let (permit, seen) = self.writable_issuer(call, named).await?;
         let tables = self.tables(seen.workspace)?;
         let locks = [key::issuers_lock(seen.workspace)];
         let mut unit = self.begin(call, &permit, &locks).await?;
@@ -375,8 +388,7 @@ impl Engine {
 
     /// Forgets an issuer. Every token that its assertions were exchanged for ends at once.
     pub async fn delete_issuer(&self, call: &Call, named: &str) -> Result<Issuer> {
-        let permit = self.may_write_issuers(call).await?;
-        let issuer = self.visible_issuer(call, named).await?;
+        let (permit, issuer) = self.writable_issuer(call, named).await?;
         let tables = self.tables(issuer.workspace)?;
         let locks = [key::issuers_lock(issuer.workspace)];
         let mut unit = self.begin(call, &permit, &locks).await?;

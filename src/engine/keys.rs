@@ -11,14 +11,16 @@ mod list;
 mod own;
 mod rehearse;
 mod view;
+mod wanted;
 
 pub(super) use self::change::facts;
 pub use self::{
     change::UpdateApiKey,
-    create::{CreateApiKey, MadeKey, RotateApiKey, WantedIdentity},
+    create::{CreateApiKey, MadeKey, RotateApiKey},
     list::KeyFilter,
     rehearse::{KeyTest, PermissionTest},
     view::KeyView,
+    wanted::WantedIdentity,
 };
 use super::{Call, Engine, Unit, idempotency::Slot};
 use crate::{

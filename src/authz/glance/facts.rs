@@ -134,22 +134,10 @@ impl Fact {
                 }
                 _ => None,
             },
-            Self::ResourceIs(kind) => bool(kind_of(&question.resource) == kind),
+            Self::ResourceIs(kind) => bool(question.resource.kind() == kind),
             Self::Tag(key) => text(tags(question)??.get(key)?),
             Self::HasTag(key) => bool(tags(question)?.is_some_and(|tags| tags.get(key).is_some())),
         }
-    }
-}
-
-fn kind_of(resource: &Resource) -> &'static str {
-    match resource {
-        Resource::Vault => "Vault",
-        Resource::Workspace => "Workspace",
-        Resource::Credential(_) => "Credential",
-        Resource::Lease { .. } => "Lease",
-        Resource::Identity { .. } => "Identity",
-        Resource::Key { .. } => "Key",
-        Resource::Token { .. } => "Token",
     }
 }
 

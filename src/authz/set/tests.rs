@@ -111,15 +111,38 @@ fn what_is_probably_not_meant_is_told() {
             .to_string()
             .starts_with("x.cedar:2:1: a permit gives nothing")
     );
-    let set = parse("forbid (principal, action == Action::\"lease:create\", resource is Lease);")
-        .unwrap();
-    assert!(!set.warnings().is_empty());
+    let never = "forbid (principal, action, resource is Lease) when { resource is Key };";
+    assert!(!parse(never).unwrap().warnings().is_empty());
     assert!(
         parse("forbid (principal, action, resource);")
             .unwrap()
             .warnings()
             .is_empty()
     );
+}
+
+#[test]
+fn what_the_action_is_never_done_to_is_refused() {
+    for (action, kind) in [
+        ("lease:create", "Lease"),
+        ("token:create", "Identity"),
+        ("key:rotate", "Identity"),
+        ("issuer:read", "Vault"),
+    ] {
+        let text =
+            format!("\nforbid (principal, action == Action::\"{action}\", resource is {kind});");
+        let told = refusal(&text);
+        assert!(told.starts_with("x.cedar:2:"), "{text}\n{told}");
+    }
+    for (action, kind) in [
+        ("key:create", "Identity"),
+        ("issuer:write", "Vault"),
+        ("key:*", "Identity"),
+    ] {
+        let text =
+            format!("forbid (principal, action in Action::\"{action}\", resource is {kind});");
+        assert!(parse(&text).unwrap().warnings().is_empty(), "{text}");
+    }
 }
 
 #[test]

@@ -41,40 +41,21 @@ fn resources(action: Action) -> Vec<(&'static str, Resource)> {
         name: IdentityName::parse("another", "name").unwrap(),
     };
     let credential = Resource::Credential(CredentialName::parse("c", "name").unwrap());
-    let leases = vec![
+    let all = [
+        ("vault", Resource::Vault),
+        ("workspace", Resource::Workspace),
+        ("credential", credential),
         ("lease/own", lease(1, 1)),
         ("lease/requested", lease(2, 1)),
         ("lease/other", lease(2, 2)),
+        ("identity", identity),
+        ("key/own", key(1)),
+        ("key/other", key(2)),
+        ("token/own", token(1)),
+        ("token/other", token(2)),
     ];
-    let workspace = ("workspace", Resource::Workspace);
-    match action {
-        Action::SystemBackup | Action::AuditHold | Action::AuditHoldRead => {
-            vec![("vault", Resource::Vault)]
-        }
-        Action::SigningKeyRotate | Action::WorkspaceCreate => {
-            vec![("vault", Resource::Vault), workspace]
-        }
-        Action::CredentialList
-        | Action::IdentityCreate
-        | Action::KeyCreate
-        | Action::TokenCreate
-        | Action::LeaseList
-        | Action::LeaseRevokeMany
-        | Action::AuditRead => vec![workspace],
-        Action::LeaseCreate | Action::LeaseDelegate => vec![("credential", credential)],
-        action => match action.as_str().split(':').next().unwrap() {
-            "credential" => vec![("credential", credential)],
-            "lease" | "handle" => leases,
-            "identity" => vec![workspace, ("identity", identity)],
-            "key" => vec![workspace, ("key/own", key(1)), ("key/other", key(2))],
-            "token" => vec![
-                workspace,
-                ("token/own", token(1)),
-                ("token/other", token(2)),
-            ],
-            _ => vec![workspace],
-        },
-    }
+    let concerned = |(_, resource): &(_, Resource)| concerns(action, resource.kind());
+    all.into_iter().filter(concerned).collect()
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a question can be about.
 
 use crate::{
-    authz::Action,
+    authz::{self, Action},
     domain::{
         error::{Error, Result},
         id::{KeyId, LeaseId, TokenId},
@@ -58,33 +58,15 @@ impl AskedResource {
 
     /// Whether the action is done to such things.
     pub(super) fn takes(&self, action: Action) -> bool {
-        let family = action.as_str().split(':').next().unwrap_or_default();
-        match self {
-            Self::Credential(_) => {
-                matches!(action, Action::LeaseCreate | Action::LeaseDelegate)
-                    || family == "credential" && action != Action::CredentialList
-            }
-            Self::Lease(_) => matches!(
-                action,
-                Action::LeaseRead
-                    | Action::LeaseRenew
-                    | Action::LeaseRelease
-                    | Action::LeaseRevoke
-                    | Action::HandleRedeem
-            ),
-            Self::Identity { .. } => matches!(family, "identity" | "key" | "token"),
-            Self::Key(_) => family == "key",
-            Self::Token(_) => family == "token",
-            Self::Vault => {
-                matches!(
-                    family,
-                    "sys" | "signing_key" | "issuer" | "policy" | "workspace"
-                )
-            }
-            Self::Workspace => match action {
-                Action::CredentialList | Action::LeaseList | Action::LeaseRevokeMany => true,
-                _ => !matches!(family, "credential" | "lease" | "handle" | "sys"),
-            },
-        }
+        let kind = match self {
+            Self::Vault => "Vault",
+            Self::Workspace => "Workspace",
+            Self::Credential(_) => "Credential",
+            Self::Lease(_) => "Lease",
+            Self::Identity { .. } => "Identity",
+            Self::Key(_) => "Key",
+            Self::Token(_) => "Token",
+        };
+        authz::concerns(action, kind)
     }
 }

@@ -12,6 +12,7 @@ use super::{
     own::{is_using, prolongs},
     refused,
     view::{KeyView, KeyViews},
+    wanted::WantedIdentity,
 };
 use crate::{
     authz::{Action, Resource},
@@ -20,24 +21,16 @@ use crate::{
         error::{Code, Error, Result},
         event::{EventName, Object},
         id::{KeyId, WorkspaceId},
-        name::{IdentityName, WorkspaceName},
-        principal::{ApiKey, Identity, IdentityType, KeyState, PreviousValue, RateLimit, Reach},
+        name::WorkspaceName,
+        principal::{ApiKey, KeyState, PreviousValue, RateLimit, Reach},
         secret::SecretText,
         time::{Span, Timestamp, Ttl},
     },
     store::key,
-    tables::Tables,
 };
 
 /// The longest that a rotated key's old value is good for.
 const MAX_GRACE: Span = Span::from_secs(7 * 24 * 60 * 60);
-
-/// The identity that a key is for: the caller's own where nothing is said.
-#[derive(Debug, Clone, Default)]
-pub struct WantedIdentity {
-    pub kind: Option<IdentityType>,
-    pub name: Option<IdentityName>,
-}
 
 /// A key to make.
 #[derive(Debug)]
@@ -73,9 +66,12 @@ pub struct MadeKey {
 impl Engine {
     /// Makes an API key for an identity of the caller's workspace.
     pub async fn create_api_key(&self, call: &Call, command: CreateApiKey) -> Result<MadeKey> {
-        let permit = self
-            .authorize(call, Action::KeyCreate, Resource::Workspace)
-            .await?;
+        let action = Action::KeyCreate;
+        self.authorize(call, action, Resource::Workspace).await?;
+        let (kind, name) = command.identity.named(&call.principal)?;
+        let name = name.clone();
+        let whom = Resource::Identity { kind, name };
+        let permit = self.authorize(call, action, whom).await?;
         check_name(&command.name)?;
         check_description(command.description.as_deref())?;
         let slot = Slot::of(self, call, "key:create")?;
@@ -336,46 +332,6 @@ impl Unit<'_> {
         let system = self.engine.tables(WorkspaceId::SYSTEM)?;
         system.put_api_key(&mut *self.txn, &key)?;
         Ok((key, seed, minted.text))
-    }
-
-    /// The identity that a key is asked for: active, and of the caller's workspace where it is named.
-    async fn wanted_identity(
-        &mut self,
-        call: &Call,
-        tables: &Tables,
-        wanted: &WantedIdentity,
-    ) -> Result<Identity> {
-        let unknown = |field: &str, message: String| Error::invalid(field, message);
-        let id = match (&wanted.name, wanted.kind) {
-            (None, None) => call.principal.identity,
-            (None, Some(_)) => return Err(Error::missing("identity.name")),
-            (Some(name), kind) => {
-                let own = *name == call.principal.name;
-                let kind = kind.unwrap_or(if own {
-                    call.principal.kind
-                } else {
-                    IdentityType::Agent
-                });
-                let found = tables.identity_id(&mut self.txn, kind, name).await?;
-                found.ok_or_else(|| {
-                    let kind = kind.as_str();
-                    let message = format!("no {kind} is named `{name}` in this workspace");
-                    unknown("identity.name", message)
-                })?
-            }
-        };
-        let identity = tables.identity(&mut self.txn, id).await?;
-        let identity = identity.ok_or_else(|| {
-            let message = "the caller's identity is of another workspace; name one of this";
-            unknown("identity", message.to_owned())
-        })?;
-        if !identity.is_active() {
-            return Err(Error::new(
-                Code::IdentitySuspended,
-                "the identity is suspended",
-            ));
-        }
-        Ok(identity)
     }
 }
 

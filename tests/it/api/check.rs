@@ -6,6 +6,7 @@ use super::{DELETE, GET, PATCH, POST, act, text};
 use crate::support::Vault;
 
 mod callers;
+mod subjects;
 
 async fn asked(vault: &Vault, key: &str, action: &str, resource: &str, context: Value) -> Value {
     let body = json!({"action": action, "resource": resource, "context": context});
