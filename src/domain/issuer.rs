@@ -22,6 +22,7 @@ use super::{
     principal::{Identity, IdentityType},
     scope::{Role, ScopeSet},
     time::{Span, Timestamp, Ttl},
+    workspace::Stop,
 };
 
 /// The default and the longest lifetime of a token that an assertion is exchanged for.
@@ -306,6 +307,22 @@ impl Issuer {
             true => return Ok(()),
         };
         Err(Error::new(Code::InsufficientPermissions, why))
+    }
+
+    /// Refuses to let anybody in by an issuer of a workspace that was stopped, until somebody who may write issuers has
+    /// updated it: whoever was stopped may have registered it, and would be back at once. Those of the organisation are
+    /// none of the workspace's.
+    pub fn check_goes_on(&self, stop: Option<&Stop>) -> Result<()> {
+        let own = self.workspace != WorkspaceId::SYSTEM;
+        match stop.filter(|stop| own && self.updated_at <= stop.until) {
+            None => Ok(()),
+            Some(stop) => Err(Error::new(
+                Code::IssuerStopped,
+                "everything in the issuer's workspace was stopped; whoever may register issuers lets it go on by \
+                 updating it",
+            )
+            .with("stopped_until", stop.until.to_string())),
+        }
     }
 
     /// The name that the claims give. One that is not a name is refused, and never made into one: two assertions

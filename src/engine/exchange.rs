@@ -253,6 +253,7 @@ fn is_refusal(code: Code) -> bool {
             | Code::ClaimMismatch
             | Code::AssertionReplayed
             | Code::IdentitySuspended
+            | Code::IssuerStopped
             | Code::InsufficientPermissions
     )
 }

@@ -74,7 +74,7 @@ const REFUSALS: [(&str, &str); 6] = [
     ),
     (
         "403",
-        "`INSUFFICIENT_PERMISSIONS`, `POLICY_DENIED` or `IDENTITY_SUSPENDED`",
+        "`INSUFFICIENT_PERMISSIONS`, `POLICY_DENIED` or `IDENTITY_SUSPENDED`; for an exchange `ISSUER_STOPPED`",
     ),
     ("404", "`NOT_FOUND`"),
     ("429", "`RATE_LIMITED`, with `Retry-After`"),

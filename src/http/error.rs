@@ -36,9 +36,10 @@ pub(super) const fn status(code: Code) -> StatusCode {
         | Code::SignatureInvalid
         | Code::AssertionExpired
         | Code::AssertionReplayed => StatusCode::UNAUTHORIZED,
-        Code::InsufficientPermissions | Code::PolicyDenied | Code::IdentitySuspended => {
-            StatusCode::FORBIDDEN
-        }
+        Code::InsufficientPermissions
+        | Code::PolicyDenied
+        | Code::IdentitySuspended
+        | Code::IssuerStopped => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::AlreadyExists

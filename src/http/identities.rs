@@ -113,7 +113,8 @@ pub(super) async fn update(
     Ok(Success::of(identity.into()))
 }
 
-/// Deletes an identity: its keys, tokens and leases end first, as by a suspension. Its name is free then.
+/// Deletes an identity: its keys, tokens and leases end first, as by a suspension. Its name is free then: an issuer with
+/// `auto_create` makes it anew. Suspending keeps it out.
 #[utoipa::path(delete, path = "/v1/identities/{type}/{name}", tag = "identities", operation_id = "delete_identity",
     params(("type" = String, Path, description = "`agent`, `human` or `service`"), ("name" = String, Path)),
     responses((status = 200, body = Success<StoppedBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]

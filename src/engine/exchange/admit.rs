@@ -47,6 +47,10 @@ impl Engine {
             let hash = tables.identity_hash(rules.identity.kind, &accepted.name);
             locks.push(key::name_lock(&hash));
         }
+        if issuer.workspace == workspace {
+            // A stop of the workspace comes before this, or after and covers the token.
+            locks.push(self.workspace_lock(name)?);
+        }
         let decided_by = Some(format!("issuer:{}", issuer.name));
         let actor = Actor::vault("federation");
         let mut unit = Unit::begin(
@@ -58,6 +62,7 @@ impl Engine {
             &locks,
         )
         .await?;
+        issuer.check_goes_on(unit.workspace().await?.stop.as_ref())?;
         if let Some((hash, until)) = &once {
             // Its end may have come since it was judged, and with it the end of what is remembered.
             if unit.now >= *until {

@@ -6,6 +6,7 @@ pub(super) mod provider;
 mod registered;
 mod rights;
 mod site;
+mod stopped;
 
 use std::sync::atomic::Ordering;
 

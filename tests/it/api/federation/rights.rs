@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// An issuer whose key the test has, so that whoever registers it signs what it likes.
-fn rules(key: &SigningKey, name: &str, identity: Value) -> Value {
+pub(super) fn rules(key: &SigningKey, name: &str, identity: Value) -> Value {
     json!({
         "name": name, "iss": format!("https://{name}"), "jwks": {"keys": [key.public()]}, "audiences": ["vault"],
         "conditions": {"sub": "me"}, "identity": identity,
@@ -18,12 +18,12 @@ fn rules(key: &SigningKey, name: &str, identity: Value) -> Value {
 }
 
 /// An assertion of the issuer of that name.
-fn assertion(key: &SigningKey, name: &str) -> String {
+pub(super) fn assertion(key: &SigningKey, name: &str) -> String {
     let iss = format!("https://{name}");
     key.sign(&json!({"iss": iss, "sub": "me", "aud": "vault", "exp": 9_999_999_999u64}))
 }
 
-async fn register(vault: &Vault, with: &str, rules: Value) -> Answer {
+pub(super) async fn register(vault: &Vault, with: &str, rules: Value) -> Answer {
     vault
         .request(POST, "/v1/issuers", with, Some(rules), &[])
         .await
@@ -35,7 +35,7 @@ async fn identity(vault: &Vault, body: Value) {
 }
 
 /// A key of an administrator of the one workspace.
-async fn local(vault: &Vault) -> String {
+pub(super) async fn local(vault: &Vault) -> String {
     let body = json!({"name": "local", "type": "human", "role": "workspace_admin"});
     identity(vault, body).await;
     let body = json!({
