@@ -1,5 +1,7 @@
 //! Registering issuers of federated identities. Nobody registers one that gives out more than they hold.
 
+mod rules;
+
 use super::{
     Call, Engine, Note,
     credential::change,
@@ -7,8 +9,7 @@ use super::{
     page::{Page, PageRequest},
 };
 use crate::{
-    authz::{Action, Denial, Permit, Refusal, Resource},
-    crypto::assertion::KeySet,
+    authz::{Action, Permit, Resource},
     domain::{
         error::{Code, Error, Result},
         event::{Change, EventName, Object},
@@ -21,11 +22,9 @@ use crate::{
         scope::Scope,
         time::{Span, Ttl},
     },
-    store::{codec, key},
+    store::key,
 };
 
-/// The longest record of an issuer, in bytes: one page of the store, sealed.
-const MAX_RECORD_BYTES: usize = 3900;
 const SORTS: [(&str, ()); 1] = [("created_at", ())];
 const DEFAULT_SORT: &str = "-created_at";
 
@@ -176,22 +175,6 @@ fn changes(before: Option<&Issuer>, after: Option<&Issuer>) -> Vec<Change> {
     changes
 }
 
-/// Static keys that can be read.
-fn check_keys(keys: &IssuerKeys) -> Result<()> {
-    let (field, read) = match keys {
-        IssuerKeys::Url(_) => return Ok(()),
-        IssuerKeys::Jwks(text) => ("jwks", KeySet::of_jwks(text.as_bytes())),
-        IssuerKeys::Pem(all) => ("public_keys", KeySet::of_pem(all)),
-    };
-    match read {
-        Some(keys) if !keys.is_empty() => Ok(()),
-        _ => Err(Error::invalid(
-            field,
-            format!("`{field}` holds no public key that can be used"),
-        )),
-    }
-}
-
 impl Engine {
     /// Registers an issuer.
     pub async fn create_issuer(&self, call: &Call, command: CreateIssuer) -> Result<Issuer> {
@@ -266,58 +249,6 @@ impl Engine {
         Ok((permit, issuer))
     }
 
-    /// Holds rules to their bounds, and to what the caller may give out.
-    async fn check_rules(
-        &self,
-        call: &Call,
-        permit: &Permit,
-        level: WorkspaceId,
-        rules: &IssuerRules,
-    ) -> Result<()> {
-        rules.check()?;
-        if let Some(oidc) = rules.oidc() {
-            check_keys(&oidc.keys)?;
-        }
-        if codec::encode(rules)?.len() > MAX_RECORD_BYTES {
-            let message = "the issuer is described in too many words; give its keys by `jwks_url`";
-            return Err(Error::new(Code::InvalidRequest, message));
-        }
-        let organisation = level == WorkspaceId::SYSTEM;
-        if organisation && rules.identity.auto_create {
-            let message = "`identity.auto_create` is for the issuers of one workspace";
-            return Err(Error::invalid("identity.auto_create", message));
-        }
-        let principal = &call.principal;
-        // However little its tokens may do: it stands for any identity of the role, by that one's name.
-        let role = rules.identity.role;
-        let given = role.scopes();
-        let beyond = (organisation || role.is_organisational()) && !principal.organisation;
-        let lacking = given.difference(principal.scopes).iter().next();
-        let (missing, why) = match (beyond, lacking) {
-            (true, _) => (
-                Scope::IdentityFederate,
-                "what concerns the organisation is registered by callers that reach all of it",
-            ),
-            (false, Some(missing)) => (
-                missing,
-                "an issuer's role never holds a scope that whoever registers it lacks",
-            ),
-            (false, None) if rules.identity.auto_create && role.is_organisational() => {
-                let message =
-                    "`identity.auto_create` makes no identity with a role of the organisation";
-                return Err(Error::invalid("identity.role", message));
-            }
-            (false, None) => return Ok(()),
-        };
-        let denial = Denial {
-            action: Action::IssuerWrite,
-            resource: Resource::Workspace,
-            policies: vec![permit.decided_by().to_owned()],
-            refusal: Refusal::Scope { missing, why },
-        };
-        Err(self.deny(call, Box::new(denial)).await?)
-    }
-
     /// The issuers that the caller may see: its workspace's, and the organisation's for who reaches all of it.
     async fn visible_issuers(&self, call: &Call) -> Result<Vec<Issuer>> {
         let read = &mut self.read();
@@ -370,6 +301,8 @@ impl Engine {
         let mut unit = self.begin(call, &permit, &locks).await?;
         let before = tables.issuer(&mut unit.txn, seen.id).await?;
         let before = before.ok_or_else(no_issuer)?;
+        self.check_reach(call, &permit, before.workspace, &before.rules)
+            .await?;
         let mut after = before.clone();
         after.rules = update.over(after.rules)?;
         after.updated_at = unit.now;
@@ -394,6 +327,8 @@ impl Engine {
         let mut unit = self.begin(call, &permit, &locks).await?;
         let found = tables.issuer(&mut unit.txn, issuer.id).await?;
         let issuer = found.ok_or_else(no_issuer)?;
+        self.check_reach(call, &permit, issuer.workspace, &issuer.rules)
+            .await?;
         tables.delete_issuer(&mut *unit.txn, issuer.id);
         unit.record(Note {
             changes: changes(Some(&issuer), None),

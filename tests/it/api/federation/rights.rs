@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{exchange, newest_refusal, provider::SigningKey, whoami};
 use crate::{
-    api::{GET, PATCH, POST, text},
+    api::{DELETE, GET, PATCH, POST, text},
     support::{Answer, Vault},
 };
 
@@ -123,4 +123,44 @@ async fn a_token_is_of_no_use_while_its_identity_is_stronger_than_its_issuer() {
     }
     assert_eq!(has("agent").await, "active");
     whoami(&vault, jwt).await.data(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_changes_or_deletes_an_issuer_that_is_stronger() {
+    let vault = Vault::dev();
+    let key = SigningKey::new("k", Algorithm::EdDSA);
+    let body = json!({
+        "name": "weak", "scopes": ["identity:federate", "lease:create", "lease:renew", "handle:redeem"],
+    });
+    let weak = vault.admin(POST, "/v1/api-keys", Some(body)).await;
+    let weak = text(&weak.data(201), "key").to_owned();
+    let local = local(&vault).await;
+    let mapped = |role: &str| json!({"name": "local", "type": "human", "role": role});
+    for role in ["agent", "operator", "owner"] {
+        let rules = rules(&key, role, mapped(role));
+        register(&vault, &vault.admin_key, rules).await.data(201);
+    }
+    for (who, stronger) in [(&weak, "operator"), (&weak, "owner"), (&local, "owner")] {
+        let path = format!("/v1/issuers/{stronger}");
+        for (method, body) in [
+            (PATCH, Some(json!({"conditions": {"sub": "nobody"}}))),
+            (PATCH, Some(json!({"identity": mapped("agent")}))),
+            (PATCH, Some(json!({}))),
+            (DELETE, None),
+        ] {
+            let refused = vault.request(method, &path, who, body, &[]).await;
+            refused.fails(403, "INSUFFICIENT_PERMISSIONS");
+        }
+        let shown = vault.admin(GET, &path, None).await.data(200);
+        assert_eq!(shown["conditions"], json!({"sub": ["me"]}));
+        assert_eq!(shown["identity"]["role"], stronger);
+    }
+    for (who, own) in [(&weak, "agent"), (&local, "operator")] {
+        let path = format!("/v1/issuers/{own}");
+        let body = Some(json!({"conditions": {"sub": "nobody"}}));
+        let changed = vault.request(PATCH, &path, who, body, &[]).await;
+        changed.data(200);
+        let gone = vault.request(DELETE, &path, who, None, &[]).await;
+        gone.data(200);
+    }
 }
