@@ -1,5 +1,5 @@
 //! Fetches the published keys of issuers: one GET over https, or over http from this machine, of a bounded size and
-//! time, without redirects, proxies and credentials.
+//! time, without redirects, proxies and credentials. Only callers of the organisation register what is on this machine.
 
 use std::{sync::OnceLock, time::Duration};
 

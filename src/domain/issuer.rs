@@ -96,7 +96,7 @@ impl SignatureAlgorithm {
 /// Where an issuer's public keys come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IssuerKeys {
-    /// A JWKS that is fetched: over https, or http from this machine.
+    /// A JWKS that is fetched: over https, or http from this machine where whoever runs the vault says so.
     Url(String),
     /// A JWKS by value, as JSON.
     Jwks(String),

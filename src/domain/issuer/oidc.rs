@@ -35,20 +35,37 @@ fn check_url(text: &str) -> Result<()> {
     let Ok(url) = url::Url::parse(text) else {
         return refuse("is not a URL");
     };
-    let loopback = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => return refuse("names no host"),
-    };
+    if url.host().is_none() {
+        return refuse("names no host");
+    }
     match url.scheme() {
         _ if text.len() > MAX_TEXT_BYTES => refuse("is too long"),
         _ if !url.username().is_empty() || url.password().is_some() => {
             refuse("must hold no user and no password")
         }
         "https" => Ok(()),
-        "http" if loopback => Ok(()),
+        "http" if is_loopback(&url) => Ok(()),
         _ => refuse("must be an https URL; http is for this machine alone"),
+    }
+}
+
+fn is_loopback(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+impl IssuerKeys {
+    /// Whether they are fetched from the vault's own machine, whose services may take whoever asks from there for one of
+    /// themselves.
+    pub fn are_local(&self) -> bool {
+        match self {
+            Self::Url(text) => url::Url::parse(text).is_ok_and(|url| is_loopback(&url)),
+            Self::Jwks(_) | Self::Pem(_) => false,
+        }
     }
 }
 

@@ -75,8 +75,13 @@ impl Engine {
         // However little its tokens may do: it stands for any identity of the role, by that one's name.
         let role = rules.identity.role;
         let of_all = level == WorkspaceId::SYSTEM || role.is_organisational();
+        let local = rules.oidc().is_some_and(|oidc| oidc.keys.are_local());
         let lacking = role.scopes().difference(principal.scopes).iter().next();
-        let (missing, why) = match (of_all && !principal.organisation, lacking) {
+        let (missing, why) = match ((of_all || local) && !principal.organisation, lacking) {
+            (true, _) if local => (
+                Scope::IdentityFederate,
+                "`jwks_url` is on the vault's own machine only where callers that reach every workspace say so",
+            ),
             (true, _) => (
                 Scope::IdentityFederate,
                 "issuers for the organisation are for callers that reach all of it to register, to change and to delete",

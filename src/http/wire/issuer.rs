@@ -55,7 +55,8 @@ pub(crate) struct CreateIssuerBody {
     /// What the assertions' `iss` is, exactly. Required for `oidc`.
     #[schema(example = "https://token.actions.githubusercontent.com")]
     iss: Option<String>,
-    /// Where its keys are published: https, or http on the vault's own machine. One of this, `jwks` and `public_keys`.
+    /// Where its keys are published: https, or http on the vault's own machine, which takes a caller that reaches every
+    /// workspace. One of this, `jwks` and `public_keys`.
     #[schema(example = "https://token.actions.githubusercontent.com/.well-known/jwks")]
     jwks_url: Option<String>,
     /// Its keys by value, as a JSON Web Key Set.

@@ -164,3 +164,36 @@ async fn nobody_changes_or_deletes_an_issuer_that_is_stronger() {
         gone.data(200);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_vaults_own_machine_is_asked_for_keys_where_the_organisation_says_so() {
+    let vault = Vault::dev();
+    let local = local(&vault).await;
+    let rules = |name: &str, url: &str| {
+        json!({
+            "name": name, "iss": "https://ci", "jwks_url": url, "audiences": ["vault"],
+            "conditions": {"sub": "me"}, "identity": {"name": "ci"},
+        })
+    };
+    let here = [
+        "http://127.0.0.1:1/anything",
+        "http://localhost:1/jwks",
+        "http://[::1]:1/jwks",
+        "https://127.0.0.1:1/jwks",
+        "https://localhost/jwks",
+    ];
+    let elsewhere = rules("elsewhere", "https://ci.example.com/jwks");
+    register(&vault, &local, elsewhere).await.data(201);
+    for (number, url) in here.into_iter().enumerate() {
+        let name = format!("here-{number}");
+        let refused = register(&vault, &local, rules(&name, url)).await;
+        refused.fails(403, "INSUFFICIENT_PERMISSIONS");
+        let moved = Some(json!({"jwks_url": url}));
+        let path = "/v1/issuers/elsewhere";
+        let refused = vault.request(PATCH, path, &local, moved, &[]).await;
+        refused.fails(403, "INSUFFICIENT_PERMISSIONS");
+        register(&vault, &vault.admin_key, rules(&name, url))
+            .await
+            .data(201);
+    }
+}
