@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use leasehold::domain::scope::{Role, Scope};
+use leasehold::{
+    authz::Action,
+    domain::scope::{Role, Scope},
+};
 
 use crate::support::{TempDir, leasehold};
 
@@ -56,6 +59,18 @@ fn the_table_of_roles_is_what_the_roles_may_do() {
     }
     let all: BTreeSet<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
     assert_eq!(told, all);
+}
+
+#[test]
+fn the_scopes_that_open_nothing_yet_are_told() {
+    let idle = Scope::ALL.iter().filter(|scope| {
+        let mut actions = Action::ALL.iter();
+        !actions.any(|action| action.scope() == **scope)
+    });
+    let idle: Vec<_> = idle.map(|scope| scope.as_str()).collect();
+    assert_eq!(idle, ["credential:test", "webhook:read", "webhook:write"]);
+    let text = README.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("`credential:test` and the `webhook:` scopes open nothing yet."));
 }
 
 /// The commands that a `--help` lists.
