@@ -397,12 +397,25 @@ impl Principal {
         }
     }
 
-    /// The same for a role; those of the organisation are given by callers that reach all of it.
+    /// Whether it acts as an owner, with all that an owner holds.
+    pub fn is_owner(&self) -> bool {
+        self.role == Some(Role::Owner)
+    }
+
+    /// The same for a role; those of the organisation are given by callers that reach all of it, and an owner's by
+    /// owners alone.
     pub fn check_gives(&self, role: Role) -> Result<()> {
         if role.is_organisational() && !self.organisation {
             return Err(Error::new(
                 Code::InsufficientPermissions,
                 "a role of the organisation is for callers that reach every workspace to give and to take",
+            )
+            .with("role", role.as_str()));
+        }
+        if role == Role::Owner && !self.is_owner() {
+            return Err(Error::new(
+                Code::InsufficientPermissions,
+                "the role of an owner is for owners to give and to take",
             )
             .with("role", role.as_str()));
         }

@@ -191,9 +191,11 @@ impl Role {
         matches!(self, Self::Owner | Self::Admin | Self::Auditor)
     }
 
-    /// Whether whoever has the role is no weaker than whoever has `other`.
+    /// Whether whoever has the role is no weaker than whoever has `other`. An owner's scopes are an administrator's, and
+    /// yet an owner has the last word.
     pub const fn covers(self, other: Self) -> bool {
-        other.scopes().difference(self.scopes()).is_empty()
+        let owners = matches!(self, Self::Owner) || !matches!(other, Self::Owner);
+        owners && other.scopes().difference(self.scopes()).is_empty()
     }
 
     /// What the role may do. An `agent` leases for itself and sees its own leases only; an `operator` stores

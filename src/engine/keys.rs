@@ -109,6 +109,9 @@ fn check_grant(caller: &Principal, grant: KeyGrant, identity: &Identity) -> Resu
     if !caller.organisation && grant.role().is_some_and(Role::is_organisational) {
         return Err(of_the_organisation());
     }
+    if !caller.is_owner() && grant.role() == Some(Role::Owner) {
+        return Err(of_owners());
+    }
     let scopes = grant.scopes();
     lacking(
         scopes.difference(caller.scopes),
@@ -130,6 +133,9 @@ fn check_value(caller: &Principal, identity: &Identity) -> Result<()> {
     if identity.role.is_organisational() && !caller.organisation {
         return Err(of_the_organisation());
     }
+    if identity.role == Role::Owner && !caller.is_owner() {
+        return Err(of_owners());
+    }
     Ok(())
 }
 
@@ -150,6 +156,10 @@ fn of_the_organisation() -> Error {
         "a role of the organisation, and keys of those who have one, are given by callers that reach every workspace \
          only",
     )
+}
+
+fn of_owners() -> Error {
+    refused("the role of an owner, and keys of those who have it, are given by owners only")
 }
 
 /// Whether `caller` may change this key, or take it out of use: only who is no weaker.

@@ -7,7 +7,7 @@ use crate::{
         error::{Code, Error, Result},
         id::WorkspaceId,
         issuer::{IssuerKeys, IssuerRules},
-        scope::Scope,
+        scope::{Role, Scope},
     },
     engine::{Call, Engine},
     store::codec,
@@ -81,6 +81,10 @@ impl Engine {
             (true, _) if local => (
                 Scope::IdentityFederate,
                 "`jwks_url` is on the vault's own machine only where callers that reach every workspace say so",
+            ),
+            (false, None) if role == Role::Owner && !principal.is_owner() => (
+                Scope::IdentityFederate,
+                "an issuer for owners is for owners to register, to change and to delete",
             ),
             (true, _) => (
                 Scope::IdentityFederate,

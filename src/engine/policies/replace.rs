@@ -16,7 +16,6 @@ use crate::{
         error::{Code, Error, Result},
         event::{EventName, Object},
         policy_set::{self, PolicyScope, PolicySource, StoredPolicies},
-        scope::Role,
     },
 };
 
@@ -132,7 +131,7 @@ impl Engine {
     /// kept here say. The built-in policies and those of files hold for owners too.
     async fn authorize_rollback(&self, call: &Call, scope: PolicyScope) -> Result<Permit> {
         let principal = &call.principal;
-        if !(principal.organisation && principal.role == Some(Role::Owner)) {
+        if !(principal.organisation && principal.is_owner()) {
             return self
                 .authorize(call, Action::PolicyWrite, resource(scope))
                 .await;

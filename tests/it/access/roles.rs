@@ -5,12 +5,21 @@ use super::*;
 /// Who may give whom: rows are the callers' roles and whether they reach the organisation.
 const GIVES: [(Role, bool, &[Role]); 6] = [
     (Role::Owner, true, &Role::ALL),
-    (Role::Admin, true, &Role::ALL),
+    // It holds as much as an owner, who has the last word.
+    (Role::Admin, true, BELOW_OWNERS),
     (Role::Owner, false, WORKSPACE_ROLES),
     (Role::WorkspaceAdmin, false, WORKSPACE_ROLES),
     // They lack the scope to make identities at all.
     (Role::Operator, false, &[]),
     (Role::Agent, false, &[]),
+];
+const BELOW_OWNERS: &[Role] = &[
+    Role::Admin,
+    Role::Auditor,
+    Role::WorkspaceAdmin,
+    Role::Operator,
+    Role::Agent,
+    Role::Viewer,
 ];
 const WORKSPACE_ROLES: &[Role] = &[
     Role::WorkspaceAdmin,
@@ -82,6 +91,27 @@ async fn nobody_touches_an_identity_above_itself() {
     house.identity(house.default, "below", Role::Agent).await;
     house.suspend(&key, "below").await.unwrap();
     house.delete(&key, "below").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_an_owner_touches_an_owner() {
+    let house = House::build().await;
+    let everywhere = Reach::Organisation;
+    let admin = house.person("admin", Role::Admin, everywhere).await;
+    let owner = house.person("owner", Role::Owner, everywhere).await;
+    house.identity(house.default, "other", Role::Owner).await;
+    let lower = || UpdateIdentity {
+        role: Some(Role::Viewer),
+        ..UpdateIdentity::default()
+    };
+    let refused = Some(Code::InsufficientPermissions);
+    assert_eq!(code(house.update(&admin, "other", lower()).await), refused);
+    assert_eq!(code(house.suspend(&admin, "other").await), refused);
+    assert_eq!(code(house.delete(&admin, "other").await), refused);
+    house.suspend(&owner, "other").await.unwrap();
+    house.update(&owner, "other", lower()).await.unwrap();
+    // What is an owner no more is anybody's.
+    house.delete(&admin, "other").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -329,3 +329,51 @@ async fn nobody_borrows_the_name_of_a_stronger_identity() {
         .await
         .data(201);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_and_no_issuer_makes_an_owner_of_an_administrator() {
+    let vault = Vault::dev();
+    let body = json!({"name": "deputy", "type": "human", "role": "admin"});
+    let made = vault.admin(POST, "/v1/identities", Some(body)).await;
+    made.data(201);
+    let deputy = json!({"name": "deputy", "type": "human"});
+    let body = json!({"name": "deputy", "identity": deputy, "role": "admin", "organisation": true});
+    let deputy = make(&vault, body).await;
+    let owner = json!({"name": "admin", "type": "human"});
+    for body in [
+        json!({"name": "k", "role": "owner"}),
+        json!({"name": "k", "role": "owner", "identity": owner}),
+        json!({"name": "k", "role": "admin", "identity": owner, "organisation": true}),
+        json!({"name": "k", "scopes": ["lease:read"], "identity": owner}),
+    ] {
+        let refused = ask(&vault, &deputy, body).await;
+        refused.fails(403, "INSUFFICIENT_PERMISSIONS");
+    }
+    let owners = own(&vault, &vault.admin_key).await;
+    let rotate = format!("{}/rotate", text(&owners, "id"));
+    by(&vault, &deputy, POST, &rotate, json!({}))
+        .await
+        .fails(403, "INSUFFICIENT_PERMISSIONS");
+    let issuer = |name: &str, role: &str| {
+        json!({
+            "name": name, "organisation": true, "iss": format!("https://{name}"),
+            "jwks_url": format!("https://{name}/jwks"), "audiences": ["vault"], "conditions": {"sub": "me"},
+            "identity": {"name": "admin", "type": "human", "role": role},
+        })
+    };
+    let key = text(&deputy, "key");
+    let register = async |body: Value| {
+        vault
+            .request(POST, "/v1/issuers", key, Some(body), &[])
+            .await
+    };
+    register(issuer("owners", "owner"))
+        .await
+        .fails(403, "INSUFFICIENT_PERMISSIONS");
+    // One for administrators lets nobody in as an owner.
+    register(issuer("admins", "admin")).await.data(201);
+    // What an administrator is, it gives.
+    ask(&vault, &deputy, json!({"name": "k", "role": "admin"}))
+        .await
+        .data(201);
+}
