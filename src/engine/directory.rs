@@ -53,8 +53,7 @@ impl Engine {
         let workspace = unit
             .put_new_workspace(name.clone(), None, Settings::default(), None)
             .await?;
-        unit.commit().await?;
-        self.generation.advance();
+        unit.commit_access().await?;
         Ok(workspace.id)
     }
 
@@ -87,8 +86,7 @@ impl Engine {
             labels: Metadata::default(),
         };
         let identity = unit.put_new_identity(new, None).await?;
-        unit.commit().await?;
-        self.generation.advance();
+        unit.commit_access().await?;
         Ok(identity.id)
     }
 
@@ -131,8 +129,7 @@ impl Engine {
             changes: changes.collect(),
             ..Note::new(EventName::KeyCreated, object)
         })?;
-        unit.commit().await?;
-        self.generation.advance();
+        unit.commit_access().await?;
         Ok(minted.text)
     }
 }

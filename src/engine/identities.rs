@@ -166,8 +166,7 @@ impl Engine {
         let by = Some(author(&call.principal));
         let identity = unit.put_new_identity(command, by).await?;
         slot.keep(&mut unit, || Answer::Identity(Box::new(identity.clone())))?;
-        unit.commit().await?;
-        self.generation.advance();
+        unit.commit_access().await?;
         Ok(identity)
     }
 
@@ -267,8 +266,7 @@ impl Engine {
             changes,
             ..Note::new(EventName::IdentityUpdated, object(&after))
         })?;
-        unit.commit().await?;
-        self.generation.advance();
+        unit.commit_access().await?;
         Ok(after)
     }
 
@@ -311,8 +309,7 @@ impl Engine {
             changes: vec![change("state", text(&identity), text(&after))],
             ..Note::new(EventName::IdentityResumed, object(&after))
         })?;
-        unit.commit().await?;
-        self.generation.advance();
+        unit.commit_access().await?;
         Ok(after)
     }
 

@@ -314,8 +314,7 @@ impl Engine {
             changes,
             ..Note::new(EventName::IssuerUpdated, object(&after))
         })?;
-        unit.commit().await?;
-        self.generation.advance();
+        unit.commit_access().await?;
         Ok(after)
     }
 
@@ -334,8 +333,7 @@ impl Engine {
             changes: changes(Some(&issuer), None),
             ..Note::new(EventName::IssuerDeleted, object(&issuer))
         })?;
-        unit.commit().await?;
-        self.generation.advance();
+        unit.commit_access().await?;
         Ok(issuer)
     }
 }

@@ -54,8 +54,7 @@ impl Engine {
             changes: vec![change],
             ..Note::new(EventName::SigningKeyRotated, Object::default())
         })?;
-        unit.commit().await?;
-        self.generation.advance();
+        unit.commit_access().await?;
         Ok(made)
     }
 }

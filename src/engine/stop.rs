@@ -155,8 +155,7 @@ impl Engine {
             changes,
             ..Note::new(EventName::WorkspaceRevokedAll, workspaces::object(name))
         })?;
-        unit.commit().await?;
-        self.generation.advance();
+        unit.commit_access().await?;
         let begun = Begun { at, event, permit };
         self.drained(&call).await;
 
@@ -170,8 +169,7 @@ impl Engine {
         }
         workspace.stop = Some(stop);
         unit.put_workspace(&workspace)?;
-        unit.commit_housekeeping().await?;
-        self.generation.advance();
+        unit.commit_access_told().await?;
         // What is made from here on is made later than what is stopped.
         while self.now() <= stop.until {
             tokio::task::yield_now().await;

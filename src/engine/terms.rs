@@ -41,10 +41,24 @@ pub(super) struct Resolved {
 
 type Names = HashMap<CredentialName, CredentialId>;
 
+/// Counts the changes to settings of workspaces. Clones count the same.
+#[derive(Clone, Default)]
+pub(super) struct SettingsGeneration(Arc<AtomicU64>);
+
+impl SettingsGeneration {
+    /// Settings of a workspace have changed, and are durable.
+    pub(super) fn settings_changed(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 #[derive(Default)]
 pub(super) struct TermsCache {
-    /// Counts the changes to settings of workspaces.
-    generation: AtomicU64,
+    generation: SettingsGeneration,
     resolved: Mutex<HashMap<CredentialId, Arc<Resolved>>>,
     names: Mutex<HashMap<WorkspaceId, Names>>,
 }
@@ -63,9 +77,9 @@ impl TermsCache {
         found.filter(|resolved| resolved.generation == generation)
     }
 
-    /// Settings of a workspace have changed, and are durable.
-    pub(super) fn settings_changed(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+    /// What counts the changes to settings.
+    pub(super) fn generation(&self) -> SettingsGeneration {
+        self.generation.clone()
     }
 
     fn insert(&self, id: CredentialId, resolved: Arc<Resolved>) {
@@ -168,7 +182,7 @@ impl Unit<'_> {
     /// The credential and its terms. The unit holds the credential's lock and does not write it.
     pub(super) async fn resolved(&mut self, id: CredentialId) -> Result<Arc<Resolved>> {
         // Read first: what changes after this makes the entry stale, whenever it is inserted.
-        let generation = self.engine.terms.generation.load(Ordering::Acquire);
+        let generation = self.engine.terms.generation.now();
         if let Some(resolved) = self.engine.terms.get(id, generation) {
             return Ok(resolved);
         }

@@ -103,10 +103,12 @@ impl Engine {
                 changes: vec![change("state", text(before), text(now))],
                 ..Note::new(EventName::TokenRevoked, object(&token))
             })?;
-            unit.commit().await?;
-            self.generation.advance();
+            unit.commit_access().await?;
         } else {
             drop(unit);
+            if before == TokenStatus::Revoked {
+                self.settled(&key::token(id)).await?;
+            }
         }
         self.standing_view(call, token).await
     }

@@ -150,25 +150,55 @@ impl<'a> Unit<'a> {
     /// Commits a change to who may do what. Once it is durable, authentication forgets what it remembers, even
     /// if the caller has gone away by then: nothing that was stopped serves on.
     pub(super) async fn commit_access(self) -> Result<()> {
-        if self.audit.is_empty() {
-            return Err(Error::internal("a unit of work without an audit record"));
-        }
         let generation = self.engine.generation.clone();
-        let commit = self.txn.commit(self.audit);
-        let witness = self.witness;
-        let done = tokio::spawn(async move {
-            let outcome = commit.await;
+        let commit = self.committing()?;
+        to_the_end(commit, move || generation.advance()).await
+    }
+
+    /// The same of what a workspace sets.
+    pub(super) async fn commit_settings(self) -> Result<()> {
+        let generation = self.engine.generation.clone();
+        let terms = self.engine.terms.generation();
+        let commit = self.committing()?;
+        let forget = move || {
+            terms.settings_changed();
             generation.advance();
-            if let Some(witness) = witness.filter(|_| outcome.is_ok()) {
-                witness.attest();
-            }
-            outcome
-        });
-        done.await.map_err(Error::internal)?
+        };
+        to_the_end(commit, forget).await
+    }
+
+    /// The same of a change that another unit's record tells of.
+    pub(super) async fn commit_access_told(self) -> Result<()> {
+        let generation = self.engine.generation.clone();
+        to_the_end(self.txn.commit(self.audit), move || generation.advance()).await
     }
 
     /// Commits what is no event: the removal of expired bookkeeping.
     pub(super) async fn commit_housekeeping(self) -> Result<()> {
         self.txn.commit(self.audit).await
+    }
+}
+
+/// Waits for a commit and lets what memory holds of before be forgotten, whether or not anybody waits for that. After
+/// a commit that failed too: nobody knows then what the disk has.
+async fn to_the_end(
+    commit: impl Future<Output = Result<()>> + Send + 'static,
+    forget: impl FnOnce() + Send + 'static,
+) -> Result<()> {
+    let done = tokio::spawn(async move {
+        let outcome = commit.await;
+        forget();
+        outcome
+    });
+    done.await.map_err(Error::internal)?
+}
+
+impl Engine {
+    /// Waits until the change of access that was read under a lock is durable and nothing remembers the time before:
+    /// whoever made it may not have been answered yet.
+    pub(super) async fn settled(&self, at: &[u8]) -> Result<()> {
+        self.read().get(at).await?;
+        self.generation.advance();
+        Ok(())
     }
 }

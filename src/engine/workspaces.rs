@@ -93,8 +93,7 @@ impl Engine {
             .put_new_workspace(command.name, command.description, settings, by)
             .await?;
         slot.keep(&mut unit, || Answer::Workspace(Box::new(workspace.clone())))?;
-        unit.commit().await?;
-        self.generation.advance();
+        unit.commit_access().await?;
         Ok(workspace)
     }
 
@@ -189,9 +188,7 @@ impl Engine {
             changes,
             ..Note::new(EventName::WorkspaceUpdated, object(&after.name))
         })?;
-        unit.commit().await?;
-        self.terms.settings_changed();
-        self.generation.advance();
+        unit.commit_settings().await?;
         Ok(after)
     }
 

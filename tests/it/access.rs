@@ -1,6 +1,7 @@
 //! Who may give and stop what, held to the engine over the store in memory: callers that no route makes yet, and
 //! crashes between the steps of a stop.
 
+mod given_up;
 mod requests;
 mod roles;
 mod stops;

@@ -17,6 +17,7 @@ use crate::{
         principal::{ApiKey, KeyState, RateLimit, Reach},
         scope::Role,
     },
+    store::key,
 };
 
 /// A merge patch of a key (RFC 7396): what is absent stays.
@@ -91,9 +92,12 @@ impl Engine {
                 .await;
         }
         if key.state == state {
-            return KeyViews::new(self, unit.now)?
+            let view = KeyViews::new(self, unit.now)?
                 .view(&mut unit.txn, &key)
-                .await;
+                .await?;
+            drop(unit);
+            self.settled(&key::api_key(id)).await?;
+            return Ok(view);
         }
         let changes = vec![change(
             "state",

@@ -204,8 +204,7 @@ impl Engine {
         let until = unit.now;
         key.tokens_until = Some(until);
         unit.tables.put_api_key(&mut *unit.txn, &key)?;
-        unit.commit_housekeeping().await?;
-        self.generation.advance();
+        unit.commit_access_told().await?;
         // What is made with the new value is made later.
         while self.now() <= until {
             tokio::task::yield_now().await;

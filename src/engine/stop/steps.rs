@@ -89,8 +89,7 @@ impl Engine {
             changes,
             ..Note::new(EventName::IdentitySuspended, identities::object(&identity))
         })?;
-        unit.commit().await?;
-        self.generation.advance();
+        unit.commit_access().await?;
         Ok((identity, Begun { at, event, permit }))
     }
 
@@ -152,8 +151,7 @@ impl Engine {
             changes,
             ..Note::new(event, identities::object(&after))
         })?;
-        unit.commit().await?;
-        self.generation.advance();
+        unit.commit_access().await?;
         Ok((
             Some(after).filter(|_| left == Some(Unfinished::Sweep)),
             counts,
