@@ -1,6 +1,7 @@
 //! Who may give and stop what, held to the engine over the store in memory: callers that no route makes yet, and
 //! crashes between the steps of a stop.
 
+mod elsewhere;
 mod given_up;
 mod requests;
 mod roles;
@@ -178,6 +179,10 @@ impl House {
     }
 
     async fn store_credential(&self, key: &str) {
+        self.store_credential_in(&self.call(key).await).await;
+    }
+
+    async fn store_credential_in(&self, call: &Call) {
         let command = CreateCredential {
             name: CredentialName::parse("c", "name").unwrap(),
             kind: CredentialType::ApiKey,
@@ -187,8 +192,7 @@ impl House {
             policy: LeasePolicy::default(),
             canary: false,
         };
-        let call = self.call(key).await;
-        self.engine.create_credential(&call, command).await.unwrap();
+        self.engine.create_credential(call, command).await.unwrap();
     }
 
     async fn lease(&self, key: &str) -> Result<Issued> {

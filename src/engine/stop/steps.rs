@@ -115,7 +115,13 @@ impl Engine {
         let of_it = |lease: &Lease, _: u32, _: Timestamp| {
             lease.holder.identity == id || lease.requested_by.by.identity == id
         };
-        let leases = self.revoke_open(&tables, revoker, &of_it).await?;
+        // It may reach more workspaces than its own, or have reached them before.
+        let system = self.tables(WorkspaceId::SYSTEM)?;
+        let mut leases = 0;
+        for workspace in system.workspaces(&mut self.read()).await? {
+            let tables = self.tables(workspace.id)?;
+            leases += self.revoke_open(&tables, revoker, &of_it).await?;
+        }
         let counts = Counts {
             leases,
             ..self.proofs(|listed| listed.identity == id).await?
