@@ -133,11 +133,22 @@ impl Engine {
         let permit = self
             .authorize(&call, Action::WorkspaceRevokeAll, Resource::Workspace)
             .await?;
-        let spared = [call.principal.proof, call.principal.root];
+        let own = call.principal.proof;
+        let spared = [own, call.principal.root];
         let lock = [self.workspace_lock(name)?];
         let mut unit = self.begin(&call, &permit, &lock).await?;
         let mut workspace = unit.workspace().await?;
         let before = workspace.stop;
+        if before.is_some_and(|stop| stop.unfinished && !stop.spared.contains(&own)) {
+            drop(unit);
+            let refusal = Error::state(
+                "everything in the workspace is being stopped already, by another key or token; try again when that is done",
+            );
+            let object = workspaces::object(name);
+            return self
+                .recorded(&call, EventName::DirectoryRefused, object, Err(refusal))
+                .await;
+        }
         workspace.stop = Some(Stop {
             until: unit.now,
             spared,
@@ -163,10 +174,8 @@ impl Engine {
         let mut unit = self.begin(&call, &begun.permit, &lock).await?;
         let mut workspace = unit.workspace().await?;
         let mut stop = workspace.stop.ok_or_else(lost)?;
-        if stop.spared == spared {
-            // Another stop has sparing of its own, and a second step to come.
-            stop.until = unit.now;
-        }
+        // Where whoever is spared has begun it again meanwhile, this covers no less.
+        stop.until = unit.now;
         workspace.stop = Some(stop);
         unit.put_workspace(&workspace)?;
         unit.commit_access_told().await?;
@@ -228,7 +237,6 @@ impl Engine {
     }
 }
 
-/// Whether a key is one of the workspace's: its identity belongs to it, or it was made for it.
 fn lost() -> Error {
     Error::internal("a workspace lost its stop")
 }

@@ -109,6 +109,42 @@ async fn a_stop_waits_for_who_was_in_before_it_and_ends_what_they_did() {
     }
 }
 
+/// The second one would spare its own key, which the first one has told its caller is stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_stops_of_a_workspace_that_race_one_is_refused() {
+    let house = Arc::new(House::build().await);
+    let everywhere = Reach::Organisation;
+    let first = house.person("first", Role::Owner, everywhere).await;
+    let second = house.person("second", Role::Owner, everywhere).await;
+    let agent = house
+        .person("agent", Role::Agent, Reach::Workspace(house.default))
+        .await;
+    let inside = house.call(&agent).await;
+    let stop = |call: Call| {
+        let house = house.clone();
+        tokio::spawn(async move {
+            let name = workspace_name("default");
+            house.engine.revoke_all(call, &name, None).await
+        })
+    };
+    // It is let in before the first one has begun.
+    let late = house.call(&second).await;
+    let begun = stop(house.call(&first).await);
+    while house.prove(&agent, None).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let racing = stop(late);
+    drop(inside);
+    assert!(begun.await.unwrap().is_ok());
+    assert_eq!(code(racing.await.unwrap()), Some(Code::InvalidState));
+    assert!(house.prove(&first, None).await.is_ok());
+    let refused = code(house.prove(&second, None).await);
+    assert_eq!(refused, Some(Code::Unauthorized));
+    // Once it is done, the next one begins.
+    let again = stop(house.call(&first).await).await.unwrap();
+    assert!(again.is_ok());
+}
+
 // INVARIANT (stop-is-complete)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bulk_revocation_waits_for_grants_that_were_let_in_before_it() {
