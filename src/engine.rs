@@ -21,6 +21,7 @@ mod issue;
 mod issuer;
 mod issuer_keys;
 mod keys;
+mod lasting;
 mod lease;
 mod leases;
 mod page;
@@ -53,7 +54,7 @@ use std::sync::Arc;
 
 pub use self::{
     ask::{Answered, Ask, AskedResource},
-    backup::BackupFile,
+    backup::{BackupFile, SpooledBackup},
     bulk::BulkFilter,
     cascade::check_sweep,
     credential::{CreateCredential, CredentialFilter},
@@ -61,7 +62,7 @@ pub use self::{
     epoch::{Entered, Turn, Witness},
     exchange::Exchange,
     expire::BATCH as REAPER_BATCH,
-    export::{Export, ExportEnd, ExportHistory},
+    export::{Export, ExportEnd, ExportHistory, PreparedExport},
     history::{LiveStream, WhichRecord},
     idempotency::{Idempotency, check_first_answer},
     identities::{CreateIdentity, IdentityFilter, UpdateIdentity},
@@ -72,6 +73,7 @@ pub use self::{
         CreateApiKey, KeyFilter, KeyGrant, KeyTest, KeyView, MadeKey, PermissionTest, RotateApiKey,
         UpdateApiKey, WantedIdentity,
     },
+    lasting::Lasting,
     leases::LeaseFilter,
     page::{Page, PageRequest},
     policies::{ApplyPolicies, InForce, PolicyFault, Rollback, Tried},
@@ -141,7 +143,7 @@ pub struct Engine {
     /// Held from reading the newest policy set until the next one is in force.
     policy_turn: tokio::sync::Mutex<()>,
     sealing: sealing::Sealing,
-    exports: Arc<Semaphore>,
+    exports: Arc<lasting::Places>,
     retention: Retention,
     retention_turn: retention::RetentionTurn,
     /// How often keys without a limit of their own are let through in a minute.
@@ -209,7 +211,7 @@ impl Engine {
             own: canary::Own::default(),
             policy_turn: tokio::sync::Mutex::default(),
             sealing: sealing::Sealing::default(),
-            exports: export::turns(),
+            exports: export::places(),
             retention: Retention::default(),
             retention_turn: tokio::sync::Mutex::default(),
             default_rate: None,

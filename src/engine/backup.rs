@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Call, Engine, Note};
+use super::{Call, Engine, Lasting, Note};
 use crate::{
     archive::Summary,
     authz::{Action, Resource},
@@ -25,12 +25,23 @@ use crate::{
     store::key,
 };
 
+/// A backup on the store's own disk, which nobody may have yet: see [`Engine::back_up`].
+pub struct SpooledBackup {
+    file: File,
+    summary: Summary,
+    created_at: Timestamp,
+    turn: OwnedSemaphorePermit,
+    lasting: Lasting,
+}
+
 /// A backup that was made, to be read from its beginning. The next one can be made when this is gone: each
 /// takes as much disk as the vault.
 pub struct BackupFile {
     pub file: File,
     pub bytes: u64,
     pub created_at: Timestamp,
+    /// Who may have it.
+    pub lasting: Lasting,
     _turn: OwnedSemaphorePermit,
 }
 
@@ -57,20 +68,37 @@ fn take<T>(shared: &Shared<T>) -> Result<T> {
 }
 
 impl Engine {
-    /// Makes a backup of every workspace. Stops rather than take the disk's reserve.
-    pub async fn back_up(&self, call: &Call) -> Result<BackupFile> {
-        let permit = self
-            .authorize(call, Action::SystemBackup, Resource::Vault)
-            .await?;
+    /// Makes a backup of every workspace, for [`Self::back_up`]. Stops rather than take the disk's reserve.
+    pub async fn spool_backup(&self, call: &Call) -> Result<SpooledBackup> {
+        let (action, resource) = (Action::SystemBackup, Resource::Vault);
+        self.authorize(call, action, resource.clone()).await?;
         let Ok(turn) = self.backups.clone().try_acquire_owned() else {
             return Err(Error::state(
                 "another backup is being made or fetched; try again when it is done",
             ));
         };
-        // It takes long, and changes nothing that an emergency stop would have to wait for.
-        call.entered.leave();
+        let lasting = Lasting::begin(call, action, resource);
         let created_at = self.now();
-        let (file, summary) = self.spool_backup(created_at).await?;
+        let (file, summary) = self.spool(created_at).await?;
+        Ok(SpooledBackup {
+            file,
+            summary,
+            created_at,
+            turn,
+            lasting,
+        })
+    }
+
+    /// Records the backup and gives it out, to its caller who was proven anew: making it took long.
+    pub async fn back_up(&self, call: &Call, spooled: SpooledBackup) -> Result<BackupFile> {
+        let SpooledBackup {
+            file,
+            summary,
+            created_at,
+            turn,
+            lasting,
+        } = spooled;
+        let permit = self.permit_again(&lasting, call).await?;
         let mut unit = self.begin(call, &permit, &[]).await?;
         let fact = |field: &str, value: String| Change {
             field: field.to_owned(),
@@ -85,15 +113,17 @@ impl Engine {
             ..Note::new(EventName::VaultBackedUp, Object::default())
         })?;
         unit.commit().await?;
+        lasting.recorded();
         Ok(BackupFile {
             file,
             bytes: summary.bytes,
             created_at,
+            lasting,
             _turn: turn,
         })
     }
 
-    async fn spool_backup(&self, created_at: Timestamp) -> Result<(File, Summary)> {
+    async fn spool(&self, created_at: Timestamp) -> Result<(File, Summary)> {
         let header = self.read().get(&key::header()).await?;
         let header = header.ok_or_else(|| Error::internal("the vault has no header"))?;
         let out = BufWriter::new(self.store.spool()?);

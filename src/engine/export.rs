@@ -3,9 +3,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use super::{Call, Engine, Note, unit::Unit};
+use super::{
+    Call, Engine, Lasting, Note,
+    lasting::{Places, Taken},
+    unit::Unit,
+};
 use crate::{
     audit::{
         checkpoint::Checkpoint,
@@ -22,12 +24,14 @@ use crate::{
 
 /// Exports that go on at a time: each keeps a batch of records in memory for as long as its reader takes.
 const AT_ONCE: usize = 8;
+/// Those that one key may have, with the tokens that were made of it.
+const AT_ONCE_OF_KEY: usize = 4;
 /// Batches that an export seals before it begins; what is left of a backlog is for the next one.
 const SEALED_FIRST: usize = 64;
 
 /// The places for exports.
-pub(super) fn turns() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(AT_ONCE))
+pub(super) fn places() -> Arc<Places> {
+    Places::new("exports", AT_ONCE, AT_ONCE_OF_KEY)
 }
 
 /// What to export.
@@ -44,17 +48,27 @@ pub struct ExportHistory {
     pub against: Option<u64>,
 }
 
+/// An export that nobody may have yet: see [`Engine::export`].
+pub struct PreparedExport {
+    asked: ExportHistory,
+    checkpoint: Checkpoint,
+    place: Taken,
+    lasting: Lasting,
+}
+
 /// An export that has begun.
 pub struct Export {
     pub extract: Extract,
     /// The last record that it may hold.
     pub end: u64,
+    /// Who may have it.
+    pub lasting: Lasting,
     header: Header,
     workspace: WorkspaceId,
     actor: Actor,
     origin: Origin,
     decided_by: String,
-    _turn: OwnedSemaphorePermit,
+    _place: Taken,
 }
 
 /// What an export came to.
@@ -74,19 +88,45 @@ fn fact(field: &str, value: impl ToString) -> Change {
 }
 
 impl Engine {
-    /// Begins an export of the caller's workspace.
-    pub async fn export(&self, call: &Call, asked: ExportHistory) -> Result<Export> {
-        let permit = self
-            .authorize(call, Action::AuditExport, Resource::Workspace)
+    /// Makes an export of the caller's workspace ready, for [`Self::export`].
+    pub async fn prepare_export(
+        &self,
+        call: &Call,
+        asked: ExportHistory,
+    ) -> Result<PreparedExport> {
+        let (action, resource) = (Action::AuditExport, Resource::Workspace);
+        self.authorize(call, action, resource.clone()).await?;
+        let place = self.exports.take(call.principal.root);
+        let place = self
+            .recorded(call, EventName::AuditExported, Object::default(), place)
             .await?;
-        let Ok(turn) = self.exports.clone().try_acquire_owned() else {
-            return Err(Error::state(format!(
-                "{AT_ONCE} other exports go on; try again when one is done"
-            )));
-        };
-        // It takes long, and changes nothing that an emergency stop would have to wait for.
-        call.entered.leave();
+        let lasting = Lasting::begin(call, action, resource);
         let checkpoint = self.sealed_now().await?;
+        let (after, end) = (asked.after, checkpoint.statement().size);
+        if after > end {
+            return Err(Error::invalid(
+                "after",
+                format!("`after` must be 0 to the number of sealed records, {end}"),
+            )
+            .with("limit", end));
+        }
+        Ok(PreparedExport {
+            asked,
+            checkpoint,
+            place,
+            lasting,
+        })
+    }
+
+    /// Records the beginning of an export and gives it out, to its caller who was proven anew: sealing may take long.
+    pub async fn export(&self, call: &Call, prepared: PreparedExport) -> Result<Export> {
+        let PreparedExport {
+            asked,
+            checkpoint,
+            place,
+            lasting,
+        } = prepared;
+        let permit = self.permit_again(&lasting, call).await?;
         let ExportHistory {
             format,
             filter,
@@ -95,13 +135,6 @@ impl Engine {
             against,
         } = asked;
         let end = checkpoint.statement().size;
-        if after > end {
-            return Err(Error::invalid(
-                "after",
-                format!("`after` must be 0 to the number of sealed records, {end}"),
-            )
-            .with("limit", end));
-        }
         let mut unit = self.begin(call, &permit, &[]).await?;
         let mut changes = vec![
             fact("format", format),
@@ -116,6 +149,7 @@ impl Engine {
         })?;
         let time = unit.now;
         unit.commit().await?;
+        lasting.recorded();
         let workspace = call.principal.workspace;
         let public_key = self.keyring.audit_key().public_key();
         let name = (workspace, call.principal.workspace_name.as_str());
@@ -134,12 +168,13 @@ impl Engine {
         Ok(Export {
             extract: Extract::new(store, keyring, workspace, range).indexed_by(self.index.clone()),
             end,
+            lasting,
             header,
             workspace,
             actor: Actor::of(&call.principal),
             origin: call.origin.clone(),
             decided_by: permit.decided_by().to_owned(),
-            _turn: turn,
+            _place: place,
         })
     }
 

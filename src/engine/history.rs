@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Call, Engine, Note};
+use super::{Call, Engine, Lasting, Note};
 use crate::{
     audit::{
         index::Follower,
@@ -106,6 +106,8 @@ impl Drop for Place {
 
 /// History as it grows, for one caller. It reads the log at its reader's pace and keeps nothing back.
 pub struct LiveStream {
+    /// Who may have it.
+    pub lasting: Lasting,
     call: Call,
     filter: AuditFilter,
     reached: u64,
@@ -237,9 +239,8 @@ impl Engine {
         };
         let note = stream_note("a live stream begins", &[("after", reached)]);
         self.note_reading(&call, note).await?;
-        // It takes long, and changes nothing that an emergency stop would have to wait for: each batch asks anew.
-        call.entered.leave();
         Ok(LiveStream {
+            lasting: Lasting::begin(&call, Action::AuditRead, Resource::Workspace),
             call,
             filter,
             reached,
@@ -249,7 +250,7 @@ impl Engine {
         })
     }
 
-    /// The records that came since. Nobody may see them yet: see [`Self::may_stream`].
+    /// The records that came since. Nobody may see them yet: see [`Self::may_go_on`].
     pub async fn read_stream(&self, stream: &mut LiveStream) -> Result<Vec<Numbered>> {
         let reader = self.history(stream.call.principal.workspace);
         let Following { records, reached } = reader
@@ -258,19 +259,6 @@ impl Engine {
         stream.reached = reached;
         stream.sent += records.len() as u64;
         Ok(records)
-    }
-
-    /// Whether whoever began a stream may go on with it, now that it was proven once more.
-    pub async fn may_stream(&self, stream: &LiveStream, call: &Call) -> Result<()> {
-        let (began, now) = (&stream.call.principal, &call.principal);
-        if (began.workspace, began.identity, began.proof)
-            != (now.workspace, now.identity, now.proof)
-        {
-            return Err(Error::internal("a live stream changed hands"));
-        }
-        self.authorize(call, Action::AuditRead, Resource::Workspace)
-            .await
-            .map(drop)
     }
 
     /// Records the end of a stream.

@@ -15,7 +15,7 @@ use crate::{
         event::Origin,
         principal::Principal,
     },
-    engine::{Admitted, Call, Entered},
+    engine::{Admitted, Call, Entered, Lasting},
 };
 
 /// A proven caller and where its request came from.
@@ -88,6 +88,21 @@ impl Presented {
             idempotency: None,
             entered,
         })
+    }
+}
+
+/// A caller that is proven before each piece of what it is given.
+pub(super) struct Reader {
+    pub(super) surface: Surface,
+    pub(super) presented: Presented,
+    pub(super) lasting: Lasting,
+}
+
+impl Reader {
+    /// Whether the next piece may go out.
+    pub(super) async fn may_go_on(&self) -> Result<()> {
+        let call = self.presented.prove(&self.surface).await?;
+        self.surface.engine().may_go_on(&self.lasting, &call).await
     }
 }
 

@@ -17,7 +17,13 @@ use axum::{
 };
 
 use self::pieces::Source;
-use super::{Surface, audit, caller::Caller, error::ApiError, query::Params, wire::*};
+use super::{
+    Surface, audit,
+    caller::{Caller, Presented, Reader},
+    error::ApiError,
+    query::Params,
+    wire::*,
+};
 use crate::{
     audit::{
         export::Writer,
@@ -91,6 +97,7 @@ pub fn readable(record: Numbered) -> Result<String> {
         (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn export(
     State(surface): State<Surface>,
+    presented: Presented,
     caller: Caller,
     mut params: Params,
 ) -> Result<Response, ApiError> {
@@ -118,7 +125,12 @@ pub(super) async fn export(
         after,
         against,
     };
-    let export = surface.engine().export(&caller.call(), asked).await?;
+    let engine = surface.engine();
+    let prepared = engine.prepare_export(&caller.call(), asked).await?;
+    let call = presented.prove(&surface).await?;
+    let export = engine.export(&call, prepared).await?;
+    // Whatever is given out from here on is given to whom no stop waits for.
+    drop(call);
     let (media_type, ending) = format.file();
     let name = format!("attachment; filename=\"{}.{ending}\"", export.file_name());
     let headers = [
@@ -135,7 +147,18 @@ pub(super) async fn export(
         begun: false,
         records: 0,
     };
-    Ok((headers, pieces::streamed(lines)).into_response())
+    let reader = Reader {
+        lasting: lines.export.lasting.clone(),
+        surface,
+        presented,
+    };
+    Ok((headers, pieces::streamed(lines, reader)).into_response())
+}
+
+impl pieces::Reader for Reader {
+    async fn may_go_on(&self) -> Result<()> {
+        Reader::may_go_on(self).await
+    }
 }
 
 /// An export on its way into an answer.

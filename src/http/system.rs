@@ -14,7 +14,13 @@ use axum::{
 };
 use tokio::sync::mpsc;
 
-use super::{Surface, body::OptionalPayload, caller::Caller, error::ApiError, wire::*};
+use super::{
+    Surface,
+    body::OptionalPayload,
+    caller::{Caller, Presented, Reader},
+    error::ApiError,
+    wire::*,
+};
 use crate::{domain::error::Error, engine::BackupFile};
 
 /// The route of a backup, which may take longer than other requests.
@@ -32,10 +38,20 @@ const PIECE_BYTES: usize = 256 * 1024;
         (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn backup(
     State(surface): State<Surface>,
+    presented: Presented,
     caller: Caller,
     OptionalPayload(EmptyBody {}): OptionalPayload<EmptyBody>,
 ) -> Result<Response, ApiError> {
-    let backup = surface.engine().back_up(&caller.call()).await?;
+    let spooled = surface.engine().spool_backup(&caller.call()).await?;
+    let call = presented.prove(&surface).await?;
+    let backup = surface.engine().back_up(&call, spooled).await?;
+    // Whatever is given out from here on is given to whom no stop waits for.
+    drop(call);
+    let reader = Reader {
+        surface,
+        presented,
+        lasting: backup.lasting.clone(),
+    };
     let at = backup.created_at.to_string().replace(':', "-");
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
@@ -45,12 +61,13 @@ pub(super) async fn backup(
             format!("attachment; filename=\"leasehold-{at}.backup\""),
         ),
     ];
-    Ok((headers, streamed(backup)).into_response())
+    Ok((headers, streamed(backup, reader)).into_response())
 }
 
-/// The file, a few pieces ahead of the client. One that breaks off is shorter than its announced length.
-fn streamed(backup: BackupFile) -> Body {
-    let (pieces, mut ready) = mpsc::channel::<Result<Bytes, Error>>(2);
+/// The file, a few pieces ahead of the client, who is proven before each. One that breaks off is shorter than its
+/// announced length.
+fn streamed(backup: BackupFile, reader: Reader) -> Body {
+    let (pieces, ready) = mpsc::channel::<Result<Bytes, Error>>(2);
     tokio::spawn(async move {
         let mut left = backup.bytes;
         let mut backup = Some(backup);
@@ -71,7 +88,18 @@ fn streamed(backup: BackupFile) -> Body {
             }
         }
     });
-    Body::from_stream(futures_util::stream::poll_fn(move |cx| ready.poll_recv(cx)))
+    let given = futures_util::stream::unfold(Some((ready, reader)), async |state| {
+        let (mut ready, reader) = state?;
+        let piece = ready.recv().await?;
+        match reader.may_go_on().await {
+            Ok(()) => Some((piece, Some((ready, reader)))),
+            Err(error) => {
+                tracing::warn!(%error, "a backup broke off: its caller is let in no more");
+                Some((Err(error), None))
+            }
+        }
+    });
+    Body::from_stream(given)
 }
 
 fn read_piece(mut file: &File) -> io::Result<Bytes> {

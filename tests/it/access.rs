@@ -3,6 +3,7 @@
 
 mod elsewhere;
 mod given_up;
+mod lasting;
 mod requests;
 mod roles;
 mod stops;

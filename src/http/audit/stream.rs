@@ -204,7 +204,7 @@ impl Sending {
     async fn prove(&self) -> Result<()> {
         let call = self.presented.prove(&self.surface).await?;
         let engine: &Arc<_> = &self.surface.0.engine;
-        engine.may_stream(&self.stream, &call).await
+        engine.may_go_on(&self.stream.lasting, &call).await
     }
 }
 

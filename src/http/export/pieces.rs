@@ -29,19 +29,32 @@ pub(super) trait Source: Send + 'static {
     fn done(self, whole: bool) -> impl Future<Output = ()> + Send;
 }
 
+/// Who may have them.
+pub(super) trait Reader: Send + Sync + 'static {
+    /// Whether the next piece may go out.
+    fn may_go_on(&self) -> impl Future<Output = Result<()>> + Send;
+}
+
 enum Piece {
     Bytes(Bytes),
     End(HeaderMap),
 }
 
-/// The answer. One that is not whole ends in an error, which cuts the transfer: it never looks as if it were complete.
-pub(super) fn streamed(source: impl Source) -> Body {
+/// The answer, whose reader is asked for before each piece. One that is not whole ends in an error, which cuts the
+/// transfer: it never looks as if it were complete.
+pub(super) fn streamed(source: impl Source, reader: impl Reader) -> Body {
     let (pieces, ready) = mpsc::channel(PIECES_AHEAD);
     tokio::spawn(produce(source, pieces));
-    let frames = futures_util::stream::unfold(Some(ready), async |ready| {
-        let mut ready = ready?;
+    let frames = futures_util::stream::unfold(Some((ready, reader)), async |state| {
+        let (mut ready, reader) = state?;
         match ready.recv().await {
-            Some(Piece::Bytes(bytes)) => Some((Ok(Frame::data(bytes)), Some(ready))),
+            Some(Piece::Bytes(bytes)) => match reader.may_go_on().await {
+                Ok(()) => Some((Ok(Frame::data(bytes)), Some((ready, reader)))),
+                Err(error) => {
+                    tracing::warn!(%error, "an export broke off: its caller is let in no more");
+                    Some((Err(error), None))
+                }
+            },
             Some(Piece::End(trailers)) => Some((Ok(Frame::trailers(trailers)), None)),
             None => {
                 let broken = io::Error::from(io::ErrorKind::UnexpectedEof);
@@ -128,9 +141,25 @@ mod tests {
         }
     }
 
+    /// May have so many pieces.
+    struct Few(AtomicUsize);
+
+    impl Reader for Few {
+        async fn may_go_on(&self) -> Result<()> {
+            let left = self
+                .0
+                .fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+            left.map(drop).map_err(|_| Error::internal("stopped"))
+        }
+    }
+
     type Begun = (Body, Arc<AtomicUsize>, tokio::sync::oneshot::Receiver<bool>);
 
     fn begun(left: usize, fails: bool) -> Begun {
+        begun_for(Few(AtomicUsize::new(usize::MAX)), left, fails)
+    }
+
+    fn begun_for(reader: Few, left: usize, fails: bool) -> Begun {
         let filled = Arc::new(AtomicUsize::new(0));
         let (done, told) = tokio::sync::oneshot::channel();
         let source = Counted {
@@ -139,7 +168,7 @@ mod tests {
             filled: filled.clone(),
             done: Some(done),
         };
-        (streamed(source), filled, told)
+        (streamed(source, reader), filled, told)
     }
 
     #[tokio::test]
@@ -170,5 +199,19 @@ mod tests {
         let (body, _, told) = begun(5, true);
         assert!(body.collect().await.is_err());
         assert!(!told.await.unwrap());
+    }
+
+    // INVARIANT (stop-is-complete)
+    #[tokio::test]
+    async fn whoever_is_stopped_gets_no_further_piece_and_sees_that() {
+        let reader = Few(AtomicUsize::new(3));
+        let (mut body, filled, told) = begun_for(reader, 1000, false);
+        for _ in 0..3 {
+            assert!(body.frame().await.unwrap().unwrap().is_data());
+        }
+        assert!(body.frame().await.unwrap().is_err());
+        drop(body);
+        assert!(!told.await.unwrap(), "it was not whole");
+        assert!(filled.load(SeqCst) < 10);
     }
 }
