@@ -60,7 +60,7 @@ pub use self::{
     credential::{CreateCredential, CredentialFilter},
     directory::{NewIdentity, NewKey},
     epoch::{Entered, Turn, Witness},
-    exchange::Exchange,
+    exchange::{Exchange, ExchangeRefusal, NotExchanged, Told},
     expire::BATCH as REAPER_BATCH,
     export::{Export, ExportEnd, ExportHistory, PreparedExport},
     history::{LiveStream, WhichRecord},

@@ -30,11 +30,37 @@ pub struct Exchange {
 }
 
 /// What a refused exchange showed, as far as it is known.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Met {
     issuer: Option<IssuerId>,
     /// The SHA-256 of the connection's certificate, where that was to be exchanged.
     certificate: Option<String>,
+}
+
+/// Why an exchange let nobody in.
+#[derive(Debug)]
+pub struct NotExchanged {
+    pub error: Error,
+    pub told: Told,
+}
+
+/// What history is to have of an exchange that let nobody in.
+#[derive(Debug)]
+pub enum Told {
+    /// Whoever asked proved nothing: it is one of many, which are told of together.
+    Together,
+    /// A record of its own: see [`Engine::record_exchange_refusal`].
+    Alone(Box<ExchangeRefusal>),
+    /// Nothing: the vault could not answer.
+    Nothing,
+}
+
+/// A refused exchange, for its record.
+#[derive(Debug)]
+pub struct ExchangeRefusal {
+    workspace: WorkspaceId,
+    origin: Origin,
+    met: Met,
 }
 
 /// What was shown, before any of it is proven to be an issuer's.
@@ -59,6 +85,38 @@ impl Engine {
         origin: Origin,
         certificate: Option<&[u8]>,
         command: Exchange,
+    ) -> Result<IssuedToken, NotExchanged> {
+        let mut met = Met::default();
+        let mut home = WorkspaceId::SYSTEM;
+        let exchanged = self.exchanged(&origin, certificate, command, (&mut home, &mut met));
+        let error = match exchanged.await {
+            Ok(issued) => return Ok(issued),
+            Err(error) => error,
+        };
+        let told = if proves_nothing(error.code(), &met) {
+            Told::Together
+        } else if is_refusal(error.code()) {
+            Told::Alone(Box::new(ExchangeRefusal {
+                workspace: home,
+                origin,
+                met,
+            }))
+        } else {
+            Told::Nothing
+        };
+        if is_refusal(error.code()) {
+            metrics::counter!("leasehold_authentication_failures_total", "code" => error.code().as_str())
+                .increment(1);
+        }
+        Err(NotExchanged { error, told })
+    }
+
+    async fn exchanged(
+        &self,
+        origin: &Origin,
+        certificate: Option<&[u8]>,
+        command: Exchange,
+        (home, met): (&mut WorkspaceId, &mut Met),
     ) -> Result<IssuedToken> {
         let shown = match (&command.token, &command.issuer) {
             (Some(token), _) => {
@@ -74,39 +132,33 @@ impl Engine {
             Some(name) => name,
             None => WorkspaceName::parse(DEFAULT_WORKSPACE, "workspace")?,
         };
-        let workspace = self.find_workspace(&name).await?;
-        let mut met = Met::default();
-        let issued = match (workspace, shown) {
-            (None, _) => Err(unknown_issuer()),
-            (Some(id), Shown::Assertion(token, unproven)) => {
+        let id = self.find_workspace(&name).await?;
+        let id = id.ok_or_else(unknown_issuer)?;
+        *home = id;
+        match shown {
+            Shown::Assertion(token, unproven) => {
                 let issuer = command.issuer.as_deref();
-                self.exchange_assertion((id, &name), &origin, (issuer, token), &unproven, &mut met)
+                self.exchange_assertion((id, &name), origin, (issuer, token), &unproven, met)
                     .await
             }
-            (Some(id), Shown::Certificate(issuer, certificate)) => {
-                self.exchange_certificate((id, &name), &origin, (issuer, certificate), &mut met)
+            Shown::Certificate(issuer, certificate) => {
+                self.exchange_certificate((id, &name), origin, (issuer, certificate), met)
                     .await
             }
-        };
-        if let Err(error) = &issued
-            && is_refusal(error.code())
-        {
-            metrics::counter!("leasehold_authentication_failures_total", "code" => error.code().as_str())
-                .increment(1);
-            let home = workspace.unwrap_or(WorkspaceId::SYSTEM);
-            self.record_exchange_refusal(home, origin, met, error)
-                .await?;
         }
-        issued
     }
 
-    async fn record_exchange_refusal(
+    /// Records that an exchange was refused.
+    pub async fn record_exchange_refusal(
         &self,
-        workspace: WorkspaceId,
-        origin: Origin,
-        met: Met,
+        refusal: ExchangeRefusal,
         error: &Error,
     ) -> Result<()> {
+        let ExchangeRefusal {
+            workspace,
+            origin,
+            met,
+        } = refusal;
         let object = Object {
             name: met.issuer.map(|id| id.to_string()),
             ..Object::default()
@@ -238,6 +290,15 @@ fn not_proven() -> Error {
         Code::SignatureInvalid,
         "the assertion's signature is not one of its issuer's",
     )
+}
+
+/// Whether anybody at all may have asked so. Who has shown a certificate has proven to have its key.
+fn proves_nothing(code: Code, met: &Met) -> bool {
+    match code {
+        Code::InvalidRequest | Code::InvalidParameter | Code::MissingParameter => true,
+        Code::IssuerUnknown | Code::SignatureInvalid => met.certificate.is_none(),
+        _ => false,
+    }
 }
 
 /// Whether an exchange that failed so belongs into history.

@@ -176,17 +176,22 @@ impl FromRequestParts<Surface> for Caller {
             Err(refusal) => {
                 metrics::counter!("leasehold_authentication_failures_total", "code" => refusal.error.code().as_str())
                     .increment(1);
-                if refusal.proven.is_none() {
+                let (limits, source) = (&surface.0.limits, origin.source_ip);
+                let Some(proof) = refusal.proven else {
                     trace::stranger();
-                    surface.0.limits.check_failure(origin.source_ip)?;
+                    limits.check_failure(source)?;
+                    return Err(refusal.error.into());
+                };
+                trace::proven(proof.0, false, now, &origin);
+                if let Err(over) = limits.check_refusal(source, proof.0) {
+                    // One of many, which history tells of together.
+                    trace::stranger();
+                    return Err(over.into());
                 }
-                if let Some(proof) = refusal.proven {
-                    trace::proven(proof.0, false, now, &origin);
-                    surface
-                        .engine()
-                        .record_proof_refusal(proof, origin, &refusal.error)
-                        .await?;
-                }
+                surface
+                    .engine()
+                    .record_proof_refusal(proof, origin, &refusal.error)
+                    .await?;
                 return Err(refusal.error.into());
             }
         };

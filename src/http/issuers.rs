@@ -12,9 +12,13 @@ use super::{
     error::ApiError,
     query::{Params, Segments},
     serve::PeerCertificate,
+    trace,
     wire::*,
 };
-use crate::domain::event::Origin;
+use crate::{
+    domain::event::Origin,
+    engine::{NotExchanged, Told},
+};
 
 type Answer<T> = Result<T, ApiError>;
 
@@ -135,13 +139,36 @@ pub(super) async fn exchange(
     Stranger(origin, certificate): Stranger,
     payload: Payload<ExchangeBody>,
 ) -> Answer<(StatusCode, Json<Success<IssuedTokenBody>>)> {
-    let issued = surface
-        .engine()
-        .exchange(
-            origin,
-            certificate.as_ref().map(PeerCertificate::der),
-            payload.value.command()?,
-        )
-        .await?;
-    Ok(Success::created(issued.into()))
+    let source = origin.source_ip;
+    let asked = async {
+        let command = payload.value.command();
+        let command = command.map_err(|error| NotExchanged {
+            error,
+            told: Told::Together,
+        })?;
+        let certificate = certificate.as_ref().map(PeerCertificate::der);
+        let engine = surface.engine();
+        engine.exchange(origin, certificate, command).await
+    };
+    let NotExchanged { error, told } = match asked.await {
+        Ok(issued) => return Ok(Success::created(issued.into())),
+        Err(refused) => refused,
+    };
+    let limits = &surface.0.limits;
+    match told {
+        Told::Nothing => {}
+        Told::Together => {
+            trace::stranger();
+            limits.check_failure(source)?;
+        }
+        Told::Alone(refusal) => {
+            if let Err(over) = limits.check_failure(source) {
+                trace::stranger();
+                return Err(over.into());
+            }
+            let engine = surface.engine();
+            engine.record_exchange_refusal(*refusal, &error).await?;
+        }
+    }
+    Err(error.into())
 }

@@ -62,7 +62,7 @@ pub struct DefaultLimits {
     pub key: Option<NonZeroU32>,
     /// Requests a minute of a source address, before authentication.
     pub source: Option<NonZeroU32>,
-    /// Failed authentications a minute of a source address.
+    /// Failed authentications a minute of a source address, and refusals of a key or token that is let in no more.
     pub failures: Option<NonZeroU32>,
 }
 
@@ -111,6 +111,7 @@ pub(super) struct Limits {
     proofs: Buckets<ProofId>,
     sources: Buckets<IpAddr>,
     failures: Buckets<IpAddr>,
+    refusals: Buckets<ProofId>,
     exchanges: Buckets<IpAddr>,
     clock: DefaultClock,
 }
@@ -122,6 +123,7 @@ impl Limits {
             proofs: Buckets::new(),
             sources: Buckets::new(),
             failures: Buckets::new(),
+            refusals: Buckets::new(),
             exchanges: Buckets::new(),
             clock: DefaultClock::default(),
         }
@@ -167,6 +169,25 @@ impl Limits {
         }
     }
 
+    /// Counts a request of a key or token that was proven and is let in no more, for its source and for itself; over
+    /// either limit, the error to give in place of its own, and no record of its own.
+    pub(super) fn check_refusal(
+        &self,
+        source: Option<IpAddr>,
+        proof: ProofId,
+    ) -> Result<(), Error> {
+        self.check_failure(source)?;
+        let Some(limit) = self.default.failures else {
+            return Ok(());
+        };
+        let taken = self.refusals.take(&proof, limit, &self.clock);
+        let why = "too many requests were refused to this key or token";
+        match taken {
+            Ok(_) => Ok(()),
+            Err(seconds) => told(Err(seconds), limit, why),
+        }
+    }
+
     /// Counts an exchange from `source`; refuses it over the limit.
     pub(super) fn check_exchange(&self, source: IpAddr) -> Result<(), Error> {
         let limit = EXCHANGES_PER_MINUTE;
@@ -180,6 +201,7 @@ impl Limits {
         self.proofs.forget_idle();
         self.sources.forget_idle();
         self.failures.forget_idle();
+        self.refusals.forget_idle();
     }
 }
 

@@ -500,7 +500,8 @@ async fn a_client_certificate_counts_by_the_vaults_own_clock() {
             workspace: None,
         };
         let der = Some(certificate.der().as_ref());
-        engine.exchange(Default::default(), der, command).await
+        let exchanged = engine.exchange(Default::default(), der, command).await;
+        exchanged.map_err(|refused| refused.error)
     };
     let token = exchange().await.unwrap();
     assert!(token.ttl_capped);

@@ -1,6 +1,14 @@
 //! Requests a minute for each key.
 
-use super::{isolation::Two, text};
+use jsonwebtoken::Algorithm;
+use serde_json::{Value, json};
+
+use super::{
+    GET, POST,
+    federation::provider::{Provider, SigningKey},
+    isolation::Two,
+    text,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_over_its_limit_is_told_when_to_come_back_and_others_go_on() {
@@ -50,6 +58,85 @@ async fn failed_authentications_are_limited_and_lock_nobody_out() {
         // The same address, with a key that proves itself.
         two.whoami(&two.a1, None).await.data(200);
     }
+}
+
+/// Records of that event and code: how many, and how many requests they tell of where they tell of several.
+async fn recorded(two: &Two, event: &str, code: &str) -> (usize, u64) {
+    let path = format!("/v1/audit?scope=organisation&event={event}&code={code}");
+    let found = match event {
+        "auth.failed" => two.request(&two.admin, None, GET, &path, None).await,
+        _ => {
+            let path = path.replace("scope=organisation&", "");
+            two.admin("default", GET, &path, None).await
+        }
+    };
+    let found = found.data(200);
+    let found = found.as_array().unwrap();
+    let count = |record: &Value| {
+        let changes = record["changes"].as_array()?;
+        let count = changes.iter().find(|change| change["field"] == "count")?;
+        text(count, "after").parse::<u64>().ok()
+    };
+    (found.len(), found.iter().filter_map(count).sum())
+}
+
+/// Waits until history tells of so many requests together.
+async fn told_together(two: &Two, code: &str, wanted: u64) {
+    let begun = std::time::Instant::now();
+    while recorded(two, "auth.failed", code).await.1 < wanted {
+        assert!(begun.elapsed().as_secs() < 60, "{code}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+/// A key that leaked and was stopped costs history a few records, however often somebody tries it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_let_in_no_more_is_limited_and_told_of_together() {
+    let two = Two::start_with("[limits]\nfailed_authentications_per_minute = 3\n");
+    let me = two.whoami(&two.a1, None).await.data(200);
+    let pause = format!("/v1/api-keys/{}/pause", text(&me["key"], "id"));
+    two.admin("default", POST, &pause, None).await.data(200);
+    for _ in 0..3 {
+        two.whoami(&two.a1, None).await.fails(401, "KEY_PAUSED");
+    }
+    let mut over = 0;
+    for _ in 0..20 {
+        let answer = two.whoami(&two.a1, None).await;
+        over += u64::from(answer.status == 429);
+        two.whoami(&two.b1, None).await.data(200);
+    }
+    // The bucket refills by one in 20 seconds.
+    assert!(over >= 5, "{over}");
+    told_together(&two, "RATE_LIMITED", over).await;
+    let (alone, _) = recorded(&two, "key.refused", "KEY_PAUSED").await;
+    assert_eq!(alone as u64, 3 + 20 - over);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exchanges_that_prove_nothing_are_limited_and_told_of_together() {
+    let two = Two::start_with("[limits]\nfailed_authentications_per_minute = 3\n");
+    let key = SigningKey::new("k", Algorithm::EdDSA);
+    let provider = Provider::publishing(&[&key]).await;
+    let unknown = json!({"token": key.sign(&provider.claims(json!({})))});
+    let malformed = json!({"token": "a.b"});
+    let ask = async |body: &Value| {
+        let path = "/v1/auth/exchange";
+        let body = Some(body.clone());
+        two.request(&two.a1, None, POST, path, body).await
+    };
+    ask(&unknown).await.fails(401, "ISSUER_UNKNOWN");
+    ask(&malformed).await.fails(400, "INVALID_PARAMETER");
+    ask(&unknown).await.fails(401, "ISSUER_UNKNOWN");
+    let mut over = 0;
+    for body in [&unknown, &malformed].repeat(6) {
+        over += u64::from(ask(body).await.status == 429);
+    }
+    assert!(over >= 5, "{over}");
+    told_together(&two, "RATE_LIMITED", over).await;
+    told_together(&two, "ISSUER_UNKNOWN", 2).await;
+    told_together(&two, "INVALID_PARAMETER", 1).await;
+    let (alone, _) = recorded(&two, "auth.refused", "ISSUER_UNKNOWN").await;
+    assert_eq!(alone, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
