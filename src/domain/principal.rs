@@ -358,6 +358,15 @@ impl Roles {
     }
 }
 
+/// Whom requests are counted against, whatever they come with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Account {
+    /// A key, with the tokens that go back to it.
+    Key(KeyId),
+    /// Whoever assertions are exchanged for: each of them gives another token.
+    Identity(IdentityId),
+}
+
 /// A proven caller in a chosen workspace. Authentication makes it; nothing else does.
 #[derive(Debug, Clone)]
 pub struct Principal {
@@ -367,8 +376,7 @@ pub struct Principal {
     pub name: IdentityName,
     pub kind: IdentityType,
     pub proof: ProofId,
-    /// What the proof descends from, itself unless a key or token made it: requests are counted for it, and it must
-    /// live for the proof to live.
+    /// What the proof descends from, itself unless a key or token made it: it must live for the proof to live.
     pub root: ProofId,
     /// The name of the key or token that proved it.
     pub proof_name: String,
@@ -385,6 +393,14 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// Whom its requests are counted against.
+    pub const fn account(&self) -> Account {
+        match self.root {
+            ProofId::Key(id) => Account::Key(id),
+            ProofId::Token(_) => Account::Identity(self.identity),
+        }
+    }
+
     /// INVARIANT (no-escalation): nobody hands out a scope that it does not hold itself.
     pub fn check_hands_out(&self, scopes: ScopeSet) -> Result<()> {
         match scopes.difference(self.scopes).iter().next() {

@@ -96,7 +96,7 @@ impl Engine {
     ) -> Result<PreparedExport> {
         let (action, resource) = (Action::AuditExport, Resource::Workspace);
         self.authorize(call, action, resource.clone()).await?;
-        let place = self.exports.take(call.principal.root);
+        let place = self.exports.take(call.principal.account());
         let place = self
             .recorded(call, EventName::AuditExported, Object::default(), place)
             .await?;

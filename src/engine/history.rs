@@ -19,7 +19,7 @@ use crate::{
         error::{Code, Error, Result},
         event::{Change, EventName, Object},
         id::{EventId, WorkspaceId},
-        principal::ProofId,
+        principal::Account,
     },
 };
 
@@ -41,7 +41,7 @@ pub enum WhichRecord {
 
 /// The live streams that are open, by whose key they were asked for with.
 pub(super) struct Streams {
-    open: Mutex<HashMap<ProofId, usize>>,
+    open: Mutex<HashMap<Account, usize>>,
     /// How many there are.
     count: watch::Sender<usize>,
     ended: watch::Sender<bool>,
@@ -60,11 +60,11 @@ impl Default for Streams {
 /// A stream's place, given back when it is dropped.
 struct Place {
     streams: Arc<Streams>,
-    of: ProofId,
+    of: Account,
 }
 
 impl Streams {
-    fn take(self: &Arc<Self>, of: ProofId) -> Result<Place> {
+    fn take(self: &Arc<Self>, of: Account) -> Result<Place> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if *self.ended.borrow() {
             return Err(Error::storage("the vault is stopping"));
@@ -224,10 +224,10 @@ impl Engine {
         filter: AuditFilter,
         after: Option<u64>,
     ) -> Result<LiveStream> {
-        let root = call.principal.root;
+        let account = call.principal.account();
         self.authorize(&call, Action::AuditRead, Resource::Workspace)
             .await?;
-        let place = self.streams.take(root);
+        let place = self.streams.take(account);
         let place = self
             .recorded(&call, EventName::AuditRead, Object::default(), place)
             .await?;

@@ -14,7 +14,7 @@ use crate::{
     domain::{
         error::{Code, Error, Result},
         id::{IdentityId, WorkspaceId},
-        principal::{Principal, ProofId},
+        principal::{Account, Principal, ProofId},
     },
 };
 
@@ -72,7 +72,7 @@ impl Engine {
 /// The places that there are for such work, and those that one key may have with the tokens that were made of it: a
 /// few readers that take their time do not keep everybody else out.
 pub(super) struct Places {
-    taken: Mutex<HashMap<ProofId, usize>>,
+    taken: Mutex<HashMap<Account, usize>>,
     what: &'static str,
     all: usize,
     of_key: usize,
@@ -81,7 +81,7 @@ pub(super) struct Places {
 /// A place, given back when it is dropped.
 pub(super) struct Taken {
     places: Arc<Places>,
-    of: ProofId,
+    of: Account,
 }
 
 impl Places {
@@ -94,11 +94,11 @@ impl Places {
         })
     }
 
-    fn taken(&self) -> MutexGuard<'_, HashMap<ProofId, usize>> {
+    fn taken(&self) -> MutexGuard<'_, HashMap<Account, usize>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn take(self: &Arc<Self>, of: ProofId) -> Result<Taken> {
+    pub(super) fn take(self: &Arc<Self>, of: Account) -> Result<Taken> {
         let Self {
             what, all, of_key, ..
         } = **self;
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn no_key_takes_every_place() {
         let places = Places::new("exports", 3, 2);
-        let of = |key| places.take(ProofId::Key(KeyId::from_bytes([key; 16])));
+        let of = |key| places.take(Account::Key(KeyId::from_bytes([key; 16])));
         let code = |refused: Result<Taken>| refused.err().map(|error| error.code());
         let first = (of(1).unwrap(), of(1).unwrap());
         assert_eq!(code(of(1)), Some(Code::QuotaExceeded));

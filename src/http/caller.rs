@@ -200,7 +200,7 @@ impl FromRequestParts<Surface> for Caller {
         surface
             .0
             .limits
-            .check(principal.root, principal.rate_limit)?;
+            .check(principal.account(), principal.rate_limit)?;
         let idempotency_key = parts
             .headers
             .get("idempotency-key")

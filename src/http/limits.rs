@@ -20,7 +20,7 @@ use governor::{
 use super::context::tell_standing;
 use crate::domain::{
     error::{Code, Error},
-    principal::{ProofId, RateLimit},
+    principal::{Account, ProofId, RateLimit},
 };
 
 /// Exchanges of assertions a minute from one source: each may be written into history and ask an issuer for its keys.
@@ -108,7 +108,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
 /// Every limit of the surface.
 pub(super) struct Limits {
     default: DefaultLimits,
-    proofs: Buckets<ProofId>,
+    accounts: Buckets<Account>,
     sources: Buckets<IpAddr>,
     failures: Buckets<IpAddr>,
     refusals: Buckets<ProofId>,
@@ -120,7 +120,7 @@ impl Limits {
     pub(super) fn new(default: DefaultLimits) -> Self {
         Self {
             default,
-            proofs: Buckets::new(),
+            accounts: Buckets::new(),
             sources: Buckets::new(),
             failures: Buckets::new(),
             refusals: Buckets::new(),
@@ -139,8 +139,8 @@ impl Limits {
         told(taken, limit, why)
     }
 
-    /// Counts a request of `proof`; refuses it over the limit.
-    pub(super) fn check(&self, proof: ProofId, own: RateLimit) -> Result<(), Error> {
+    /// Counts a request of `account`; refuses it over the limit.
+    pub(super) fn check(&self, account: Account, own: RateLimit) -> Result<(), Error> {
         let limit = match own {
             RateLimit::PerMinute(limit) => Some(limit),
             RateLimit::Default => self.default.key,
@@ -150,7 +150,7 @@ impl Limits {
             tell_standing(Standing::UNLIMITED);
             return Ok(());
         };
-        let taken = self.proofs.take(&proof, limit, &self.clock);
+        let taken = self.accounts.take(&account, limit, &self.clock);
         let why = "the API key has used up its requests for now";
         told(taken, limit, why)
     }
@@ -198,7 +198,7 @@ impl Limits {
     /// Forgets the buckets that are full again; bounds memory.
     pub(super) fn forget_idle(&self) {
         self.exchanges.forget_idle();
-        self.proofs.forget_idle();
+        self.accounts.forget_idle();
         self.sources.forget_idle();
         self.failures.forget_idle();
         self.refusals.forget_idle();
@@ -245,8 +245,8 @@ mod tests {
         })
     }
 
-    fn proof(number: u8) -> ProofId {
-        ProofId::Key(KeyId::from_bytes([number; 16]))
+    fn account(number: u8) -> Account {
+        Account::Key(KeyId::from_bytes([number; 16]))
     }
 
     #[test]
@@ -254,14 +254,14 @@ mod tests {
         let limits = limits(100);
         let asked = |who| {
             (0..150)
-                .filter(|_| limits.check(proof(who), RateLimit::Default).is_ok())
+                .filter(|_| limits.check(account(who), RateLimit::Default).is_ok())
                 .count()
         };
         assert!((100..110).contains(&asked(1)));
         assert!((100..110).contains(&asked(2)));
         let starter = RateLimit::PerMinute(NonZeroU32::new(500).unwrap());
-        assert!((0..500).all(|_| limits.check(proof(3), starter).is_ok()));
-        assert!((0..10_000).all(|_| limits.check(proof(4), RateLimit::Unlimited).is_ok()));
+        assert!((0..500).all(|_| limits.check(account(3), starter).is_ok()));
+        assert!((0..10_000).all(|_| limits.check(account(4), RateLimit::Unlimited).is_ok()));
     }
 
     #[test]

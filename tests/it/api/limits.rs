@@ -186,3 +186,30 @@ async fn every_answer_says_what_is_left() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_that_exchanges_again_is_counted_on() {
+    let two = Two::start_with("[limits]\nrequests_per_minute = 3\n");
+    let key = SigningKey::new("k", Algorithm::EdDSA);
+    let provider = Provider::publishing(&[&key]).await;
+    let issuer = Some(provider.issuer(json!({})));
+    two.request(&two.admin, None, POST, "/v1/issuers", issuer)
+        .await
+        .data(201);
+    let exchange = async |id: u64| {
+        let claims = provider.claims(json!({"repository_id": id.to_string()}));
+        let body = Some(json!({"token": key.sign(&claims)}));
+        let path = "/v1/auth/exchange";
+        let token = two.request(&two.a1, None, POST, path, body).await.data(201);
+        text(&token, "token").to_owned()
+    };
+    let first = exchange(42).await;
+    for _ in 0..3 {
+        two.whoami(&first, None).await.data(200);
+    }
+    for token in [&exchange(42).await, &first] {
+        two.whoami(token, None).await.fails(429, "RATE_LIMITED");
+    }
+    // Somebody else has a count of its own.
+    two.whoami(&exchange(43).await, None).await.data(200);
+}
