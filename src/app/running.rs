@@ -33,6 +33,8 @@ use crate::{
 
 /// How long the store may take to write what is queued, once every request is done.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+/// The longest that revocations of an earlier run wait until they are tried again.
+const SWEEP_AGAIN: Duration = Duration::from_secs(60);
 /// Upper bounds of the request histogram, in seconds.
 const SECONDS: [f64; 12] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
@@ -110,6 +112,27 @@ pub(super) async fn unseal(
     .shared())
 }
 
+/// Carries on, beside the first requests, the cascades that a crash cut short: their leases are stopped already.
+async fn finish_sweeps(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    let mut wait = Duration::from_secs(1);
+    loop {
+        match engine.finish_sweeps().await {
+            Ok(0) => return,
+            Ok(closed) => {
+                return tracing::info!(closed, "finished revocations that an earlier run began");
+            }
+            Err(error) => {
+                let again = wait.as_secs();
+                tracing::error!(%error, again, "revocations of an earlier run could not be finished");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => wait = SWEEP_AGAIN.min(wait * 2),
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}
+
 /// A vault that serves.
 pub(super) struct Running {
     pub(super) address: SocketAddr,
@@ -141,20 +164,9 @@ impl Running {
         engine
             .note_configuration(Configuration(config.facts()?))
             .await?;
-        // A cascade that a crash cut short is carried on beside the first requests: its leases are stopped already.
-        let unfinished = engine.clone();
-        tokio::spawn(async move {
-            match unfinished.finish_sweeps().await {
-                Ok(0) => {}
-                Ok(closed) => {
-                    tracing::info!(closed, "finished revocations that an earlier run began")
-                }
-                Err(error) => {
-                    tracing::error!(%error, "revocations of an earlier run could not be finished")
-                }
-            }
-        });
+        engine.reach_stops().await?;
         let (stop, stopped) = watch::channel(false);
+        tokio::spawn(finish_sweeps(engine.clone(), stopped.clone()));
         let follower = follow(&engine, stopped.clone());
         let reaper = config
             .reaper

@@ -231,14 +231,14 @@ impl Engine {
 
     /// Carries on what an earlier run left unfinished.
     pub async fn finish_sweeps(&self) -> Result<u32> {
-        let stopped = self.finish_stops().await?;
-        let mut closed = u32::try_from(stopped).unwrap_or(u32::MAX);
+        let stopped = self.finish_stops().await;
+        let mut closed = 0u32;
         for (at, _) in range_all(&mut self.read(), key::sweeps()).await? {
             let (workspace, id) =
                 key::parse_credential(&at).ok_or_else(|| Error::internal("malformed sweep key"))?;
             closed = closed.saturating_add(self.finish_sweep(workspace, id, None).await?);
         }
-        Ok(closed)
+        Ok(closed.saturating_add(u32::try_from(stopped?).unwrap_or(u32::MAX)))
     }
 }
 

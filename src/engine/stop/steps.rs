@@ -245,33 +245,70 @@ impl Engine {
         Ok(())
     }
 
-    /// Carries on the stops that an earlier run left unfinished; gives back how many leases that ended.
-    pub(in crate::engine) async fn finish_stops(&self) -> Result<u64> {
-        let mut revoked = 0;
+    /// Lets the stops that an earlier run left unfinished cover what was made until now: whoever was in then may have
+    /// made keys, tokens and leases after the first step, and nobody is in any more. Run before anybody is served.
+    pub async fn reach_stops(&self) -> Result<()> {
         let system = self.tables(WorkspaceId::SYSTEM)?;
         for workspace in system.workspaces(&mut self.read()).await? {
-            let revoker = |reason: &str| Revoker {
-                actor: Actor::vault("startup"),
-                origin: None,
-                decided_by: None,
-                by: None,
-                reason: Some(reason.to_owned()),
-                witness: None,
-            };
-            if workspace.stop.is_some_and(|stop| stop.unfinished) {
-                let revoker = revoker("everything in the workspace was stopped");
-                let counts = Counts::default();
-                revoked += self.finish_stop(&revoker, &workspace, &counts).await?;
+            if !workspace.stop.is_some_and(|stop| stop.unfinished) {
+                continue;
             }
-            let tables = self.tables(workspace.id)?;
-            for identity in tables.identities(&mut self.read()).await? {
-                if unfinished(&identity).is_some() {
-                    let revoker = revoker("the identity was suspended");
-                    let done = self
-                        .finish_suspension(&revoker, workspace.id, &identity)
-                        .await?;
-                    revoked += done.1.leases;
-                }
+            let locks = [self.workspace_lock(&workspace.name)?];
+            let mut unit = self.begin_own("startup", workspace.id, &locks).await?;
+            let mut now = unit.workspace().await?;
+            let until = unit.now;
+            let Some(stop) = now.stop.as_mut().filter(|stop| stop.unfinished) else {
+                continue;
+            };
+            stop.until = until;
+            unit.put_workspace(&now)?;
+            unit.commit_access_told().await?;
+            // What is made from here on is made later than what is stopped.
+            while self.now() <= until {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries on the stops that an earlier run left unfinished; gives back how many leases that ended. One that fails
+    /// does not keep the others.
+    pub(in crate::engine) async fn finish_stops(&self) -> Result<u64> {
+        let mut revoked = 0;
+        let mut outcome = Ok(());
+        let system = self.tables(WorkspaceId::SYSTEM)?;
+        for workspace in system.workspaces(&mut self.read()).await? {
+            match self.finish_stops_of(&workspace).await {
+                Ok(ended) => revoked += ended,
+                Err(error) => outcome = Err(error),
+            }
+        }
+        outcome.map(|()| revoked)
+    }
+
+    async fn finish_stops_of(&self, workspace: &Workspace) -> Result<u64> {
+        let mut revoked = 0;
+        let revoker = |reason: &str| Revoker {
+            actor: Actor::vault("startup"),
+            origin: None,
+            decided_by: None,
+            by: None,
+            reason: Some(reason.to_owned()),
+            witness: None,
+        };
+        if workspace.stop.is_some_and(|stop| stop.unfinished) {
+            let revoker = revoker("everything in the workspace was stopped");
+            let counts = Counts::default();
+            revoked += self.finish_stop(&revoker, workspace, &counts).await?;
+        }
+        let tables = self.tables(workspace.id)?;
+        for identity in tables.identities(&mut self.read()).await? {
+            if unfinished(&identity).is_some() {
+                let revoker = revoker("the identity was suspended");
+                let done = self
+                    .finish_suspension(&revoker, workspace.id, &identity)
+                    .await?;
+                revoked += done.1.leases;
             }
         }
         Ok(revoked)

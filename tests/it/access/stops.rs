@@ -346,6 +346,47 @@ async fn a_start_goes_on_with_what_a_crash_left() {
     );
 }
 
+/// Who was in when the first step was made may make things until the second one, which a crash prevented.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_stops_what_was_made_between_the_steps_of_a_stop() {
+    let house = House::build().await;
+    let owner = house
+        .person("owner", Role::Owner, Reach::Organisation)
+        .await;
+    let in_default = Reach::Workspace(house.default);
+    house.store_credential(&owner).await;
+    let until = house.engine.now();
+    let spared = house.call(&owner).await.principal.proof;
+    house
+        .leave(async |house, txn| {
+            let system = house.tables(WorkspaceId::SYSTEM);
+            let found = system.workspace(txn, house.default).await.unwrap();
+            let mut workspace = found.unwrap();
+            workspace.stop = Some(Stop {
+                until,
+                spared: [spared, spared],
+                unfinished: true,
+            });
+            system.put_workspace(&mut **txn, &workspace).unwrap();
+        })
+        .await;
+    while house.engine.now() <= until {
+        tokio::task::yield_now().await;
+    }
+    let late = house.person("late", Role::Agent, in_default).await;
+    house.lease(&late).await.unwrap();
+    house.engine.reach_stops().await.unwrap();
+    let refused = code(house.prove(&late, None).await);
+    assert_eq!(refused, Some(Code::Unauthorized));
+    let later = house.person("later", Role::Agent, in_default).await;
+    house.lease(&later).await.unwrap();
+    assert_eq!(house.engine.finish_sweeps().await.unwrap(), 1);
+    assert_eq!(house.open(&owner).await, 1);
+    // One that is done is left as it is.
+    house.engine.reach_stops().await.unwrap();
+    house.prove(&later, None).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_deleted_identity_had_is_gone_from_the_tables() {
     let house = House::build().await;
