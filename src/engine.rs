@@ -140,6 +140,7 @@ pub struct Engine {
     own: canary::Own,
     index: Arc<Index>,
     streams: Arc<history::Streams>,
+    held_tokens: token::HeldTokens,
     /// Held from reading the newest policy set until the next one is in force.
     policy_turn: tokio::sync::Mutex<()>,
     sealing: sealing::Sealing,
@@ -209,6 +210,7 @@ impl Engine {
             backups: backup::turns(),
             alarms: canary::Alarms::default(),
             own: canary::Own::default(),
+            held_tokens: token::HeldTokens::default(),
             policy_turn: tokio::sync::Mutex::default(),
             sealing: sealing::Sealing::default(),
             exports: export::places(),

@@ -20,6 +20,8 @@ pub const DEFAULT_TTL: Ttl = Ttl::from_secs(60 * 60);
 /// How long after its `exp` a token is taken. The vault that judges it is the one that issued it, so no clocks
 /// can differ.
 pub const LEEWAY: Span = Span::from_millis(0);
+/// Tokens that an identity has made and that may still be of use; what assertions are exchanged for is not among them.
+pub const MAX_TOKENS_OF_IDENTITY: usize = 1_000;
 /// Tokens in a row of which each made the next; every use looks at all of them.
 pub const MAX_GENERATIONS: u8 = 4;
 /// How long a retired key verifies: the longest token, and an hour for one that was being made meanwhile.

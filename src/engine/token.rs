@@ -1,6 +1,9 @@
 //! Making access tokens. A token belongs to the identity of its maker, in one
 //! workspace or in all, and holds no scope and no time that its maker lacks.
 
+mod held;
+
+pub(super) use self::held::HeldTokens;
 use super::{
     Call, Engine, Note, Unit,
     idempotency::{Answer, Slot},
@@ -169,13 +172,27 @@ impl Engine {
         };
         token.check(unit.now)?;
         let issued = self.issued(&call, token.clone(), ttl)?;
+        if let Err(full) = self.take_token_place(&token).await {
+            drop(unit);
+            let of = Object {
+                holder: Some(token.identity),
+                holder_name: Some(token.identity_name),
+                ..Object::default()
+            };
+            return self
+                .recorded(&call, EventName::DirectoryRefused, of, Err(full))
+                .await;
+        }
         unit.put_new_token(&token)?;
         unit.record(Note {
             changes: facts(&token, &issued.view.workspace),
             ..Note::new(EventName::TokenCreated, object(&token))
         })?;
-        slot.keep(&mut unit, || Answer::Token(Box::new(token)))?;
-        unit.commit().await?;
+        slot.keep(&mut unit, || Answer::Token(Box::new(token.clone())))?;
+        if let Err(error) = unit.commit().await {
+            self.give_back_token_place(&token);
+            return Err(error);
+        }
         Ok(issued)
     }
 

@@ -104,6 +104,7 @@ impl Engine {
                 ..Note::new(EventName::TokenRevoked, object(&token))
             })?;
             unit.commit_access().await?;
+            self.give_back_token_place(&token);
         } else {
             drop(unit);
             if before == TokenStatus::Revoked {
@@ -179,6 +180,7 @@ impl Engine {
     pub async fn forget_tokens(&self) -> Result<usize> {
         let system = self.tables(WorkspaceId::SYSTEM)?;
         let mut forgotten = 0;
+        self.forget_token_places();
         for workspace in system.workspaces(&mut self.read()).await? {
             let mut scan = key::listed_tokens(workspace.id);
             loop {

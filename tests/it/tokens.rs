@@ -12,7 +12,7 @@ use leasehold::{
     domain::{
         credential::Author,
         error::{Code, Error, Result},
-        id::{IdentityId, KeyId, WorkspaceId},
+        id::{IdentityId, KeyId, TokenId, WorkspaceId},
         issuer::{IssuerKind, IssuerRules, Mapping},
         name::{IdentityName, IssuerName, WorkspaceName},
         policy::NamedPolicies,
@@ -22,7 +22,7 @@ use leasehold::{
         },
         scope::{Role, Scope, ScopeSet},
         time::{Timestamp, Ttl},
-        token::TokenStatus,
+        token::{MAX_TOKENS_OF_IDENTITY, Parent, Token, TokenStatus},
     },
     engine::{
         Call, CreateIssuer, CreateToken, Engine, Exchange, IssuedToken, NewIdentity, NewKey,
@@ -518,4 +518,38 @@ async fn a_client_certificate_counts_by_the_vaults_own_clock() {
     world.pass(1);
     assert_eq!(code(&exchange().await), Some(Code::AssertionExpired));
     assert_eq!(code(&world.prove(&token).await), Some(Code::TokenExpired));
+}
+
+#[tokio::test]
+async fn an_identity_has_so_many_tokens_and_no_more() {
+    let (mut world, other) = (World::new().await, World::new().await);
+    let like = other.make(&other.admin, "1d").await.unwrap().view.token;
+    let (identity, home, key) = (world.identity, world.workspace, world.key);
+    // All but one are from before the start.
+    world
+        .change(|txn, system, _| {
+            for number in 1..u128::try_from(MAX_TOKENS_OF_IDENTITY).unwrap() {
+                let token = Token {
+                    id: TokenId::from_bytes(number.to_be_bytes()),
+                    identity,
+                    home,
+                    reach: Reach::Workspace(home),
+                    parent: Parent::Key(key),
+                    ..like.clone()
+                };
+                system.put_token(&mut **txn, &token).unwrap();
+            }
+        })
+        .await;
+    let make = || world.make(&world.admin, "1m");
+    let last = make().await.unwrap().view.token.id;
+    assert_eq!(code(&make().await), Some(Code::QuotaExceeded));
+    // One that is revoked leaves room for another, and so does one that has ended.
+    let asker = call(&world.engine, &world.admin);
+    world.engine.revoke_token(&asker, last).await.unwrap();
+    make().await.unwrap();
+    assert_eq!(code(&make().await), Some(Code::QuotaExceeded));
+    world.pass(60_000);
+    make().await.unwrap();
+    assert_eq!(code(&make().await), Some(Code::QuotaExceeded));
 }
