@@ -49,10 +49,10 @@ impl Default for Uses {
 }
 
 impl Engine {
-    /// Notes a request of a proven key or token; `admitted` says whether it was let in. Takes no longer than a
-    /// lock in memory.
-    pub fn note_use(&self, proof: ProofId, admitted: bool, one: Use) {
-        self.uses.pending.note(proof, admitted, one);
+    /// Notes a request of a proven key or token, and of the key that a token goes back to; `admitted` says whether it was
+    /// let in. Takes no longer than a lock in memory.
+    pub fn note_use(&self, (proof, root): (ProofId, ProofId), admitted: bool, one: Use) {
+        self.uses.pending.note((proof, root), admitted, one);
     }
 
     /// Writes down what was noted. A last use is written at most once a minute, but for the `last` time. Run

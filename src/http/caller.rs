@@ -182,7 +182,7 @@ impl FromRequestParts<Surface> for Caller {
                     limits.check_failure(source)?;
                     return Err(refusal.error.into());
                 };
-                trace::proven(proof.0, false, now, &origin);
+                trace::proven((proof.0, proof.0), false, now, &origin);
                 if let Err(over) = limits.check_refusal(source, proof.0) {
                     // One of many, which history tells of together.
                     trace::stranger();
@@ -195,7 +195,7 @@ impl FromRequestParts<Surface> for Caller {
                 return Err(refusal.error.into());
             }
         };
-        trace::proven(principal.proof, true, now, &origin);
+        trace::proven((principal.proof, principal.root), true, now, &origin);
         trace::admitted(Admitted::of(&principal, entered.witness()));
         surface
             .0

@@ -30,6 +30,8 @@ pub(super) fn method_name(method: &axum::http::Method) -> &'static str {
 /// Who made the request, once that is proven.
 struct Proven {
     proof: ProofId,
+    /// What that goes back to, as far as it is known.
+    root: ProofId,
     admitted: bool,
     at: Timestamp,
     source_ip: Option<IpAddr>,
@@ -59,11 +61,17 @@ fn kept(agent: &str) -> Arc<str> {
     })
 }
 
-/// Notes whose key or token the request came with, and whether that was let in.
-pub(super) fn proven(proof: ProofId, admitted: bool, at: Timestamp, origin: &Origin) {
+/// Notes which key or token the request came with and what that goes back to, and whether it was let in.
+pub(super) fn proven(
+    (proof, root): (ProofId, ProofId),
+    admitted: bool,
+    at: Timestamp,
+    origin: &Origin,
+) {
     with_trace(|trace| {
         trace.proven = Some(Proven {
             proof,
+            root,
             admitted,
             at,
             source_ip: origin.source_ip,
@@ -130,6 +138,6 @@ impl Trace {
             user_agent: proven.user_agent,
             missing: self.missing,
         };
-        engine.note_use(proven.proof, proven.admitted, one);
+        engine.note_use((proven.proof, proven.root), proven.admitted, one);
     }
 }

@@ -49,12 +49,16 @@ impl Pending {
         self.0.iter().map(lock)
     }
 
-    pub(super) fn note(&self, proof: ProofId, admitted: bool, one: Use) {
-        let mut shard = self.shard(proof.as_bytes());
-        if admitted {
-            shard.seen(proof, one.at);
+    /// Notes a use of what proved it, and of what that goes back to.
+    pub(super) fn note(&self, (proof, root): (ProofId, ProofId), admitted: bool, one: Use) {
+        if admitted && proof != root {
+            self.shard(proof.as_bytes()).seen(proof, one.at);
         }
-        if let ProofId::Key(id) = proof
+        let mut shard = self.shard(root.as_bytes());
+        if admitted {
+            shard.seen(root, one.at);
+        }
+        if let ProofId::Key(id) = root
             && !shard.push(id, one)
         {
             metrics::counter!("leasehold_usage_dropped_total").increment(1);
@@ -166,6 +170,11 @@ mod tests {
         KeyId::from_bytes([n; 16])
     }
 
+    /// Of what goes back to itself.
+    fn own(proof: ProofId) -> (ProofId, ProofId) {
+        (proof, proof)
+    }
+
     fn at(millis: u64) -> Use {
         Use {
             at: Timestamp::from_millis(millis),
@@ -187,14 +196,14 @@ mod tests {
     fn the_newest_of_a_key_stay_and_memory_is_bounded() {
         let pending = Pending::default();
         for millis in 0..KEPT_USES as u64 + 5 {
-            pending.note(ProofId::Key(key(1)), true, at(millis));
+            pending.note(own(ProofId::Key(key(1))), true, at(millis));
         }
         let kept = pending.of(key(1));
         assert_eq!((kept.len(), kept[0].at.as_millis()), (KEPT_USES, 5));
         for n in 0..MAX_USES as u64 + 100 {
             let mut id = [7; 16];
             id[..8].copy_from_slice(&n.to_be_bytes());
-            pending.note(ProofId::Key(KeyId::from_bytes(id)), true, at(n));
+            pending.note(own(ProofId::Key(KeyId::from_bytes(id))), true, at(n));
         }
         assert!(pending.shards().all(|shard| shard.count <= MAX_USES
             && shard.seen.len() <= MAX_SEEN
@@ -202,14 +211,30 @@ mod tests {
     }
 
     #[test]
+    fn a_use_of_a_token_is_one_of_the_key_that_it_goes_back_to() {
+        use crate::domain::id::TokenId;
+        let pending = Pending::default();
+        let (token, root) = (
+            ProofId::Token(TokenId::from_bytes([2; 16])),
+            ProofId::Key(key(1)),
+        );
+        pending.note((token, root), true, at(1));
+        pending.note((token, root), false, at(2));
+        assert_eq!(times(&pending.of(key(1))), [1, 2]);
+        for proof in [token, root] {
+            assert_eq!(pending.last(proof), Some(Timestamp::from_millis(1)));
+        }
+    }
+
+    #[test]
     fn what_could_not_be_written_comes_back_in_its_order() {
         let pending = Pending::default();
         let proof = ProofId::Key(key(1));
-        pending.note(proof, true, at(1));
-        pending.note(proof, true, at(2));
+        pending.note(own(proof), true, at(1));
+        pending.note(own(proof), true, at(2));
         let taken = pending.take();
         assert!(pending.of(key(1)).is_empty() && pending.take().is_empty());
-        pending.note(proof, true, at(3));
+        pending.note(own(proof), true, at(3));
         pending.put_back(&taken);
         assert_eq!(times(&pending.of(key(1))), [1, 2, 3]);
         let [(id, uses)] = &pending.take()[..] else {
@@ -230,15 +255,15 @@ mod tests {
                 .map(|last| last.at.as_millis())
                 .collect::<Vec<_>>()
         };
-        pending.note(proof, false, at(500));
+        pending.note(own(proof), false, at(500));
         assert_eq!(pending.last(proof), None, "a use that was turned away");
-        pending.note(proof, true, at(1_000));
+        pending.note(own(proof), true, at(1_000));
         assert_eq!(due(1_500, false), [1_000]);
-        pending.note(proof, true, at(2_000));
+        pending.note(own(proof), true, at(2_000));
         assert_eq!(pending.last(proof), Some(now(2_000)));
         assert_eq!(due(60_999, false), [0; 0]);
         assert_eq!(due(61_000, false), [2_000]);
-        pending.note(proof, true, at(61_500));
+        pending.note(own(proof), true, at(61_500));
         assert_eq!(due(61_600, true), [61_500]);
         assert_eq!(due(200_000, true), [0; 0]);
         assert_eq!(pending.last(proof), None, "nothing is left to write");
