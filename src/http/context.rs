@@ -185,9 +185,9 @@ pub(super) async fn wrap(State(surface): State<Surface>, request: Request, next:
         match tokio::time::timeout(timeout, answered).await {
             Ok(response) => response,
             Err(_) => {
-                let told = recorded(&surface, &asked, too_slow(timeout));
+                let told = recorded(&surface, &asked, too_slow(method, timeout));
                 let told = tokio::time::timeout(timeout, told).await;
-                told.unwrap_or_else(|_| too_slow(timeout))
+                told.unwrap_or_else(|_| too_slow(method, timeout))
             }
         }
     };
@@ -240,11 +240,15 @@ fn insert_standing(headers: &mut HeaderMap, standing: Standing, limited: bool) {
     }
 }
 
-fn too_slow(timeout: Duration) -> Response {
-    let message = format!(
-        "the request was not done within {}",
-        humantime::format_duration(timeout)
-    );
+/// What was queued for the disk by then is done all the same, and whoever asked for it has to know.
+fn too_slow(method: &str, timeout: Duration) -> Response {
+    let within = humantime::format_duration(timeout);
+    let mut message = format!("the request was not done within {within}");
+    if !matches!(method, "GET" | "HEAD") {
+        message.push_str(
+            "; what it asked for may be done still: look, or send it again with the same `Idempotency-Key`",
+        );
+    }
     ApiError(Error::new(Code::StorageUnavailable, message)).into_response()
 }
 
@@ -314,6 +318,23 @@ impl Meters {
                 "leasehold_http_requests_total",
                 "method" => method, "route" => route, "status" => status.to_string()
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_is_told_that_a_change_took_too_long_is_told_that_it_may_be_done() {
+        for (method, may_be_done) in [("POST", true), ("DELETE", true), ("GET", false)] {
+            let answer = too_slow(method, Duration::from_secs(30));
+            assert_eq!(answer.status(), 503);
+            let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await;
+            let text = String::from_utf8(body.unwrap().to_vec()).unwrap();
+            assert!(text.contains("within 30s"), "{text}");
+            assert_eq!(text.contains("Idempotency-Key"), may_be_done, "{text}");
         }
     }
 }
