@@ -77,19 +77,8 @@ impl Progress {
         self.upto.into_iter().min().unwrap_or(0)
     }
 
-    /// Whether a class takes too much: it is the one that takes the most of a log that takes too much.
-    fn is_over(&self, class: EventClass, retention: &AuditRetention) -> bool {
-        let Some(max) = retention.max_bytes else {
-            return false;
-        };
-        let of = |class: EventClass| self.bytes.get(class as usize).copied().unwrap_or(0);
-        let all: u64 = self.bytes.iter().sum();
-        let most = EventClass::ALL.into_iter().max_by_key(|class| of(*class));
-        all > max && most == Some(class)
-    }
-
     /// What to remove next, if anything: from the oldest range that has records of a class which are past its age, or of
-    /// the class that takes too much.
+    /// a class that takes too much.
     pub async fn next(
         &self,
         read: &mut impl Read,
@@ -108,7 +97,7 @@ impl Progress {
             let none = survey.records.get(class as usize).is_none_or(|n| *n == 0);
             if !none
                 && !retention.past(class, survey.newest, now)
-                && !self.is_over(class, retention)
+                && !retention.is_over(class, &self.bytes)
             {
                 continue;
             }

@@ -128,6 +128,10 @@ pub struct RawRetention {
     pub audit_admin: Option<String>,
     pub audit_vault: Option<String>,
     pub audit_denial: Option<String>,
+    pub audit_access_max_bytes: Option<Whole>,
+    pub audit_admin_max_bytes: Option<Whole>,
+    pub audit_vault_max_bytes: Option<Whole>,
+    pub audit_denial_max_bytes: Option<Whole>,
     pub audit_max_bytes: Option<Whole>,
 }
 

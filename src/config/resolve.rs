@@ -39,6 +39,8 @@ const RETENTION: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(36_525 * 86_400);
 /// A log is held to its bound by whole ranges, which are some megabytes each.
 const AUDIT_BYTES: RangeInclusive<u64> = 64 * 1024 * 1024..=u64::MAX;
+/// The records of one class are a part of each range.
+const CLASS_BYTES: RangeInclusive<u64> = 16 * 1024 * 1024..=u64::MAX;
 /// What the limiter counts with.
 const PER_MINUTE: RangeInclusive<u64> = 1..=u32::MAX as u64;
 
@@ -289,6 +291,7 @@ impl Step<'_> {
             let millis = kept.and_then(|kept| u64::try_from(kept.as_millis()).ok());
             Ok(millis.map(Span::from_millis))
         };
+        let bytes = |key, value| self.whole(key, value, CLASS_BYTES);
         let closed_leases = span("retention.closed_leases", raw.closed_leases)?;
         Ok(Retention {
             closed_leases: closed_leases.unwrap_or(default.closed_leases),
@@ -298,6 +301,18 @@ impl Step<'_> {
                     span("retention.audit_admin", raw.audit_admin)?,
                     span("retention.audit_vault", raw.audit_vault)?,
                     span("retention.audit_denial", raw.audit_denial)?,
+                ],
+                class_max_bytes: [
+                    bytes(
+                        "retention.audit_access_max_bytes",
+                        raw.audit_access_max_bytes,
+                    )?,
+                    bytes("retention.audit_admin_max_bytes", raw.audit_admin_max_bytes)?,
+                    bytes("retention.audit_vault_max_bytes", raw.audit_vault_max_bytes)?,
+                    bytes(
+                        "retention.audit_denial_max_bytes",
+                        raw.audit_denial_max_bytes,
+                    )?,
                 ],
                 max_bytes: self.whole(
                     "retention.audit_max_bytes",

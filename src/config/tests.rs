@@ -66,6 +66,10 @@ fn every_key_reaches_its_field() {
         audit_admin = "3650d"
         audit_vault = "30d"
         audit_denial = "1d"
+        audit_access_max_bytes = 16777216
+        audit_admin_max_bytes = 30000000
+        audit_vault_max_bytes = 40000000
+        audit_denial_max_bytes = 50000000
         audit_max_bytes = 20000000000
         "#,
     );
@@ -113,6 +117,7 @@ fn every_key_reaches_its_field() {
             closed_leases: Span::from_secs(7200),
             audit: AuditRetention {
                 ages: [400, 3650, 30, 1].map(|days| Some(Span::from_secs(days * 86_400))),
+                class_max_bytes: [16_777_216, 30_000_000, 40_000_000, 50_000_000].map(Some),
                 max_bytes: Some(20_000_000_000),
             },
         },

@@ -37,7 +37,9 @@ pub struct Retention {
 pub struct AuditRetention {
     /// The age of each class, in the order of [`EventClass::ALL`]; none is for ever.
     pub ages: [Option<Span>; CLASSES],
-    /// What the records of the log may take, in bytes; none is without a bound.
+    /// What the records of each class may take, in bytes, in the same order; none is without a bound.
+    pub class_max_bytes: [Option<u64>; CLASSES],
+    /// What all records of the log may take, in bytes; none is without a bound.
     pub max_bytes: Option<u64>,
 }
 
@@ -53,13 +55,27 @@ impl Default for Retention {
 impl AuditRetention {
     /// Whether anything is ever removed.
     pub fn removes(&self) -> bool {
-        self.max_bytes.is_some() || self.ages.iter().any(Option::is_some)
+        let mut bounds = self.class_max_bytes.iter().chain([&self.max_bytes]);
+        self.ages.iter().any(Option::is_some) || bounds.any(Option::is_some)
     }
 
     /// Whether records of a class of which the newest is from `newest` are past their age.
     pub fn past(&self, class: EventClass, newest: Timestamp, now: Timestamp) -> bool {
         let age = self.ages.get(class as usize).copied().flatten();
         age.is_some_and(|age| now >= newest.plus(age))
+    }
+
+    /// Whether a class takes too much of a log of which each class takes so many bytes: more than it may, or the most
+    /// of a log that takes too much.
+    pub fn is_over(&self, class: EventClass, bytes: &[u64; CLASSES]) -> bool {
+        let of = |class: EventClass| bytes.get(class as usize).copied().unwrap_or(0);
+        let bound = self.class_max_bytes.get(class as usize).copied().flatten();
+        if bound.is_some_and(|max| of(class) > max) {
+            return true;
+        }
+        let all: u64 = bytes.iter().sum();
+        let most = EventClass::ALL.into_iter().max_by_key(|class| of(*class));
+        self.max_bytes.is_some_and(|max| all > max) && most == Some(class)
     }
 }
 
@@ -90,14 +106,15 @@ pub const CLASSES: usize = 4;
 /// Events that are kept equally long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EventClass {
-    /// Leases, redemptions, tokens, and reads of what is kept.
+    /// Leases, redemptions, tokens, and reads of what is kept; and whatever anybody can cause as much of as the vault
+    /// answers requests, so that no flood of it takes the place of what changed or was denied.
     Access = 0,
     /// Changes of credentials, identities, keys, policies, holds, and what retention removed; and whatever is none of
     /// the others.
     Admin = 1,
     /// The vault itself: its starts, stops, backups, repairs.
     Vault = 2,
-    /// Whatever was refused.
+    /// Whatever was denied to a caller, or refused once it was authorised.
     Denial = 3,
 }
 
@@ -115,12 +132,19 @@ impl EventClass {
         }
     }
 
-    /// The class of a record, by the family of its event; what has been refused is a denial, whatever it is.
+    /// The class of a record, by the family of its event; what has been refused is a denial, whatever it is. The
+    /// exception is what costs its sender nothing but a request: reads, requests that were wrong, and failed
+    /// authentications of nobody, which would flood out the denials of known callers.
     pub fn of(record: &AuditRecord) -> Self {
-        if matches!(record.outcome, Outcome::Refused { .. }) {
-            return Self::Denial;
-        }
-        match record.event {
+        Self::of_event(record.event, &record.outcome)
+    }
+
+    fn of_event(event: EventName, outcome: &Outcome) -> Self {
+        match event {
+            EventName::RequestRead | EventName::RequestUnrecorded | EventName::AuthFailed => {
+                Self::Access
+            }
+            _ if matches!(outcome, Outcome::Refused { .. }) => Self::Denial,
             EventName::AuditRemoved | EventName::AuditHoldSet | EventName::AuditHoldReleased => {
                 Self::Admin
             }

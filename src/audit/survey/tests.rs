@@ -35,25 +35,6 @@ fn a_range_is_gone_once_nothing_of_any_class_is_left() {
 }
 
 #[test]
-fn of_a_log_that_takes_too_much_the_class_that_takes_the_most_goes() {
-    let progress = Progress {
-        bytes: [10, 70, 0, 30],
-        ..Progress::default()
-    };
-    let over = |max| {
-        let retention = AuditRetention {
-            max_bytes: max,
-            ..AuditRetention::default()
-        };
-        let over = |class: &EventClass| progress.is_over(*class, &retention);
-        EventClass::ALL.into_iter().filter(over).collect::<Vec<_>>()
-    };
-    assert_eq!(over(None), []);
-    assert_eq!(over(Some(110)), []);
-    assert_eq!(over(Some(109)), [EventClass::Admin]);
-}
-
-#[test]
 fn the_tiles_that_a_checkpoint_ends_in_stay() {
     let all = spare_tiles(1, &[]);
     assert_eq!(all.len(), 65);

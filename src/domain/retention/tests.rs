@@ -14,23 +14,77 @@ fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 
+/// Every event that is kept as long as an access.
+const ACCESS: [&str; 18] = [
+    "lease.issued",
+    "lease.redeemed",
+    "lease.renewed",
+    "lease.expired",
+    "lease.released",
+    "lease.revoked",
+    "lease.bulk_revoked",
+    "lease.removed",
+    "audit.read",
+    "audit.exported",
+    "audit.export_ended",
+    "report.read",
+    "token.created",
+    "token.revoked",
+    "auth.exchanged",
+    "request.read",
+    "request.unrecorded",
+    "auth.failed",
+];
+
 #[test]
-fn every_event_has_the_class_of_its_family() {
-    let class = |name: &str| EventClass::of_family(name);
-    for (name, expected) in [
-        ("lease.issued", EventClass::Access),
-        ("audit.read", EventClass::Access),
-        ("token.created", EventClass::Access),
-        ("credential.rotated", EventClass::Admin),
-        ("key.created", EventClass::Admin),
-        ("policy.applied", EventClass::Admin),
-        ("vault.started", EventClass::Vault),
-        ("authz.denied", EventClass::Denial),
-        ("lease.refused", EventClass::Denial),
-        ("something.new", EventClass::Admin),
-    ] {
-        assert_eq!(class(name), expected, "{name}");
+fn nobody_floods_changes_or_denials_out_of_the_log_by_asking() {
+    let refused = Outcome::Refused {
+        code: "NOT_FOUND".to_owned(),
+    };
+    for event in EventName::ALL.iter().copied() {
+        let name = event.as_str();
+        let class = |outcome| EventClass::of_event(event, outcome);
+        let done = match name {
+            _ if name.ends_with(".refused") || name.ends_with(".denied") => EventClass::Denial,
+            _ if ACCESS.contains(&name) => EventClass::Access,
+            _ if name.starts_with("vault.") => EventClass::Vault,
+            _ => EventClass::Admin,
+        };
+        assert_eq!(class(&Outcome::Success), done, "{name}");
+        // What anybody can cause without end stays what it is.
+        let told = match name {
+            "request.read" | "request.unrecorded" | "auth.failed" => EventClass::Access,
+            _ => EventClass::Denial,
+        };
+        assert_eq!(class(&refused), told, "{name}");
     }
+    assert_eq!(EventClass::of_family("something.new"), EventClass::Admin);
+}
+
+#[test]
+fn a_class_goes_that_takes_more_than_it_may_or_the_most_of_a_log_that_does() {
+    let bytes = [10, 70, 0, 30];
+    let over = |retention: AuditRetention| {
+        assert!(retention.removes() || retention == AuditRetention::default());
+        let over = |class: &EventClass| retention.is_over(*class, &bytes);
+        EventClass::ALL.into_iter().filter(over).collect::<Vec<_>>()
+    };
+    let all = |max_bytes| AuditRetention {
+        max_bytes,
+        ..AuditRetention::default()
+    };
+    assert_eq!(over(all(None)), []);
+    assert_eq!(over(all(Some(110))), []);
+    assert_eq!(over(all(Some(109))), [EventClass::Admin]);
+    let each = |class_max_bytes| AuditRetention {
+        class_max_bytes,
+        ..AuditRetention::default()
+    };
+    assert_eq!(over(each([Some(10), None, Some(0), Some(30)])), []);
+    assert_eq!(
+        over(each([Some(9), Some(70), Some(0), Some(29)])),
+        [EventClass::Access, EventClass::Denial]
+    );
 }
 
 #[test]

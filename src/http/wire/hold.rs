@@ -56,7 +56,7 @@ pub(crate) struct RetentionBody {
     holds: usize,
 }
 
-/// How long records are kept, by class; null is for ever.
+/// How long records are kept, by class, and what they may take, in bytes; null is for ever, and without a bound.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AuditRetentionBody {
     #[schema(example = "400d")]
@@ -64,6 +64,11 @@ pub(crate) struct AuditRetentionBody {
     admin: Option<String>,
     vault: Option<String>,
     denial: Option<String>,
+    access_max_bytes: Option<u64>,
+    admin_max_bytes: Option<u64>,
+    vault_max_bytes: Option<u64>,
+    denial_max_bytes: Option<u64>,
+    /// Of all classes together.
     max_bytes: Option<u64>,
 }
 
@@ -82,6 +87,10 @@ impl From<KeptHistory> for RetentionBody {
             let age = kept.retention.audit.ages.get(class as usize).copied();
             age.flatten().as_ref().map(Span::to_string)
         };
+        let bound = |class: EventClass| {
+            let bound = kept.retention.audit.class_max_bytes;
+            bound.get(class as usize).copied().flatten()
+        };
         let removed = |class: EventClass| kept.removed.get(class as usize).copied().unwrap_or(0);
         Self {
             closed_leases: kept.retention.closed_leases.to_string(),
@@ -90,6 +99,10 @@ impl From<KeptHistory> for RetentionBody {
                 admin: age(EventClass::Admin),
                 vault: age(EventClass::Vault),
                 denial: age(EventClass::Denial),
+                access_max_bytes: bound(EventClass::Access),
+                admin_max_bytes: bound(EventClass::Admin),
+                vault_max_bytes: bound(EventClass::Vault),
+                denial_max_bytes: bound(EventClass::Denial),
                 max_bytes: kept.retention.audit.max_bytes,
             },
             first_sequence: kept.first,

@@ -25,7 +25,7 @@ fn retention(access: Option<u64>, admin: Option<u64>) -> Retention {
     Retention {
         audit: AuditRetention {
             ages,
-            max_bytes: None,
+            ..AuditRetention::default()
         },
         ..Retention::default()
     }
@@ -234,8 +234,8 @@ async fn what_is_not_sealed_or_held_is_not_removed() {
 async fn a_log_that_takes_too_much_loses_the_class_that_takes_the_most() {
     let world = World::new(Retention {
         audit: AuditRetention {
-            ages: [None; 4],
             max_bytes: Some(1_500_000),
+            ..AuditRetention::default()
         },
         ..Retention::default()
     })
@@ -251,6 +251,39 @@ async fn a_log_that_takes_too_much_loses_the_class_that_takes_the_most() {
     );
     assert!(world.count(ACCESS).await < 5 * RANGE * 9 / 10);
     assert_eq!(world.faults(&[]).await, []);
+    assert_eq!(world.findings().await, [""; 0]);
+}
+
+// INVARIANT (legal-hold)
+#[tokio::test]
+async fn a_class_that_takes_more_than_it_may_loses_its_oldest_ranges() {
+    let mut bounds = [None; 4];
+    bounds[EventClass::Admin as usize] = Some(10_000);
+    let world = World::new(Retention {
+        audit: AuditRetention {
+            class_max_bytes: bounds,
+            ..AuditRetention::default()
+        },
+        ..Retention::default()
+    })
+    .await;
+    let kept = world.write(5 * RANGE).await;
+    let (changes, accesses) = (world.count(ADMIN).await, world.count(ACCESS).await);
+    world.hold("case").await;
+    assert_eq!(world.retain_all().await, 0);
+    world.release_hold("case").await;
+    let removed = world.retain_all().await;
+    let left = world.count(ADMIN).await;
+    assert!((40..changes).contains(&left), "{left} of {changes}");
+    // Those that the vault began with are changes as well.
+    let others = removed - (changes - left);
+    assert!(others < 10, "{removed} {changes} {left}");
+    assert_eq!(
+        world.count(ACCESS).await,
+        accesses,
+        "no other class is touched"
+    );
+    assert_eq!(world.faults(&[&kept]).await, []);
     assert_eq!(world.findings().await, [""; 0]);
 }
 

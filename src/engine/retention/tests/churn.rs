@@ -53,7 +53,7 @@ async fn cycles_of_leases_leave_a_store_of_bounded_size() {
             closed_leases: hours(1),
             audit: AuditRetention {
                 ages: [Some(hours(1)); 4],
-                max_bytes: None,
+                ..AuditRetention::default()
             },
         });
     let name = WorkspaceName::parse("default", "name").unwrap();
