@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fmt::Display, path::Path};
 use sha2::{Digest, Sha256};
 
 use super::{Config, RootSource, policies};
+use crate::domain::retention::{EventClass, Retention};
 
 fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -70,6 +71,36 @@ impl Config {
             tell(key, limit.as_ref().map(|limit| limit as &dyn Display));
         }
         tell("reaper.enabled", Some(&self.reaper.enabled));
+        let audit = &self.audit;
+        tell("audit.sealing", Some(&audit.sealing));
+        if let Some(file) = &audit.checkpoint_file {
+            tell("audit.checkpoint_file", Some(&file.display()));
+        }
+        if let Some(url) = &audit.checkpoint_url {
+            // What is behind the `?` may be a token.
+            let (url, query) = url
+                .split_once('?')
+                .map_or((&**url, ""), |(url, _)| (url, "?…"));
+            tell("audit.checkpoint_url", Some(&format_args!("{url}{query}")));
+        }
+        tell("audit.checkpoint_log", Some(&audit.checkpoint_log));
+        let Retention {
+            closed_leases,
+            audit: kept,
+        } = &self.retention;
+        tell("retention.closed_leases", Some(closed_leases));
+        let limits = kept.ages.iter().zip(&kept.class_max_bytes);
+        for (class, (age, bytes)) in EventClass::ALL.iter().zip(limits) {
+            let key = format!("retention.audit_{}", class.as_str());
+            tell(&key, age.as_ref().map(|age| age as &dyn Display));
+            let key = format!("{key}_max_bytes");
+            tell(&key, bytes.as_ref().map(|bytes| bytes as &dyn Display));
+        }
+        let all = kept.max_bytes.as_ref();
+        tell(
+            "retention.audit_max_bytes",
+            all.map(|bytes| bytes as &dyn Display),
+        );
         tell("log.format", Some(&self.log.format));
         tell("log.filter", Some(&self.log.filter));
         if let Some(dir) = &self.policies.dir {
@@ -105,9 +136,16 @@ mod tests {
         assert!(!before.contains_key("limits.requests_per_minute"));
         config.policies.dir = Some(dir.path().to_owned());
         config.limits.requests_per_minute = std::num::NonZeroU32::new(5);
+        config.audit.checkpoint_url = Some("https://w.example.com/a?t=hush".to_owned());
+        config.retention.audit.ages[3] = Some(crate::domain::time::Span::from_secs(86_400));
+        config.retention.audit.class_max_bytes[0] = Some(1 << 30);
         let after = config.facts().unwrap();
         assert_eq!(after["limits.requests_per_minute"], "5");
+        assert_eq!(after["audit.checkpoint_url"], "https://w.example.com/a?…");
+        assert_eq!(after["retention.audit_denial"], "1d");
+        assert_eq!(after["retention.audit_access_max_bytes"], "1073741824");
+        assert_eq!(before["retention.closed_leases"], "1d");
         assert!(after["policies.file.a.cedar"].starts_with("sha256:"));
-        assert_eq!(after.len(), before.len() + 3);
+        assert_eq!(after.len(), before.len() + 6);
     }
 }
