@@ -87,16 +87,20 @@ impl Retention {
         now.minus(self.closed_leases).minus(late)
     }
 
-    /// When to look at a lease again; none where it may go now.
+    /// When to look at a lease again; none where it may go now. One that is open may be closed at any moment: it is
+    /// looked at so soon that it leaves in time, or [`LONGEST_DELAY`] late where it is kept shorter than that.
     pub fn look_again(&self, lease: &Lease, now: Timestamp) -> Option<Timestamp> {
-        let due = match &lease.state {
-            LeaseState::Closed { at, .. } => at.plus(self.closed_leases),
+        match &lease.state {
+            LeaseState::Closed { at, .. } => {
+                let due = at.plus(self.closed_leases);
+                (now < due).then_some(due)
+            }
             LeaseState::Active => {
                 let due = lease.expires_at.plus(self.closed_leases);
-                return Some(due.max(now.plus(AGAIN)));
+                let soon = now.plus(self.closed_leases.max(LONGEST_DELAY));
+                Some(due.min(soon).max(now.plus(AGAIN)))
             }
-        };
-        (now < due).then_some(due)
+        }
     }
 }
 

@@ -107,7 +107,27 @@ fn a_lease_goes_once_its_retention_is_over_and_never_while_it_is_open() {
     let again = retention.look_again(&open, now).unwrap();
     assert!(again > now, "the reaper has not come to it");
     open.expires_at = at(20 * DAY);
-    assert_eq!(retention.look_again(&open, now), Some(at(21 * DAY)));
+    assert_eq!(
+        retention.look_again(&open, now),
+        Some(at(11 * DAY)),
+        "it may be closed long before it expires"
+    );
+    open.expires_at = at(10 * DAY + 1000);
+    assert_eq!(
+        retention.look_again(&open, now),
+        Some(at(11 * DAY)),
+        "and no sooner than it can be due"
+    );
+    let short = Retention {
+        closed_leases: Span::from_secs(1),
+        ..retention
+    };
+    open.expires_at = at(20 * DAY);
+    assert_eq!(
+        short.look_again(&open, now),
+        Some(at(10 * DAY + 3_600_000)),
+        "an hour late at most"
+    );
     let mut closed = lease();
     closed.state = LeaseState::Closed {
         at: at(9 * DAY),

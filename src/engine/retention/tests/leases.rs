@@ -89,6 +89,22 @@ async fn closed_leases_leave_after_their_retention_and_history_stays() {
 }
 
 #[tokio::test]
+async fn a_long_lease_that_ends_early_leaves_in_time() {
+    let world = World::new(Retention::default()).await;
+    let name = world.store("a").await;
+    let lease = world.lease(&name, 7 * 86_400).await;
+    world.pass(26 * HOUR);
+    assert_eq!(world.engine.retain().await.unwrap().leases, 0);
+    world.release(lease).await;
+    world.pass(23 * HOUR);
+    assert_eq!(world.engine.retain().await.unwrap().leases, 0, "too early");
+    world.pass(2 * HOUR);
+    assert_eq!(world.engine.retain().await.unwrap().leases, 1);
+    assert!(!world.is_there(lease).await);
+    assert_eq!(world.findings().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_released_handle_is_unknown_once_its_lease_is_gone() {
     let world = World::new(Retention::default()).await;
     let name = world.store("a").await;
