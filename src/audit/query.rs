@@ -19,7 +19,12 @@ use super::{
 };
 use crate::{
     crypto::keyring::Keyring,
-    domain::{error::Result, event::AuditRecord, id::WorkspaceId, time::Timestamp},
+    domain::{
+        error::{Error, Result},
+        event::AuditRecord,
+        id::WorkspaceId,
+        time::Timestamp,
+    },
     store::{
         key,
         port::{Scan, Store},
@@ -51,6 +56,21 @@ pub struct AuditPage {
     pub more: bool,
     /// Records that match, on every page; none where counting them would mean to read too much.
     pub total: Option<u64>,
+    /// Records of the workspace that might match and are damaged, as far as they were met, by their numbers.
+    pub unreadable: Vec<u64>,
+}
+
+/// Why a query failed.
+enum Failed {
+    /// A page of the index cannot be read: the log tells the same.
+    Index(Error),
+    Log(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Log(error)
+    }
 }
 
 /// Records that follow a place in the log.
@@ -77,15 +97,18 @@ impl<'a> Reader<'a> {
         let page = || Collector::new(window);
         let (page, total) = match self.look_up(filter, page(), true).await {
             Ok(found) => found,
-            Err(error) => {
-                let reader = self.without_index(&error);
-                reader.look_up(filter, page(), true).await?
+            Err(failed) => {
+                let reader = self.without_index(failed)?;
+                reader.read_log(filter, page(), true).await?
             }
         };
+        let more = page.more();
+        let (records, unreadable) = page.into_records();
         Ok(AuditPage {
-            more: page.more(),
-            records: page.into_records(),
+            records,
+            more,
             total,
+            unreadable,
         })
     }
 
@@ -116,9 +139,9 @@ impl<'a> Reader<'a> {
         };
         let page = match self.look_up(filter, page(), false).await {
             Ok((page, _)) => page,
-            Err(error) => {
-                let reader = self.without_index(&error);
-                reader.look_up(filter, page(), false).await?.0
+            Err(failed) => {
+                let reader = self.without_index(failed)?;
+                reader.read_log(filter, page(), false).await?.0
             }
         };
         let last = page.last();
@@ -127,38 +150,41 @@ impl<'a> Reader<'a> {
             _ => page.seen().max(after.unwrap_or(0)),
         };
         Ok(Following {
-            records: page.into_records(),
+            records: page.into_records().0,
             reached,
         })
     }
 
     /// The number of the newest record, of any workspace; 0 where there is none.
     pub async fn newest(&self) -> Result<u64> {
-        let newest = Scan {
-            reverse: true,
-            limit: 1,
-            ..key::audits(0)
-        };
-        match self.store.scan(&newest).await?.pop() {
-            None => Ok(0),
-            Some((at, block)) => {
-                let entries = super::block::entries(&block)?.len() as u64;
-                Ok(blocks::first_of(&at)? + entries.saturating_sub(1))
-            }
-        }
+        blocks::newest(self.store).await
     }
 
-    /// The index may be what failed: then the log alone tells, and the index is made anew.
-    fn without_index(&self, error: &crate::domain::error::Error) -> Self {
-        if let Some(index) = self.index {
-            let source = std::error::Error::source(error).map(ToString::to_string);
-            tracing::warn!(%error, source, "a query failed and is asked of the log itself");
-            index.distrust();
-        }
-        Self {
+    /// Where the index is what failed, the log alone tells, and the index is made anew.
+    fn without_index(&self, failed: Failed) -> Result<Self> {
+        let (index, error) = match (self.index, failed) {
+            (Some(index), Failed::Index(error)) => (index, error),
+            (_, Failed::Index(error) | Failed::Log(error)) => return Err(error),
+        };
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::warn!(%error, source, "a query failed and is asked of the log itself");
+        index.distrust();
+        Ok(Self {
             index: None,
             ..*self
-        }
+        })
+    }
+
+    async fn read_log(
+        &self,
+        filter: &AuditFilter,
+        page: Collector,
+        count: bool,
+    ) -> Result<(Collector, Option<u64>)> {
+        let found = self.look_up(filter, page, count).await;
+        found.map_err(|failed| match failed {
+            Failed::Index(error) | Failed::Log(error) => error,
+        })
     }
 
     /// Fills a page, and counts what matches.
@@ -167,7 +193,7 @@ impl<'a> Reader<'a> {
         filter: &AuditFilter,
         mut page: Collector,
         count: bool,
-    ) -> Result<(Collector, Option<u64>)> {
+    ) -> Result<(Collector, Option<u64>), Failed> {
         let plan = Plan::of(self.keyring.terms(), self.workspace, filter);
         let (mut parts, end) = match self.index {
             Some(index) => index.view(&plan),

@@ -70,14 +70,14 @@ impl Asked {
         let next_cursor = last
             .filter(|_| page.more)
             .map(|last| self.request.cursor_after(self.default, &last));
-        let (total, items) = (page.total, page.records);
+        let (total, items, unreadable) = (page.total, page.records, page.unreadable);
         let page = Page {
             items,
             limit: self.window.limit,
             next_cursor,
             total: total.unwrap_or(0),
         };
-        Listing::counting(page, total, AuditBody::from)
+        Listing::counting(page, total, unreadable, AuditBody::from)
     }
 }
 

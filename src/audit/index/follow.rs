@@ -17,7 +17,7 @@ use super::{
     seal_state, terms,
 };
 use crate::{
-    audit::query::blocks,
+    audit::query::blocks::{self, Each},
     domain::error::{Error, Result},
     store::{
         key,
@@ -213,12 +213,23 @@ impl Follower {
             self.skip_to(first).await?;
         }
         let mut batch = Batch::default();
+        let mut whole = true;
         for (at, block) in &found {
-            blocks::each(&self.index.keyring, at, block, |record| {
-                batch.record(record.as_ref().map(|record| record.time));
-                if let Some(record) = record {
-                    let key = self.index.keyring.terms();
+            // Behind a hole the next step begins.
+            if key::parse_audit(at) != Some(first + batch.len()) {
+                whole = false;
+                break;
+            }
+            let key = self.index.keyring.terms();
+            blocks::each(&self.index.keyring, at, block, |each| match each {
+                Each::Record(record) => {
+                    batch.record(Some(record.time));
                     terms::of_record(key, &record, &mut |term| batch.term(term));
+                }
+                Each::Gone => batch.record(None),
+                Each::Unreadable(workspace) => {
+                    batch.record(None);
+                    batch.term(terms::of_unreadable(key, workspace));
                 }
             })?;
         }
@@ -234,7 +245,7 @@ impl Follower {
         if records >= self.index.limits.run_records {
             self.flush().await?;
         }
-        Ok(found.len() == BLOCKS_PER_STEP)
+        Ok(!whole || found.len() == BLOCKS_PER_STEP)
     }
 
     /// Goes on behind records that were removed before anybody indexed them. Runs need not touch each other.

@@ -67,6 +67,11 @@ impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.times.is_empty()
     }
+
+    /// Records that were added.
+    pub(super) fn len(&self) -> u64 {
+        self.times.len() as u64
+    }
 }
 
 impl Memory {

@@ -38,6 +38,8 @@ enum Field {
     Request = 16,
     Object = 17,
     Record = 18,
+    /// A record of the workspace that could not be read.
+    Unreadable = 19,
 }
 
 /// The networks that an address is found by. A wider or a crooked range is looked for in the next wider one of them.
@@ -152,9 +154,16 @@ pub fn of_record(key: &TermKey, record: &AuditRecord, emit: &mut impl FnMut(u64)
     }
 }
 
+/// The term of a record that cannot be read: whose it is stands outside of it.
+pub(super) fn of_unreadable(key: &TermKey, workspace: WorkspaceId) -> u64 {
+    Terms { key, workspace }.of(Field::Unreadable, &[])
+}
+
 /// Which terms a record must have: one of each group.
 pub struct Plan {
     pub(super) groups: Vec<Vec<u64>>,
+    /// The term of those of which nobody knows what they have.
+    unreadable: u64,
     /// Whether every record with these terms matches the filter, its times aside. Two terms in one hash would be an
     /// exception, at a chance of about 1 in 2^64 for each term there is: records that are shown are checked, a total
     /// that is read from the index alone is not.
@@ -238,7 +247,11 @@ impl Plan {
         if groups.is_empty() {
             groups.push(vec![terms.of(Field::Any, &[])]);
         }
-        Self { groups, exact }
+        Self {
+            groups,
+            unreadable: of_unreadable(key, workspace),
+            exact,
+        }
     }
 
     /// The terms, where one of them is all that a record must have.
@@ -249,8 +262,18 @@ impl Plan {
         }
     }
 
+    /// The plan of the workspace's records that could not be read.
+    pub(in crate::audit) fn unreadable(&self) -> Self {
+        Self {
+            groups: vec![vec![self.unreadable]],
+            unreadable: self.unreadable,
+            exact: true,
+        }
+    }
+
     /// Every term it asks for.
     pub(super) fn terms(&self) -> impl Iterator<Item = u64> {
-        self.groups.iter().flatten().copied()
+        let groups = self.groups.iter().flatten().copied();
+        groups.chain([self.unreadable])
     }
 }

@@ -1,6 +1,7 @@
 //! The index against a naive filter over the same records: in both orders, page by page, while records are added, the
 //! follower lags, crashes and fails, and the log loses its beginning.
 
+mod damage;
 mod world;
 
 use proptest::prelude::*;

@@ -31,6 +31,34 @@ pub(super) fn first_of(at: &[u8]) -> Result<u64> {
     key::parse_audit(at).ok_or_else(|| Error::internal("malformed audit key"))
 }
 
+/// The number of the newest record, of any workspace; 0 where there is none.
+pub(in crate::audit) async fn newest(store: &dyn Store) -> Result<u64> {
+    let newest = Scan {
+        reverse: true,
+        limit: 1,
+        ..key::audits(0)
+    };
+    match store.scan(&newest).await?.pop() {
+        None => Ok(0),
+        Some((at, block)) => {
+            // One that cannot be taken apart has one at the least.
+            let entries = block::entries(&block).map_or(1, |all| all.len() as u64);
+            Ok(first_of(&at)? + entries.saturating_sub(1))
+        }
+    }
+}
+
+/// A record, or the number of one that is there and cannot be read.
+pub(super) type Found = std::result::Result<Numbered, u64>;
+
+/// Tells that a record cannot be read: of a damaged one whoever asks gets all others.
+fn unreadable(sequence: u64, error: &Error) -> u64 {
+    metrics::counter!("leasehold_audit_unreadable_total").increment(1);
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(sequence, source, "a record of history cannot be read");
+    sequence
+}
+
 fn open(keys: &WorkspaceKeys, sequence: u64, entry: &Entry<'_>) -> Result<AuditRecord> {
     let encoded = keys.open_audit(sequence, entry.sealed)?;
     if leaf::digest(&encoded) != entry.content {
@@ -39,44 +67,74 @@ fn open(keys: &WorkspaceKeys, sequence: u64, entry: &Entry<'_>) -> Result<AuditR
     codec::decode(&encoded).map_err(Error::internal)
 }
 
-/// The records of a block, of every workspace; none for one that was removed, or whose workspace's keys are no more.
+/// What is under a number of the log.
+pub(in crate::audit) enum Each {
+    Record(Box<AuditRecord>),
+    /// It was removed, or its workspace's keys are no more.
+    Gone,
+    /// It is there and cannot be read.
+    Unreadable(WorkspaceId),
+}
+
+/// The records of a block, of every workspace. A block that cannot be taken apart counts as one record.
 pub(in crate::audit) fn each(
     keyring: &Keyring,
     at: &[u8],
     block: &[u8],
-    mut told: impl FnMut(Option<AuditRecord>),
+    mut told: impl FnMut(Each),
 ) -> Result<()> {
     let first = first_of(at)?;
+    let entries = match block::entries(block) {
+        Ok(entries) => entries,
+        Err(error) => {
+            unreadable(first, &error);
+            told(Each::Gone);
+            return Ok(());
+        }
+    };
     let mut last: Option<(WorkspaceId, std::sync::Arc<WorkspaceKeys>)> = None;
-    for (sequence, entry) in (first..).zip(block::entries(block)?) {
+    for (sequence, entry) in (first..).zip(entries) {
         let keys = match &last {
             Some((of, keys)) if *of == entry.workspace => Some(keys.clone()),
             _ => keyring.workspace(entry.workspace).ok(),
         };
         let Some(keys) = keys.filter(|_| !entry.is_removed()) else {
-            told(None);
+            told(Each::Gone);
             continue;
         };
         // The seal binds the record to its place; the digest is for those who have no key.
-        let encoded = keys.open_audit(sequence, entry.sealed)?;
-        told(Some(codec::decode(&encoded).map_err(Error::internal)?));
+        let opened = keys.open_audit(sequence, entry.sealed);
+        match opened.and_then(|encoded| codec::decode(&encoded).map_err(Error::internal)) {
+            Ok(record) => told(Each::Record(Box::new(record))),
+            Err(error) => {
+                unreadable(sequence, &error);
+                told(Each::Unreadable(entry.workspace));
+            }
+        }
         last = Some((entry.workspace, keys));
     }
     Ok(())
 }
 
 impl Reader<'_> {
-    /// The workspace's records in a block.
-    pub(super) fn open(&self, at: &[u8], block: &[u8]) -> Result<Vec<Numbered>> {
+    /// The workspace's records in a block, and the last number that it has. A block that cannot be taken apart may hold
+    /// anybody's.
+    pub(super) fn open(&self, at: &[u8], block: &[u8]) -> Result<(Vec<Found>, u64)> {
         let keys = self.keyring.workspace(self.workspace)?;
-        let mut records = Vec::new();
-        for (sequence, entry) in (first_of(at)?..).zip(block::entries(block)?) {
-            if entry.workspace == self.workspace && !entry.is_removed() {
-                let record = open(&keys, sequence, &entry)?;
-                records.push(Numbered { sequence, record });
-            }
-        }
-        Ok(records)
+        let first = first_of(at)?;
+        let entries = match block::entries(block) {
+            Ok(entries) => entries,
+            Err(error) => return Ok((vec![Err(unreadable(first, &error))], first)),
+        };
+        let last = first + (entries.len() as u64).saturating_sub(1);
+        let own = (first..)
+            .zip(&entries)
+            .filter(|(_, entry)| entry.workspace == self.workspace && !entry.is_removed());
+        let read = |(sequence, entry): (u64, &Entry<'_>)| match open(&keys, sequence, entry) {
+            Ok(record) => Ok(Numbered { sequence, record }),
+            Err(error) => Err(unreadable(sequence, &error)),
+        };
+        Ok((own.map(read).collect(), last))
     }
 }
 
@@ -103,19 +161,24 @@ impl<'a> Records<'a> {
     }
 
     /// The record, where it is still in the log and of this workspace.
-    pub(super) async fn get(&mut self, sequence: u64) -> Result<Option<Numbered>> {
+    pub(super) async fn get(&mut self, sequence: u64) -> Result<Option<Found>> {
         let Some((first, block)) = self.block(sequence).await? else {
             return Ok(None);
         };
         let at = usize::try_from(sequence - first).map_err(Error::internal)?;
-        let entries = block::entries(&block)?;
+        let entries = match block::entries(&block) {
+            Ok(entries) => entries,
+            Err(error) => return Ok(Some(Err(unreadable(sequence, &error)))),
+        };
         let own =
             |entry: &&Entry<'_>| entry.workspace == self.keys.workspace() && !entry.is_removed();
         let Some(entry) = entries.get(at).filter(own) else {
             return Ok(None);
         };
-        let record = open(&self.keys, sequence, entry)?;
-        Ok(Some(Numbered { sequence, record }))
+        Ok(Some(match open(&self.keys, sequence, entry) {
+            Ok(record) => Ok(Numbered { sequence, record }),
+            Err(error) => Err(unreadable(sequence, &error)),
+        }))
     }
 
     fn kept(&self, sequence: u64) -> Option<(u64, Value)> {
@@ -145,24 +208,32 @@ impl<'a> Records<'a> {
                 return Ok(Some(kept));
             }
         }
-        self.read(Scan {
-            end: key::audit(sequence.saturating_add(1)),
-            reverse: true,
-            limit: if self.descending { self.ahead } else { 1 },
-            ..key::audits(0)
-        })
-        .await?;
-        Ok(self.kept(sequence))
+        let nearest = self
+            .read(Scan {
+                end: key::audit(sequence.saturating_add(1)),
+                reverse: true,
+                limit: if self.descending { self.ahead } else { 1 },
+                ..key::audits(0)
+            })
+            .await?;
+        // How far one reaches that cannot be taken apart nobody knows: up to here.
+        Ok(self.kept(sequence).or(nearest))
     }
 
-    async fn read(&mut self, scan: Scan) -> Result<()> {
+    /// Keeps the blocks of a scan that can be taken apart; gives back the first one where it cannot.
+    async fn read(&mut self, scan: Scan) -> Result<Option<(u64, Value)>> {
+        let (mut damaged, mut at_first) = (None, true);
         for (at, block) in self.store.scan(&scan).await? {
             let first = first_of(&at)?;
-            let end = first + block::entries(&block)?.len() as u64;
-            self.blocks.push_back((first, end, block));
+            match block::entries(&block).map(|entries| entries.len() as u64) {
+                Ok(entries) => self.blocks.push_back((first, first + entries, block)),
+                Err(_) if at_first => damaged = Some((first, block)),
+                Err(_) => {}
+            }
+            at_first = false;
         }
         let surplus = self.blocks.len().saturating_sub(KEPT);
         self.blocks.drain(..surplus);
-        Ok(())
+        Ok(damaged)
     }
 }

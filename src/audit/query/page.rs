@@ -1,10 +1,12 @@
 //! Filling a page from the index, and counting what matches.
 
-use super::{AuditFilter, Numbered, Window, blocks::Records};
-use crate::{
-    audit::index::{Part, Segment, Shelf, Walk, terms::Plan},
-    domain::error::Result,
+use std::collections::BTreeSet;
+
+use super::{
+    AuditFilter, Failed, Numbered, Window,
+    blocks::{Found, Records},
 };
+use crate::audit::index::{Part, Segment, Shelf, Walk, terms::Plan};
 
 /// Pages of the index that are read to count what several terms have in common: some 35 ms, by what they take in a log of
 /// ten million records with everything in memory.
@@ -13,6 +15,8 @@ const COUNTED_PAGES: u32 = 750;
 const COUNTED_RECORDS: u32 = 3000;
 /// Records looked at before other tasks get their turn.
 const RECORDS_PER_TURN: u32 = 256;
+/// Numbers of records that cannot be read which a page tells.
+const MAX_UNREADABLE: usize = 100;
 
 /// The page that is being filled.
 pub(super) struct Collector {
@@ -23,6 +27,7 @@ pub(super) struct Collector {
     records: Vec<Numbered>,
     more: bool,
     seen: u64,
+    unreadable: BTreeSet<u64>,
 }
 
 impl Collector {
@@ -35,6 +40,14 @@ impl Collector {
             records: Vec::new(),
             more: false,
             seen: 0,
+            unreadable: BTreeSet::new(),
+        }
+    }
+
+    /// Takes note of a record that might match, and cannot be read.
+    pub(super) fn unreadable(&mut self, sequence: u64) {
+        if self.unreadable.len() < MAX_UNREADABLE {
+            self.unreadable.insert(sequence);
         }
     }
 
@@ -95,8 +108,9 @@ impl Collector {
         self.records.last().map(|last| last.sequence)
     }
 
-    pub(super) fn into_records(self) -> Vec<Numbered> {
-        self.records
+    /// The records, and the numbers of those that cannot be read.
+    pub(super) fn into_records(self) -> (Vec<Numbered>, Vec<u64>) {
+        (self.records, self.unreadable.into_iter().collect())
     }
 
     /// The sequence numbers from `from` to before `to` that can be on the page.
@@ -111,6 +125,8 @@ impl Collector {
 
 /// Counts what matches, as long as that is cheap.
 pub(super) struct Counter {
+    /// Whether a count was asked for, be it too much by now.
+    asked: bool,
     total: Option<u64>,
     pages: u32,
     records: u32,
@@ -119,6 +135,7 @@ pub(super) struct Counter {
 impl Counter {
     pub(super) fn new(count: bool) -> Self {
         Self {
+            asked: count,
             total: count.then_some(0),
             pages: COUNTED_PAGES,
             records: COUNTED_RECORDS,
@@ -157,12 +174,17 @@ pub(super) struct Looking<'a, 'b> {
 }
 
 impl Looking<'_, '_> {
-    pub(super) async fn look(&mut self, page: &mut Collector, counter: &mut Counter) -> Result<()> {
+    pub(super) async fn look(
+        &mut self,
+        page: &mut Collector,
+        counter: &mut Counter,
+    ) -> Result<(), Failed> {
         let filter = self.filter;
         let mut segments = self
             .part
             .segments(filter.since, filter.until, &self.shelf)
-            .await?;
+            .await
+            .map_err(Failed::Index)?;
         let removed = self.first.saturating_sub(self.part.start);
         let removed = u32::try_from(removed).unwrap_or(u32::MAX);
         segments
@@ -181,11 +203,35 @@ impl Looking<'_, '_> {
             if counter.counts() {
                 self.count(counter, *segment).await?;
             }
+            if counter.asked {
+                self.tell_unreadable(page, *segment).await?;
+            }
         }
         Ok(())
     }
 
-    async fn fill(&mut self, page: &mut Collector, segment: Segment) -> Result<()> {
+    /// Tells the workspace's records that the index could not read.
+    async fn tell_unreadable(
+        &mut self,
+        page: &mut Collector,
+        segment: Segment,
+    ) -> Result<(), Failed> {
+        let plan = self.plan.unreadable();
+        let descending = false;
+        let mut walk = Walk::new(&self.part, &plan, (segment.from, segment.to), descending);
+        let mut pages = MAX_UNREADABLE as u32;
+        while page.unreadable.len() < MAX_UNREADABLE
+            && let Some(offset) = walk
+                .next(&mut self.part, &self.shelf, &mut pages)
+                .await
+                .map_err(Failed::Index)?
+        {
+            page.unreadable(self.part.start + u64::from(offset));
+        }
+        Ok(())
+    }
+
+    async fn fill(&mut self, page: &mut Collector, segment: Segment) -> Result<(), Failed> {
         let start = self.part.start;
         let (from, to) = page.within(
             start + u64::from(segment.from),
@@ -201,15 +247,18 @@ impl Looking<'_, '_> {
         while !page.is_full()
             && let Some(offset) = walk
                 .next(&mut self.part, &self.shelf, &mut unlimited)
-                .await?
+                .await
+                .map_err(Failed::Index)?
         {
             unlimited = u32::MAX;
             let sequence = start + u64::from(offset);
             if known && page.note(sequence) {
                 continue;
             }
-            if let Some(found) = self.open(sequence, &mut opened).await? {
-                page.offer(found);
+            match self.open(sequence, &mut opened).await? {
+                Some(Ok(found)) => page.offer(found),
+                Some(Err(sequence)) => page.unreadable(sequence),
+                None => {}
             }
         }
         Ok(())
@@ -227,23 +276,27 @@ impl Looking<'_, '_> {
         (from < to).then(|| Some((offset(from)?, offset(to)?)))?
     }
 
-    /// The record, where it is what is looked for.
-    async fn open(&mut self, sequence: u64, opened: &mut u32) -> Result<Option<Numbered>> {
+    /// The record, where it is what is looked for; its number, where nobody can tell.
+    async fn open(&mut self, sequence: u64, opened: &mut u32) -> Result<Option<Found>, Failed> {
         *opened += 1;
         if opened.is_multiple_of(RECORDS_PER_TURN) {
             tokio::task::yield_now().await;
         }
         let found = self.records.get(sequence).await?;
-        Ok(found.filter(|found| self.filter.matches(&found.record)))
+        Ok(found.filter(|found| match found {
+            Ok(found) => self.filter.matches(&found.record),
+            Err(_) => true,
+        }))
     }
 
-    async fn count(&mut self, counter: &mut Counter, segment: Segment) -> Result<()> {
+    async fn count(&mut self, counter: &mut Counter, segment: Segment) -> Result<(), Failed> {
         let bounds = (segment.from, segment.to);
         let known = self.knows(segment);
         // The members of a group exclude each other: no record has two events.
         if let Some(terms) = self.plan.only_group().filter(|_| known) {
             for term in terms {
-                counter.add(self.part.count(*term, bounds, &self.shelf).await?);
+                let count = self.part.count(*term, bounds, &self.shelf).await;
+                counter.add(count.map_err(Failed::Index)?);
             }
             return Ok(());
         }
@@ -252,7 +305,8 @@ impl Looking<'_, '_> {
         let mut opened = 0;
         while let Some(offset) = walk
             .next(&mut self.part, &self.shelf, &mut counter.pages)
-            .await?
+            .await
+            .map_err(Failed::Index)?
         {
             if known {
                 counter.add(1);
@@ -264,7 +318,7 @@ impl Looking<'_, '_> {
             };
             counter.records = left;
             let sequence = self.part.start + u64::from(offset);
-            let matches = self.open(sequence, &mut opened).await?.is_some();
+            let matches = matches!(self.open(sequence, &mut opened).await?, Some(Ok(_)));
             counter.add(u64::from(matches));
         }
         if counter.pages == 0 {

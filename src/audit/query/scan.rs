@@ -1,8 +1,12 @@
 //! Reading the log block by block: for what is not indexed yet.
 
-use super::{AuditFilter, Collector, Numbered, Reader};
+use super::{AuditFilter, Collector, Numbered, Reader, blocks::Found};
 use crate::{
-    audit::{block, removal::range_of, survey},
+    audit::{
+        block,
+        removal::{self, range_of},
+        survey,
+    },
     domain::{
         error::{Error, Result},
         event::AuditRecord,
@@ -39,15 +43,19 @@ impl Reader<'_> {
             };
             scan = scan.after(last);
             for (at, block) in &blocks {
-                let mut records = self.open(at, block)?;
-                page.reached(first_of(at)? + block::entries(block)?.len() as u64 - 1);
+                let (mut records, last) = self.open(at, block)?;
+                page.reached(last);
                 if page.descending {
                     records.reverse();
                 }
                 for found in records {
-                    if found.sequence >= from && filter.matches(&found.record) {
-                        matching += 1;
-                        page.offer(found);
+                    match found {
+                        Ok(found) if found.sequence >= from && filter.matches(&found.record) => {
+                            matching += 1;
+                            page.offer(found);
+                        }
+                        Err(sequence) if sequence >= from => page.unreadable(sequence),
+                        _ => {}
                     }
                 }
                 if page.is_full() && !count {
@@ -100,49 +108,80 @@ impl Reader<'_> {
         Ok(self.store.scan(&scan).await?.pop())
     }
 
-    /// The lowest sequence number of these from which every block begins at or after `time`.
+    /// The lowest sequence number of these from which every block with a record begins at or after `time`.
     async fn bisect(&self, (from, last): (u64, u64), time: Timestamp) -> Result<u64> {
         let (mut low, mut high) = (from, (last + 1).max(from));
         while low < high {
             let middle = low + (high - low) / 2;
-            let next = Scan {
-                limit: 1,
-                ..key::audits(middle)
-            };
-            let begins = match self.store.scan(&next).await?.pop() {
-                Some((at, block)) => self.time_of(&at, &block).await?,
-                None => None,
-            };
-            match begins {
-                Some(begins) if begins < time => low = middle + 1,
+            match self.begins(middle).await? {
+                Some((first, begins)) if begins < time => low = (first + 1).min(high),
                 _ => high = middle,
             }
         }
         Ok(low)
     }
 
-    /// The time of a block's first record that is there, whichever workspace it belongs to; nothing else of it is looked
-    /// at.
-    async fn time_of(&self, at: &[u8], block: &[u8]) -> Result<Option<Timestamp>> {
-        let first = first_of(at)?;
-        let mut entries = (first..).zip(block::entries(block)?);
-        let Some((sequence, entry)) = entries.find(|(_, entry)| !entry.is_removed()) else {
-            // All of it was removed: it is no younger than the newest record of its range.
-            let survey = survey::of(&mut { self.store }, self.keyring, range_of(first)).await?;
-            return Ok(survey.map(|survey| survey.newest));
+    /// The first block from a number on that has a record, and the time of that one. A block of which all was removed, or
+    /// that is damaged, says nothing of where a time begins.
+    async fn begins(&self, from: u64) -> Result<Option<(u64, Timestamp)>> {
+        let mut scan = Scan {
+            limit: 1,
+            ..key::audits(from)
         };
-        let encoded = self
-            .keyring
-            .workspace(entry.workspace)?
-            .open_audit(sequence, entry.sealed)?;
-        let record: AuditRecord = codec::decode(&encoded).map_err(Error::internal)?;
-        Ok(Some(record.time))
+        loop {
+            let blocks = self.store.scan(&scan).await?;
+            for (at, block) in &blocks {
+                let first = first_of(at)?;
+                if let Some(time) = self.time_of(first, block) {
+                    return Ok(Some((first, time)));
+                }
+            }
+            let Some((last, _)) = blocks.last() else {
+                return Ok(None);
+            };
+            scan = scan.after(last);
+            scan.limit = BLOCKS_PER_TURN;
+            let begun = range_of(first_of(last)?);
+            let mut range = begun;
+            while self.is_empty(range).await? {
+                range += 1;
+            }
+            if range > begun {
+                // The block that holds the first record of the range may begin before it.
+                let first = removal::first_of(range);
+                let holds = self.newest_before(first.saturating_add(1)).await?;
+                let start = holds.map_or_else(|| key::audit(first), |(at, _)| at);
+                scan.start = scan.start.max(start);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Whether retention left no record of a range.
+    async fn is_empty(&self, range: u64) -> Result<bool> {
+        let survey = survey::of(&mut { self.store }, self.keyring, range).await?;
+        Ok(survey.is_some_and(|survey| survey.records.iter().all(|records| *records == 0)))
+    }
+
+    /// The time of a block's first record that can be read, whichever workspace it belongs to.
+    fn time_of(&self, first: u64, block: &[u8]) -> Option<Timestamp> {
+        let entries = block::entries(block).ok()?;
+        let mut there = (first..)
+            .zip(&entries)
+            .filter(|(_, entry)| !entry.is_removed());
+        there.find_map(|(sequence, entry)| {
+            let keys = self.keyring.workspace(entry.workspace).ok()?;
+            let encoded = keys.open_audit(sequence, entry.sealed).ok()?;
+            let record: AuditRecord = codec::decode(&encoded).ok()?;
+            Some(record.time)
+        })
     }
 
     /// One record, by its number.
     pub async fn record(&self, sequence: u64) -> Result<Option<Numbered>> {
-        super::blocks::Records::new(self, false)?
-            .get(sequence)
-            .await
+        let mut records = super::blocks::Records::new(self, false)?;
+        let found: Option<Found> = records.get(sequence).await?;
+        let damaged = |_| Error::internal(format!("record {sequence} of history cannot be read"));
+        found.transpose().map_err(damaged)
     }
 }

@@ -97,6 +97,15 @@ impl Answer {
         let cursor = page.get("next_cursor")?.as_str()?;
         Some((cursor, page.get("total").and_then(Value::as_u64)))
     }
+
+    /// The numbers of records that the page may be without, since they cannot be read.
+    pub(super) fn unreadable(&self) -> impl Iterator<Item = u64> {
+        let numbers = self.member("page").get("unreadable");
+        let numbers = numbers
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
+        numbers.iter().filter_map(Value::as_u64)
+    }
 }
 
 impl Drop for Answer {

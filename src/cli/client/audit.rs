@@ -2,6 +2,8 @@
 
 mod tail;
 
+use std::collections::BTreeSet;
+
 use super::{
     call::Call,
     failure::Failure,
@@ -216,24 +218,39 @@ async fn query(vault: &Vault, arguments: QueryArgs, mode: Mode) -> Result<Report
     let mut query = arguments.query();
     if !arguments.all {
         let answer = vault.call(call(query)).await?;
-        return Ok(render::list(&answer, mode, COLUMNS, "records"));
+        let report = render::list(&answer, mode, COLUMNS, "records");
+        return Ok(told(report, &answer.unreadable().collect()));
     }
+    let mut unreadable = BTreeSet::new();
     if !query.iter().any(|(name, _)| name == "limit") {
         query.push(("limit".to_owned(), "200".to_owned()));
     }
     loop {
         let answer = vault.call(call(query.clone())).await?;
+        unreadable.extend(answer.unreadable());
         for record in answer.rows() {
             if !output::line(&line(record, mode))? {
                 return Ok(Report::default());
             }
         }
         let Some((cursor, _)) = answer.next_page() else {
-            return Ok(Report::default());
+            return Ok(told(Report::default(), &unreadable));
         };
         query.retain(|(name, _)| name != "cursor");
         query.push(("cursor".to_owned(), cursor.to_owned()));
     }
+}
+
+/// The report with the numbers of records that it may be without.
+fn told(report: Report, unreadable: &BTreeSet<u64>) -> Report {
+    if unreadable.is_empty() {
+        return report;
+    }
+    let numbers: Vec<_> = unreadable.iter().map(ToString::to_string).collect();
+    report.with_note(&format!(
+        "records that are damaged, and might have been among these: {}; see `leasehold audit verify`",
+        numbers.join(", ")
+    ))
 }
 
 /// A record on a line of its own.
@@ -287,6 +304,20 @@ mod tests {
             assert!(report.out.contains(shown), "{shown}: {}", *report.out);
         }
         assert!(report.notes.is_empty());
+    }
+
+    #[tokio::test]
+    async fn damaged_records_are_named_beside_the_others() {
+        let page = r#"{"status":"success","data":[],"page":{"limit":50,"next_cursor":null,"total":0,"unreadable":[7,12]}}"#;
+        for (all, mode) in [(false, PEOPLE), (true, PEOPLE), (false, JSON), (true, JSON)] {
+            let vault = TestVault::answering(&[(200, page)]);
+            let arguments = QueryArgs {
+                all,
+                ..QueryArgs::default()
+            };
+            let report = run(&vault.client(), asking(arguments), mode).await.unwrap();
+            assert!(report.notes.contains(": 7, 12;"), "{}", report.notes);
+        }
     }
 
     #[tokio::test]

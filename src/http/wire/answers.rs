@@ -53,18 +53,22 @@ pub(crate) struct PageBody {
     next_cursor: Option<String>,
     /// Items on all pages; `null` where history would have to be read for it.
     total: Option<u64>,
+    /// Of history: the numbers of records that are damaged and might match. At most 100 are told.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<u64>,
 }
 
 impl<T> Listing<T> {
     pub(crate) fn of<V>(page: Page<V>, turn: impl FnMut(V) -> T) -> Json<Self> {
         let total = Some(page.total);
-        Self::counting(page, total, turn)
+        Self::counting(page, total, Vec::new(), turn)
     }
 
-    /// A page whose items may not have been counted.
+    /// A page whose items may not have been counted, and may be without some that cannot be read.
     pub(crate) fn counting<V>(
         page: Page<V>,
         total: Option<u64>,
+        unreadable: Vec<u64>,
         turn: impl FnMut(V) -> T,
     ) -> Json<Self> {
         let page = page.map(turn);
@@ -72,6 +76,7 @@ impl<T> Listing<T> {
             limit: page.limit,
             next_cursor: page.next_cursor,
             total,
+            unreadable,
         };
         Json(Self {
             status: "success",

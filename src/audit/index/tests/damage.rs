@@ -1,0 +1,159 @@
+//! A log that is damaged, or shorter than its index: what is whole of it is found all the same.
+
+use std::collections::BTreeSet;
+
+use super::{world::Dice, *};
+use crate::audit::{
+    block::{self, Builder},
+    query::{AuditPage, Reader},
+};
+
+/// Damages the first record of some blocks; gives back their numbers.
+async fn damage(world: &World) -> BTreeSet<u64> {
+    let blocks = world.store.scan(&Table::Audit.scan()).await.unwrap();
+    let mut txn = world.store.begin(&[]).await.unwrap();
+    let mut damaged = BTreeSet::new();
+    for (at, stored) in blocks.iter().skip(2).step_by(3) {
+        let first = key::parse_audit(at).unwrap();
+        let mut block = Builder::new(stored.len());
+        for (sequence, entry) in (first..).zip(block::entries(stored).unwrap()) {
+            let mut sealed = entry.sealed.to_vec();
+            if sequence == first {
+                *sealed.last_mut().unwrap() ^= 1;
+            }
+            block
+                .push(entry.workspace, &entry.content, &sealed)
+                .unwrap();
+        }
+        txn.put(at.clone(), block.finish()).unwrap();
+        damaged.insert(first);
+    }
+    txn.commit(Vec::new()).await.unwrap();
+    damaged
+}
+
+async fn all(reader: Reader<'_>, filter: &AuditFilter, newest_first: bool) -> AuditPage {
+    let window = Window {
+        newest_first,
+        after: None,
+        offset: 0,
+        limit: 1000,
+    };
+    reader.query(filter, window).await.unwrap()
+}
+
+#[test]
+fn damaged_records_take_nothing_else_with_them_and_are_named() {
+    runtime().block_on(async {
+        for indexed in [true, false] {
+            let mut dice = Dice(5);
+            let mut world = World::new().await;
+            world.add(&mut dice, 400).await;
+            if indexed {
+                world.settle().await;
+            }
+            let damaged = damage(&world).await;
+            assert!(damaged.len() > 3);
+            // Whether it met them or comes to them now, the follower goes on.
+            world.settle().await;
+            let mut met = BTreeSet::new();
+            for turn in 0..60 {
+                let workspace = world.workspaces[turn % 2];
+                let filter = match turn {
+                    0..4 => AuditFilter::default(),
+                    _ => world.filter(&mut dice),
+                };
+                let newest_first = turn % 4 < 2;
+                let mut expected = world.naive(workspace, &filter, newest_first);
+                expected.retain(|one| !damaged.contains(one));
+                let reader = world.reader(workspace);
+                for reader in [
+                    reader,
+                    Reader {
+                        index: None,
+                        ..reader
+                    },
+                ] {
+                    let page = all(reader, &filter, newest_first).await;
+                    let found: Vec<_> = page.records.iter().map(|one| one.sequence).collect();
+                    assert_eq!(found, expected, "{filter:?}");
+                    assert!(page.unreadable.iter().all(|one| damaged.contains(one)));
+                    if turn < 4 {
+                        let own = |one: &&u64| {
+                            let all = world.naive(workspace, &AuditFilter::default(), false);
+                            all.contains(*one)
+                        };
+                        let own: Vec<_> = damaged.iter().filter(own).copied().collect();
+                        assert_eq!(page.unreadable, own, "{indexed} {turn}");
+                        met.extend(own);
+                    }
+                }
+            }
+            assert!(!met.is_empty());
+            let distrusted = world.index.distrusted.load(Ordering::Relaxed);
+            assert!(!distrusted, "the index has nothing to do with it");
+            let one = *damaged.first().unwrap();
+            let found = |workspace| {
+                let reader = world.reader(workspace);
+                async move { reader.record(one).await }
+            };
+            let [first, second] = [world.workspaces[0], world.workspaces[1]];
+            let told = [found(first).await.is_err(), found(second).await.is_err()];
+            assert!(
+                told[0] ^ told[1],
+                "its own workspace is told that it is damaged"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_block_that_cannot_be_taken_apart_takes_no_other_with_it() {
+    runtime().block_on(async {
+        for indexed in [true, false] {
+            let mut dice = Dice(9);
+            let mut world = World::new().await;
+            world.add(&mut dice, 300).await;
+            if indexed {
+                world.settle().await;
+            }
+            let blocks = world.store.scan(&Table::Audit.scan()).await.unwrap();
+            let (at, stored) = &blocks[blocks.len() / 2];
+            let first = key::parse_audit(at).unwrap();
+            let gone = first..first + block::entries(stored).unwrap().len() as u64;
+            let mut txn = world.store.begin(&[]).await.unwrap();
+            txn.put(at.clone(), stored[..stored.len() - 1].to_vec())
+                .unwrap();
+            txn.commit(Vec::new()).await.unwrap();
+            world.settle().await;
+            world.add(&mut dice, 120).await;
+            for turn in 0..40 {
+                if turn == 20 {
+                    world.settle().await;
+                }
+                let workspace = world.workspaces[turn % 2];
+                let filter = world.filter(&mut dice);
+                let mut expected = world.naive(workspace, &filter, turn % 4 < 2);
+                expected.retain(|one| !gone.contains(one));
+                let reader = world.reader(workspace);
+                for reader in [
+                    reader,
+                    Reader {
+                        index: None,
+                        ..reader
+                    },
+                ] {
+                    let page = all(reader, &filter, turn % 4 < 2).await;
+                    let found: Vec<_> = page.records.iter().map(|one| one.sequence).collect();
+                    assert_eq!(found, expected, "{filter:?}");
+                }
+            }
+            let reader = Reader {
+                index: None,
+                ..world.reader(world.workspaces[0])
+            };
+            let page = all(reader, &AuditFilter::default(), true).await;
+            assert_eq!(page.unreadable, [first]);
+        }
+    });
+}
