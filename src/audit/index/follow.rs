@@ -130,6 +130,18 @@ impl Follower {
             }
             None => State::default(),
         };
+        let end = blocks::newest(&*self.store).await? + 1;
+        let state = if state.next > end {
+            // What came under the numbers of what is gone would not be found.
+            tracing::warn!("the audit index is ahead of the log and is made anew");
+            State {
+                // A run of it is not mistaken for one that is made now.
+                next_run: state.next_run,
+                ..State::default()
+            }
+        } else {
+            state
+        };
         self.next_run = state.next_run;
         self.index.change(|shared| {
             *shared = Shared {

@@ -157,6 +157,19 @@ impl World {
         self.records.retain(|record| record.sequence >= first);
     }
 
+    /// Takes the newest blocks away, from the one that holds this record on, as a folder of yesterday would be.
+    pub(super) async fn rewind(&mut self, last: u64) {
+        let blocks = self.store.scan(&Table::Audit.scan()).await.unwrap();
+        let first = |at: &[u8]| key::parse_audit(at).unwrap();
+        let keep = blocks.iter().rfind(|(at, _)| first(at) <= last).unwrap();
+        let end = first(&keep.0);
+        let mut txn = self.store.begin(&[]).await.unwrap();
+        let gone = blocks.iter().filter(|(at, _)| first(at) >= end);
+        gone.for_each(|(at, _)| txn.delete(at.clone()));
+        txn.commit(Vec::new()).await.unwrap();
+        self.records.retain(|record| record.sequence < end);
+    }
+
     pub(super) fn naive(
         &self,
         workspace: WorkspaceId,
