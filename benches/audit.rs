@@ -104,10 +104,10 @@ impl Site {
     }
 
     fn seal(&self, store: &dyn Store) {
-        let (key, now) = (self.keyring.audit_key(), self.clock().now());
+        let (keyring, now) = (&*self.keyring, self.clock().now());
         self.runtime.block_on(async {
-            let mut sealer = Sealer::open(store, key.public_key()).await.unwrap();
-            while sealer.step(store, key, now).await.unwrap().is_some() {}
+            let mut sealer = Sealer::open(store, keyring).await.unwrap();
+            while sealer.step(store, keyring, now).await.unwrap().is_some() {}
         });
     }
 }

@@ -16,6 +16,7 @@ use super::{
     merkle::{Frontier, Hash},
     proof::{self, read_stored},
     removal::{self, Removals},
+    seal::MAX_UNSEALED,
     tree::{self, WIDTH},
     verifier::Verifier,
     verify::{Fault, reason},
@@ -287,6 +288,14 @@ impl Walk<'_> {
             if let Some(kept) = self.kept.next() {
                 self.kept(&kept);
             }
+        }
+        let (sealed, last) = (self.sealed, self.verifier.size());
+        if whole && to.is_none() && last.saturating_sub(sealed) > MAX_UNSEALED {
+            let what = format!(
+                "records {} to {last} have no checkpoint: some were taken out, or sealing is off or lags far behind",
+                sealed + 1
+            );
+            self.fault(sealed + 1, what);
         }
         // A structural fault ends the walk within a range: what is stored about it tells whether it began earlier.
         self.tell_suspects();

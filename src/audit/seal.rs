@@ -3,17 +3,20 @@
 //! it.
 //!
 //! INVARIANT (audit-tamper): only durable records are sealed, each once, without a gap, and on top of a tree that was
-//! held to its checkpoint and to the newest records before.
+//! held to its checkpoint and to the newest records before. What was written under an earlier start and not sealed then
+//! is opened first: whoever takes checkpoints away gets nothing sealed that the vault did not write.
 
 use super::{
     block, check,
     checkpoint::{Checkpoint, Statement},
+    leaf,
     merkle::Hash,
-    proof,
+    proof, removal,
     tree::Edge,
+    verify::reason,
 };
 use crate::{
-    crypto::sign::SigningKey,
+    crypto::keyring::Keyring,
     domain::{
         error::{Error, Result},
         time::Timestamp,
@@ -26,6 +29,9 @@ use crate::{
 
 /// Records under one checkpoint, about: a block is never divided. Bounds the work between two turns of others.
 pub const BATCH: u64 = 1024;
+/// Records that may wait for their checkpoint in a log that is in order: as many as a stop seals at most. Behind a longer
+/// tail checkpoints are missing, or nobody seals.
+pub const MAX_UNSEALED: u64 = if cfg!(test) { 4 } else { 64 } * BATCH;
 /// Blocks that are read at a time.
 const BLOCKS_AT_ONCE: usize = 64;
 /// The newest sealed records that a start looks at again.
@@ -39,10 +45,12 @@ pub struct Sealer {
 
 impl Sealer {
     /// Goes on where the stored tree ends, once that is proven: its root is that of the newest checkpoint, whose
-    /// signature is good, and the newest records under it are in the log as they were sealed.
-    pub async fn open(mut read: &dyn Store, public_key: &[u8; 32]) -> Result<Self> {
-        let read = &mut read;
-        let Some(newest) = proof::newest(read, public_key).await? else {
+    /// signature is good, the newest records under it are in the log as they were sealed, and those behind it are the
+    /// vault's own.
+    pub async fn open(store: &dyn Store, keyring: &Keyring) -> Result<Self> {
+        let read = &mut { store };
+        let Some(newest) = proof::newest(read, keyring.audit_key().public_key()).await? else {
+            authentic(store, keyring, 1).await?;
             return Ok(Self {
                 edge: Edge::default(),
                 last: None,
@@ -57,6 +65,7 @@ impl Sealer {
         }
         let from = size.saturating_sub(LOOKED_AT_AGAIN) + 1;
         check::leaves(read, from..=size).await?;
+        authentic(store, keyring, size + 1).await?;
         Ok(Self {
             edge,
             last: Some((newest.number, newest.checkpoint.digest())),
@@ -73,7 +82,7 @@ impl Sealer {
     pub async fn step(
         &mut self,
         store: &dyn Store,
-        key: &SigningKey,
+        keyring: &Keyring,
         now: Timestamp,
     ) -> Result<Option<Checkpoint>> {
         let begun = self.edge.size();
@@ -114,8 +123,16 @@ impl Sealer {
             previous: self.last.map(|(_, digest)| digest),
         };
         let number = self.last.map_or(1, |(number, _)| number + 1);
+        let key = keyring.audit_key();
         let checkpoint = statement.sign(key)?;
         let mut txn = store.begin(&[key::sealing_lock()]).await?;
+        // Under the lock, and with what is queued: a checkpoint is followed by one alone.
+        let newest = proof::newest(&mut txn, key.public_key()).await?;
+        if newest.map(|newest| (newest.number, newest.checkpoint.digest())) != self.last {
+            return Err(Error::internal(
+                "another checkpoint than the last one that was made here is the newest",
+            ));
+        }
         for (at, tile) in self.edge.writes()? {
             txn.put(at, tile)?;
         }
@@ -126,5 +143,41 @@ impl Sealer {
         txn.commit(Vec::new()).await?;
         self.last = Some((number, checkpoint.digest()));
         Ok(Some(checkpoint))
+    }
+}
+
+/// Opens every record from this one on, as far as there are some, and holds it to its digest.
+async fn authentic(store: &dyn Store, keyring: &Keyring, from: u64) -> Result<()> {
+    let mut scan = Scan {
+        limit: BLOCKS_AT_ONCE,
+        ..key::audits(from)
+    };
+    loop {
+        let blocks = store.scan(&scan).await?;
+        let Some((last, _)) = blocks.last() else {
+            return Ok(());
+        };
+        scan = scan.after(last);
+        for (at, block) in &blocks {
+            let first = key::parse_audit(at).unwrap_or(from);
+            let refused = |sequence: u64, what: &str| {
+                Error::internal(format!(
+                    "record {sequence} waits for its seal and gets none: {what}"
+                ))
+            };
+            let entries = block::entries(block).map_err(|error| refused(first, &reason(&error)))?;
+            for (sequence, entry) in (first..).zip(entries) {
+                if entry.is_removed() {
+                    return Err(refused(sequence, removal::UNEXPLAINED));
+                }
+                let keys = keyring.workspace(entry.workspace);
+                let opened = keys.and_then(|keys| keys.open_audit(sequence, entry.sealed));
+                let encoded = opened.map_err(|error| refused(sequence, &reason(&error)))?;
+                if leaf::digest(&encoded) != entry.content {
+                    return Err(refused(sequence, "it does not fit its digest"));
+                }
+            }
+        }
+        tokio::task::yield_now().await;
     }
 }

@@ -17,7 +17,10 @@ use crate::{
         checkpoint::Checkpoint,
         seal::{self, Sealer},
     },
+    clock::Clock,
+    crypto::keyring::Keyring,
     domain::error::{Error, Result},
+    store::port::Store,
 };
 
 /// How long records wait for their checkpoint while there are few.
@@ -27,16 +30,21 @@ const LONGEST_REST: Duration = Duration::from_millis(50);
 /// The longest wait after failures.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// Batches that a stop waits for: more than gather in the time between two rounds.
-const LAST_BATCHES: usize = 64;
+const LAST_BATCHES: u64 = seal::MAX_UNSEALED / seal::BATCH;
 
 /// What the sealer works on, and what it came to.
 pub(super) struct Sealing {
-    /// None before the first round and after a failure: then the next round opens it, and proves its state first.
-    sealer: Mutex<Option<Sealer>>,
-    newest: watch::Sender<Option<Arc<Checkpoint>>>,
+    made: Arc<Made>,
     state: SyncMutex<State>,
     /// The one place for a verification of the log at a time.
     pub(super) verifying: Semaphore,
+}
+
+/// The sealer, and the newest checkpoint that it made.
+struct Made {
+    /// None before the first round and after a failure: then the next round opens it, and proves its state first.
+    sealer: Mutex<Option<Sealer>>,
+    newest: watch::Sender<Option<Arc<Checkpoint>>>,
 }
 
 #[derive(Default)]
@@ -48,8 +56,10 @@ struct State {
 impl Default for Sealing {
     fn default() -> Self {
         Self {
-            sealer: Mutex::default(),
-            newest: watch::Sender::new(None),
+            made: Arc::new(Made {
+                sealer: Mutex::default(),
+                newest: watch::Sender::new(None),
+            }),
             state: SyncMutex::default(),
             verifying: Semaphore::new(1),
         }
@@ -65,7 +75,7 @@ impl Sealing {
 impl Engine {
     /// The newest checkpoint that this run made, and each one after it.
     pub fn checkpoints_made(&self) -> watch::Receiver<Option<Arc<Checkpoint>>> {
-        self.sealing.newest.subscribe()
+        self.sealing.made.newest.subscribe()
     }
 
     /// Why the log is not being sealed, where that is so.
@@ -73,10 +83,16 @@ impl Engine {
         self.sealing.state().failure.clone()
     }
 
-    /// Seals the next batch; gives back whether more may wait behind it. The first call proves what is stored.
+    /// Seals the next batch; gives back whether more may wait behind it. The first call proves what is stored. A batch
+    /// that was begun is finished even if nobody waits for it any more: nobody may seal beside its commit.
     pub async fn seal_next(&self) -> Result<bool> {
         self.sealing.state().started = true;
-        let outcome = self.seal_batch().await;
+        let (store, keyring) = (self.store.clone(), self.keyring.clone());
+        let (made, clock) = (self.sealing.made.clone(), self.clock.clone());
+        let batch = async move { made.batch(&*store, &keyring, &clock).await };
+        let outcome = tokio::spawn(batch)
+            .await
+            .unwrap_or_else(|panicked| Err(Error::internal(panicked)));
         let mut state = self.sealing.state();
         state.failure = outcome.as_ref().err().map(|error| {
             let source = std::error::Error::source(error).map(ToString::to_string);
@@ -85,27 +101,6 @@ impl Engine {
         metrics::gauge!("leasehold_audit_sealing_failed")
             .set(f64::from(u8::from(outcome.is_err())));
         outcome
-    }
-
-    async fn seal_batch(&self) -> Result<bool> {
-        let mut place = self.sealing.sealer.lock().await;
-        let key = self.keyring.audit_key();
-        // Taken out, so that a failure, or a caller that goes away, leaves none behind that is ahead of what is stored.
-        let mut sealer = match place.take() {
-            Some(sealer) => sealer,
-            None => Sealer::open(self.read(), key.public_key()).await?,
-        };
-        let before = sealer.size();
-        let made = sealer.step(self.read(), key, self.now()).await?;
-        let sealed = sealer.size() - before;
-        *place = Some(sealer);
-        drop(place);
-        if let Some(checkpoint) = made {
-            metrics::counter!("leasehold_audit_sealed_records_total").increment(sealed);
-            metrics::counter!("leasehold_audit_checkpoints_total").increment(1);
-            self.sealing.newest.send_replace(Some(Arc::new(checkpoint)));
-        }
-        Ok(sealed >= seal::BATCH)
     }
 
     /// Runs the sealer until `stop` says so.
@@ -166,5 +161,27 @@ impl Engine {
             .acquire()
             .await
             .map_err(Error::internal)
+    }
+}
+
+impl Made {
+    async fn batch(&self, store: &dyn Store, keyring: &Keyring, clock: &Clock) -> Result<bool> {
+        let mut place = self.sealer.lock().await;
+        // Taken out, so that a failure leaves none behind that is ahead of what is stored.
+        let mut sealer = match place.take() {
+            Some(sealer) => sealer,
+            None => Sealer::open(store, keyring).await?,
+        };
+        let before = sealer.size();
+        let made = sealer.step(store, keyring, clock.now()).await?;
+        let sealed = sealer.size() - before;
+        *place = Some(sealer);
+        if let Some(checkpoint) = made {
+            metrics::counter!("leasehold_audit_sealed_records_total").increment(sealed);
+            metrics::counter!("leasehold_audit_checkpoints_total").increment(1);
+            // Under the lock, so that the newest is told last.
+            self.newest.send_replace(Some(Arc::new(checkpoint)));
+        }
+        Ok(sealed >= seal::BATCH)
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     crypto::{entropy::OsEntropy, keyring::Keyring, tests::keyring},
     domain::{id::WorkspaceId, time::Timestamp},
     store::{
+        local::Backend,
         memory::Memory,
         port::{AuditEntry, Boxed, Key, Store, Value},
     },
@@ -82,9 +83,12 @@ impl World {
     async fn seal(&self) -> Vec<Checkpoint> {
         let mut made = Vec::new();
         let mut sealer = self.opened().await.unwrap();
-        let key = self.keyring.audit_key();
         while let Some(checkpoint) = sealer
-            .step(&*self.store, key, Timestamp::from_millis(1_760_000_000_000))
+            .step(
+                &*self.store,
+                &self.keyring,
+                Timestamp::from_millis(1_760_000_000_000),
+            )
             .await
             .unwrap()
         {
@@ -94,7 +98,7 @@ impl World {
     }
 
     async fn opened(&self) -> Result<Sealer> {
-        Sealer::open(&*self.store, self.keyring.audit_key().public_key()).await
+        Sealer::open(&*self.store, &self.keyring).await
     }
 
     fn stored(&self) -> Stored {

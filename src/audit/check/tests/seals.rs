@@ -28,6 +28,88 @@ async fn a_log_that_was_cut_is_found_by_what_is_left_of_its_seals() {
     );
 }
 
+// INVARIANT (audit-tamper)
+#[tokio::test]
+async fn nothing_is_sealed_that_the_vault_did_not_write() {
+    let world = World::new();
+    world.write(150).await;
+    world.seal().await;
+    world.write(60).await;
+    world.seal().await;
+    // The newest seal is taken away, and what lay under it changed.
+    let dump = world.memory.dump().into_iter();
+    let (at, block) = dump
+        .filter(|(at, _)| key::parse_audit(at).is_some_and(|first| first > 150))
+        .nth(3)
+        .unwrap();
+    let first = key::parse_audit(&at).unwrap();
+    let put = |changes: &[(Key, Option<Value>)]| {
+        world
+            .memory
+            .apply(&changes.iter().cloned().collect())
+            .unwrap();
+        world.memory.sync().unwrap();
+    };
+    put(&[(key::checkpoint(210), None)]);
+    assert!(world.opened().await.is_ok(), "all of it is the vault's own");
+    let entries = block::entries(&block).unwrap();
+    let last = first + entries.len() as u64 - 1;
+    let mut edited = block.to_vec();
+    *edited.last_mut().unwrap() ^= 1;
+    let mut other = block.to_vec();
+    // The digest of the first record, behind the format and its workspace.
+    other[1 + 16] ^= 1;
+    let mut removed = block::Builder::new(block.len());
+    for (sequence, entry) in (first..).zip(&entries) {
+        match sequence == last {
+            true => removed.push_removed(&entry.leaf(sequence)),
+            false => removed.push_entry(sequence, entry).unwrap(),
+        }
+    }
+    for (changed, sequence) in [(edited, last), (other, first), (removed.finish(), last)] {
+        put(&[(at.clone(), Some(changed.into()))]);
+        let refused = world.opened().await.err().unwrap();
+        let told = reason(&refused);
+        let expected = format!("record {sequence} waits for its seal and gets none: ");
+        assert!(told.starts_with(&expected), "{told}");
+    }
+    put(&[(at, Some(block.clone()))]);
+    assert!(world.opened().await.is_ok());
+}
+
+// INVARIANT (audit-tamper)
+#[tokio::test]
+async fn a_checkpoint_is_followed_by_one_alone() {
+    let world = World::new();
+    world.write(30).await;
+    let (mut one, mut other) = (world.opened().await.unwrap(), world.opened().await.unwrap());
+    let time = Timestamp::from_millis(1_760_000_000_000);
+    let made = one.step(&*world.store, &world.keyring, time).await.unwrap();
+    assert_eq!(made.unwrap().statement().size, 30);
+    world.write(30).await;
+    let refused = other.step(&*world.store, &world.keyring, time).await;
+    assert!(reason(&refused.unwrap_err()).contains("another checkpoint"));
+    world.seal().await;
+    assert_eq!(world.first(&world.stored(), &[]).await, None);
+}
+
+// INVARIANT (audit-tamper)
+#[tokio::test]
+async fn a_long_tail_without_a_checkpoint_is_told() {
+    let world = World::new();
+    world.write(150).await;
+    world.seal().await;
+    world.write(MAX_UNSEALED).await;
+    assert_eq!(world.first(&world.stored(), &[]).await, None);
+    world.write(1).await;
+    let stored = world.stored();
+    let report = world.check(&stored, &[]).await;
+    assert_eq!(report.faults.len(), 1, "{report:?}");
+    assert_eq!((report.faults[0].sequence, report.proven), (151, 150));
+    world.seal().await;
+    assert_eq!(world.first(&world.stored(), &[]).await, None);
+}
+
 #[tokio::test]
 async fn a_log_that_was_rolled_back_and_went_on_is_found_by_what_was_kept() {
     let world = World::new();

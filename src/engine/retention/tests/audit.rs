@@ -1,3 +1,5 @@
+use std::task::Poll;
+
 use super::*;
 use crate::{
     audit::{
@@ -160,6 +162,26 @@ async fn each_class_goes_at_its_age_and_the_rest_is_still_proven() {
         (to, &last.statement().root),
         &proof.path
     ));
+}
+
+// INVARIANT (audit-tamper)
+#[tokio::test]
+async fn a_checkpoint_that_nobody_waits_for_is_made_all_the_same() {
+    let world = World::new(Retention::default()).await;
+    let mut made = world.engine.checkpoints_made();
+    for _ in 0..5 {
+        world.hold("case").await;
+        let mut batch = Box::pin(world.engine.seal_next());
+        let begun = std::future::poll_fn(|context| Poll::Ready(batch.as_mut().poll(context))).await;
+        assert!(begun.is_pending());
+        drop(batch);
+        let told = tokio::time::timeout(std::time::Duration::from_secs(60), made.changed()).await;
+        told.unwrap().unwrap();
+        world.release_hold("case").await;
+        world.engine.seal_next().await.unwrap();
+        made.borrow_and_update();
+    }
+    assert_eq!(world.faults(&[]).await, []);
 }
 
 // INVARIANT (audit-tamper)
