@@ -129,6 +129,16 @@ impl LiveStream {
     }
 }
 
+/// The filter of a reading, for the record of it.
+pub(super) fn filtered(filter: &AuditFilter) -> impl Iterator<Item = Change> {
+    let told = filter.told().into_iter();
+    told.map(|(name, value)| Change {
+        field: format!("filter.{name}"),
+        before: None,
+        after: Some(value),
+    })
+}
+
 fn stream_note(what: &str, facts: &[(&str, u64)]) -> Note {
     let object = Object {
         name: Some("a live stream".to_owned()),
@@ -180,7 +190,10 @@ impl Engine {
         filter: &AuditFilter,
         window: Window,
     ) -> Result<AuditPage> {
-        let note = Note::new(EventName::AuditRead, Object::default());
+        let note = Note {
+            changes: filtered(filter).collect(),
+            ..Note::new(EventName::AuditRead, Object::default())
+        };
         let reader = self.note_reading(call, note).await?;
         reader.query(filter, window).await
     }
@@ -237,7 +250,8 @@ impl Engine {
             None if filter.since.is_some() => 0,
             None => reader.newest().await?,
         };
-        let note = stream_note("a live stream begins", &[("after", reached)]);
+        let mut note = stream_note("a live stream begins", &[("after", reached)]);
+        note.changes.extend(filtered(&filter));
         self.note_reading(&call, note).await?;
         Ok(LiveStream {
             lasting: Lasting::begin(&call, Action::AuditRead, Resource::Workspace),

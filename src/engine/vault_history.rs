@@ -1,6 +1,6 @@
 //! Reading what happened to the vault itself: starts and stops, its configuration, and requests of nobody.
 
-use super::{Call, Engine, Note};
+use super::{Call, Engine, Note, history::filtered};
 use crate::{
     audit::query::{AuditFilter, AuditPage, Window},
     authz::{Action, Denial, Refusal, Resource},
@@ -41,7 +41,10 @@ impl Engine {
             name: Some("vault".to_owned()),
             ..Object::default()
         };
-        unit.record(Note::new(EventName::AuditRead, object))?;
+        unit.record(Note {
+            changes: filtered(filter).collect(),
+            ..Note::new(EventName::AuditRead, object)
+        })?;
         unit.commit().await?;
         self.history(WorkspaceId::SYSTEM)
             .query(filter, window)
