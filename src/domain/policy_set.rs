@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::{
     credential::Author,
     error::{Error, Result},
+    event::Change,
     name::{MAX_TEXT_BYTES, check_text},
     time::Timestamp,
 };
@@ -111,6 +112,24 @@ pub fn digest(sources: &[PolicySource]) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// What history tells of a set that takes the place of another: each text that is new, gone or other, by the digest of
+/// what it says. The texts themselves stay readable, by the numbers of both versions.
+pub fn changes(before: &[PolicySource], after: &[PolicySource]) -> Vec<Change> {
+    let of = |set: &[PolicySource], name: &str| {
+        let found = set.iter().find(|source| source.name == name);
+        found.map(|source| describe_digest(&Sha256::digest(&source.text).into()))
+    };
+    let new = |source: &&PolicySource| before.iter().all(|one| one.name != source.name);
+    let all = before.iter().chain(after.iter().filter(new));
+    all.map(|PolicySource { name, .. }| Change {
+        field: format!("source.{name}"),
+        before: of(before, name),
+        after: of(after, name),
+    })
+    .filter(|change| change.before != change.after)
+    .collect()
+}
+
 /// A digest as people compare it: `sha256:…`.
 pub fn describe_digest(digest: &[u8; 32]) -> String {
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -147,6 +166,30 @@ mod tests {
         let many: Vec<_> = many.iter().map(String::as_str).collect();
         assert!(check_sources(&sources(&many[1..]), None).is_ok());
         assert!(check_sources(&sources(&many), None).is_err());
+    }
+
+    #[test]
+    fn a_change_tells_each_text_that_is_new_gone_or_other() {
+        let set = |texts: &[(&str, &str)]| {
+            let source = |(name, text): &(&str, &str)| PolicySource {
+                name: (*name).to_owned(),
+                text: (*text).to_owned(),
+            };
+            texts.iter().map(source).collect::<Vec<_>>()
+        };
+        let before = set(&[("a.cedar", "1"), ("b.cedar", "2"), ("c.cedar", "3")]);
+        let after = set(&[("c.cedar", "33"), ("b.cedar", "2"), ("d.cedar", "4")]);
+        let of = |text: &str| Some(describe_digest(&Sha256::digest(text).into()));
+        let expected = [
+            ("source.a.cedar", of("1"), None),
+            ("source.c.cedar", of("3"), of("33")),
+            ("source.d.cedar", None, of("4")),
+        ];
+        let told = changes(&before, &after).into_iter();
+        let told: Vec<_> = told.map(|one| (one.field, one.before, one.after)).collect();
+        let expected = expected.map(|(field, before, after)| (field.to_owned(), before, after));
+        assert_eq!(told, expected);
+        assert_eq!(changes(&after, &after), []);
     }
 
     #[test]

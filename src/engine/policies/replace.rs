@@ -233,6 +233,8 @@ impl Engine {
             ),
             change("digest", before.as_ref().map(digest), Some(digest(&stored))),
         ];
+        let old = before.as_ref().map_or(&[][..], |before| &before.sources);
+        changes.extend(policy_set::changes(old, &stored.sources));
         changes.extend(
             next.restores
                 .map(|restored| change("restores", None, Some(restored.to_string()))),

@@ -9,6 +9,7 @@ use leasehold::{
         id::WorkspaceId,
         name::{IdentityName, WorkspaceName},
         policy::NamedPolicies,
+        policy_set::describe_digest,
         principal::{IdentityType, RateLimit, Reach},
         scope::Role,
     },
@@ -18,6 +19,7 @@ use leasehold::{
 };
 use reqwest::Method;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{GET, POST, ask, text};
 use crate::support::{Answer, DevOptions, TempDir, Vault, leasehold};
@@ -185,7 +187,8 @@ async fn a_set_is_in_force_before_the_answer_and_after_a_restart() {
     assert_eq!(
         history[0]["changes"],
         json!([{"field": "version", "before": null, "after": "1"},
-            {"field": "digest", "before": null, "after": applied["digest"]}])
+            {"field": "digest", "before": null, "after": applied["digest"]},
+            {"field": "source.10-purpose.cedar", "before": null, "after": describe_digest(&Sha256::digest(PURPOSE).into())}])
     );
     assert_eq!(history[0]["object"], "policies of the workspace");
     assert_eq!(history[0]["reason"], "as agreed");
