@@ -1,9 +1,9 @@
 //! Canaries: credentials that look real and that nobody has a reason to touch. A lease or a redemption of one raises
 //! the alarm in its own commit, and, where the policy says so, stops whoever it was before it is answered.
 //!
-//! What tells a canary from another credential is shown to nobody who may not change it. INVARIANT (canary-hidden): the
-//! record of an alarm names its lease in `name` and not as a lease, so that it is no part of the history that the
-//! lease's holder may read.
+//! What tells a canary from another credential is shown to nobody who may neither change it nor read the workspace's
+//! history, which tells of its making and of each alarm. INVARIANT (canary-hidden): the record of an alarm names its lease
+//! in `name` and not as a lease, so that it is no part of the history that the lease's holder may read.
 
 use std::sync::{Arc, OnceLock, Weak};
 

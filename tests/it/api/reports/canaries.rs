@@ -78,6 +78,41 @@ async fn a_canary_looks_real_to_whoever_may_not_change_it() {
     );
 }
 
+// INVARIANT (canary-hidden): history tells, and nothing else does.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditor_learns_from_history_alone_what_is_a_canary() {
+    let vault = Vault::dev();
+    canary(&vault, "bait", json!({"canary_suspends": false})).await;
+    vault.store("real", "v", json!({})).await;
+    let body = json!({"name": "auditor", "role": "auditor"});
+    let made = vault.admin(POST, "/v1/api-keys", Some(body)).await;
+    let made = made.data(201);
+    let auditor = text(&made, "key");
+    let asked = async |path: &str| vault.request(GET, path, auditor, None, &[]).await;
+    for path in [
+        "/v1/credentials/bait",
+        "/v1/credentials",
+        "/v1/credentials/bait/versions",
+        "/v1/leases",
+        "/v1/reports/rotation-due",
+        "/v1/reports/stale?kind=credential&unused_for=1ms",
+    ] {
+        let answer = asked(path).await;
+        let known = [200, 403].contains(&answer.status.as_u16());
+        assert!(known, "{path}: {}", answer.text);
+        assert!(!answer.text.contains("canary"), "{path}: {}", answer.text);
+    }
+    let created = asked("/v1/audit?event=credential.created").await.data(200);
+    let told: Vec<_> = created
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|record| record["changes"].to_string().contains("canary"))
+        .map(|record| text(record, "credential_name"))
+        .collect();
+    assert_eq!(told, ["bait"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_and_a_redemption_of_a_canary_raise_the_alarm_in_their_own_commit() {
     let vault = Vault::dev();
