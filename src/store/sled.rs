@@ -14,6 +14,7 @@ mod journal;
 mod mark;
 mod packs;
 mod pending;
+mod start;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -21,7 +22,6 @@ mod warm;
 
 use std::{
     fs::File,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -31,9 +31,6 @@ pub use self::claim::Claim;
 use self::{
     checkpoint::{Checkpointer, Core},
     folder::FolderLock,
-    journal::Journal,
-    mark::Mark,
-    tree::Tree,
 };
 use super::{
     local::{Backend, LocalStore},
@@ -41,21 +38,12 @@ use super::{
     port::{AuditLog, Key, Scan, Value, Visitor},
     spool,
 };
-use crate::domain::error::{Error, Result};
+use crate::domain::error::Result;
 
 /// How long a reading of the free disk space holds.
 const DISK_CHECK_EVERY: Duration = Duration::from_millis(250);
-/// How long sled may go on holding its log file: after an engine was closed in this very process, sled's
-/// threads let go of the file a moment later.
-const RELEASED_WITHIN: Duration = Duration::from_secs(5);
-/// Keys of the journal that are carried over at once at the start: bounds memory.
-const REPLAYED_AT_ONCE: usize = 16 * 1024;
 /// sled's own folder in the data folder.
 const ENGINE_FOLDER: &str = "store";
-/// sled's log file in that folder.
-const LOG_FILE: &str = "db";
-/// sled's settings beside it.
-const SETTINGS_FILE: &str = "conf";
 
 /// How to open the engine.
 #[derive(Debug, Clone)]
@@ -92,59 +80,7 @@ impl Sled {
         folder::prepare(&engine)
             .and_then(|()| spool::clear(data_dir))
             .map_err(|error| folder::unusable(data_dir, &error))?;
-        let config = sled::Config::new()
-            .path(&engine)
-            .mode(sled::Mode::HighThroughput)
-            .cache_capacity(options.cache_bytes)
-            .flush_every_ms(None);
-        let damaged = |what: String| {
-            Error::storage(format!(
-                "the data folder `{}` is damaged or incomplete: {what}; restore it from a backup",
-                data_dir.display()
-            ))
-        };
-        // sled makes its log file first: without it this is no new store, and must not become one.
-        if engine.join(SETTINGS_FILE).exists() && !engine.join(LOG_FILE).exists() {
-            return Err(damaged(format!("`{ENGINE_FOLDER}/{LOG_FILE}` is missing")));
-        }
-        let unusable = |error: std::io::Error| folder::unusable(data_dir, &error);
-        let log_path = engine.join(LOG_FILE);
-        // What a killed process left to the system is built upon from here on: sled's snapshot says where in the
-        // log things are, and the journal begins anew. sled syncs it only where its last segment is not full.
-        match File::open(&log_path).and_then(|log| log.sync_data()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(unusable(error));
-            }
-            _ => {}
-        }
-        let asked = Instant::now();
-        let db = loop {
-            match catch_unwind(AssertUnwindSafe(|| config.open())) {
-                Ok(Ok(db)) => break db,
-                Ok(Err(error)) if still_locked(&error) => {
-                    if asked.elapsed() > RELEASED_WITHIN {
-                        return Err(folder::in_use(data_dir, ""));
-                    }
-                    std::thread::sleep(RELEASED_WITHIN / 500);
-                }
-                Ok(Err(error)) => return Err(damaged(error.to_string())),
-                Err(_) => return Err(damaged("the storage engine gave up reading it".to_owned())),
-            }
-        };
-        let log_file = File::options()
-            .read(true)
-            .write(true)
-            .open(&log_path)
-            .map_err(unusable)?;
-        let tree = Tree::new(db, log_file);
-        folder::keep_private(&engine).map_err(unusable)?;
-        let core = recover(data_dir, tree)?;
-        // The names of new files are durable only once their folders are: the journal's and the mark's too.
-        for path in [&engine, data_dir] {
-            File::open(path)
-                .and_then(|folder| folder.sync_all())
-                .map_err(unusable)?;
-        }
+        let core = start::open(data_dir, &engine, options.cache_bytes)?;
         Ok(Self {
             checkpointer: Mutex::new(None),
             core: Arc::new(core),
@@ -196,46 +132,6 @@ impl Sled {
     }
 }
 
-/// Whether sled's own lock is held, though the data folder's is ours.
-fn still_locked(error: &sled::Error) -> bool {
-    matches!(error, sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
-}
-
-/// Brings the tree up to what the journal holds, where nothing that was acknowledged is missing.
-fn recover(data_dir: &Path, tree: Tree) -> Result<Core> {
-    let damaged = |error: Error| {
-        Error::storage(format!(
-            "the data folder `{}` is damaged and cannot be read; restore it from a backup",
-            data_dir.display()
-        ))
-        .caused_by(error)
-    };
-    let mut journal =
-        Journal::open(data_dir).map_err(|error| folder::unusable(data_dir, &error))?;
-    let applied = tree.group().map_err(damaged)?;
-    let reach = journal.replay(applied, |_, _| Ok(())).map_err(damaged)?;
-    let mark = Mark::open(data_dir, reach)?;
-    if reach > applied {
-        let mut changes = WriteSet::new();
-        journal
-            .replay(applied, |group, some| {
-                changes.extend(some);
-                if changes.len() < REPLAYED_AT_ONCE && group < reach {
-                    return Ok(());
-                }
-                tree.apply(&std::mem::take(&mut changes), group, || ())?;
-                tree.sync()
-            })
-            .map_err(damaged)?;
-        tracing::info!(
-            groups = reach - applied,
-            "groups of the journal were carried over"
-        );
-    }
-    journal.begin(reach);
-    Ok(Core::new(tree, journal, mark))
-}
-
 impl Backend for Sled {
     fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         self.core.get(key)
@@ -260,7 +156,7 @@ impl Backend for Sled {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        self.core.checkpoint()
+        self.core.close()
     }
 
     fn snapshot(&self, visit: &mut Visitor<'_>) -> Result<()> {

@@ -207,6 +207,13 @@ impl Core {
         self.carry_over()
     }
 
+    /// Carries over everything, and marks that nothing of it is in memory alone. Nothing is written afterwards.
+    pub(super) fn close(&self) -> Result<()> {
+        self.checkpoint()?;
+        let last = locked(&self.writing).journal.last();
+        self.mark.close(last)
+    }
+
     /// Visits every pair as of one group: the tree stands still meanwhile, and new groups are in the journal.
     pub(super) fn snapshot(&self, visit: &mut Visitor<'_>) -> Result<()> {
         let _alone = locked(&self.gate);

@@ -76,6 +76,27 @@ impl Journal {
         })
     }
 
+    /// Both segments' files.
+    pub(super) fn files(&self) -> impl Iterator<Item = &File> {
+        self.files.iter().map(|file| &**file)
+    }
+
+    /// Which groups the segments hold.
+    pub(super) fn rows(&self) -> Result<Rows> {
+        let mut rows = Vec::new();
+        for file in &self.files {
+            let mut reader = Frames::new(file).map_err(unreadable)?;
+            let mut row = None;
+            while let Some(frame) = reader.next().map_err(unreadable)? {
+                let (first, _) = row.unwrap_or((frame.group, frame.group));
+                row = Some((first, frame.group));
+            }
+            rows.extend(row);
+        }
+        rows.sort_unstable();
+        Ok(Rows(rows))
+    }
+
     /// Hands over the groups after `applied` that the segments hold, in order and without a gap; gives back the
     /// number of the last one, or `applied`.
     pub(super) fn replay(
@@ -83,8 +104,6 @@ impl Journal {
         applied: u64,
         mut take: impl FnMut(u64, WriteSet) -> Result<()>,
     ) -> Result<u64> {
-        let unreadable =
-            |error: io::Error| Error::storage("the journal cannot be read").caused_by(error);
         let mut reach = applied;
         let mut readers = Vec::new();
         for file in &self.files {
@@ -189,6 +208,44 @@ impl Journal {
     }
 }
 
+/// The first and the last group of each segment that holds any, in order.
+pub(super) struct Rows(Vec<(u64, u64)>);
+
+impl Rows {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The last group of a replay of all that follows `from`.
+    pub(super) fn reach(&self, from: u64) -> u64 {
+        self.0.iter().fold(from, |reach, (first, last)| {
+            if *first <= reach.saturating_add(1) {
+                reach.max(*last)
+            } else {
+                reach
+            }
+        })
+    }
+
+    /// From where on to replay all that is held, to end no earlier than at `applied`: older groups over newer ones
+    /// are as if nothing had happened where all that came after them comes after them again, and only there.
+    pub(super) fn before_all_up_to(&self, applied: u64) -> u64 {
+        let joined = match self.0.as_slice() {
+            [(first, middle), (next, last)] if middle.checked_add(1) == Some(*next) => {
+                Some((*first, *last))
+            }
+            _ => None,
+        };
+        let leads_up =
+            |(first, last): &(u64, u64)| *first <= applied.saturating_add(1) && *last >= applied;
+        joined
+            .into_iter()
+            .chain(self.0.iter().copied())
+            .find(leads_up)
+            .map_or(applied, |(first, _)| first.saturating_sub(1))
+    }
+}
+
 struct Frame {
     group: u64,
     changes: WriteSet,
@@ -281,7 +338,11 @@ pub(super) fn lengthen(file: &File, length: u64) -> io::Result<()> {
     file.sync_data()
 }
 
-/// The journal could not be read or written.
+fn unreadable(error: io::Error) -> Error {
+    Error::storage("the journal cannot be read").caused_by(error)
+}
+
+/// The journal could not be written.
 pub(super) fn broken(error: io::Error) -> Error {
     Error::storage("the journal cannot be written").caused_by(error)
 }

@@ -23,6 +23,8 @@ const SECTOR: usize = 512;
 pub enum Fate {
     /// It is all there, as after kill -9.
     Kept,
+    /// It was synced at last, but for what a failed sync has lost sight of.
+    Settled,
     /// None of it is there.
     Dropped,
     /// Of each file it is there up to some moment, and the write of that moment is torn.
@@ -250,7 +252,7 @@ impl Disk {
     pub fn after_cut(&self, fate: Fate, dice: &mut Dice) -> Remains {
         let mut names = self.durable_names.clone();
         let kept = match fate {
-            Fate::Kept => self.namings.len(),
+            Fate::Kept | Fate::Settled => self.namings.len(),
             Fate::Dropped => 0,
             Fate::Torn | Fate::Scattered => dice.roll(self.namings.len() as u64 + 1) as usize,
         };
@@ -277,6 +279,12 @@ impl Content {
         };
         match fate {
             Fate::Kept => image_after(changes.len()),
+            Fate::Settled => {
+                let mut image = self.durable.clone();
+                let found = self.changes.iter().filter(|(_, lost)| !lost);
+                found.for_each(|(change, _)| apply(&mut image, change));
+                image
+            }
             Fate::Dropped => self.durable.clone(),
             Fate::Torn => {
                 let count = some(dice);

@@ -11,6 +11,7 @@ use super::{
     book::{Book, LeaseFacts, STARTED, value},
     dice::{Dice, amount},
     disk::Fate,
+    history::compare,
     kit::{Api, assert_no_panic, millis, run, text},
     power::{hold, made},
     shim::{Shim, Sync, Word},
@@ -26,6 +27,11 @@ const EROFS: i64 = 30;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A credential that the clients leave alone, so that its leases are known.
 const APART: &str = "apart";
+
+/// What a checkpoint writes is lost, and the journal is not.
+fn checkpoints_fail(shim: &Shim) {
+    shim.set(Word::SyncMode, Sync::FailsInTree as i64);
+}
 
 fn sync_fails(shim: &Shim) {
     shim.set(Word::SyncMode, Sync::Fails as i64);
@@ -238,6 +244,47 @@ async fn a_failed_sync_acknowledges_nothing() {
     survives("Input/output error", sync_fails).await;
 }
 
+/// Linux tells of a sync that failed once, and takes what is in memory for what is on the disk from then on. A restart
+/// that believed it would write over the journal, which has the only copy.
+// INVARIANT (ack-durable)
+#[tokio::test]
+async fn a_restart_after_a_failed_checkpoint_believes_the_disk_alone() {
+    let mut dice = Dice::seeded();
+    for _ in 0..amount(1, 25) {
+        let mut patient = Patient::new().await;
+        patient.fall_ill(&mut dice, checkpoints_fail).await;
+        let Patient {
+            folder,
+            data_dir,
+            shim,
+            vault,
+            keys,
+            mut book,
+            ..
+        } = patient;
+        let (code, log) = vault.stop_logged();
+        assert_eq!(code, Some(1), "{log}");
+        shim.set(Word::SyncMode, Sync::Real as i64);
+        let command = shim.show_the_disk(&mut dice, dev(&data_dir));
+        let vault = keys.open_by(command, &data_dir);
+        assert!(shim.get(Word::Dropped) >= 3, "the memory was believed");
+        book.own_records += STARTED;
+        let (agent, admin) = callers(&vault);
+        compare(&agent, &admin, &mut book).await;
+        // The journal is written over.
+        let traffic = Traffic::start(&agent, &admin, book, &mut dice, Habits::default());
+        traffic
+            .worked(10, Duration::from_millis(100), &mut dice)
+            .await;
+        let (mut then, at) = traffic.look(|book| (book.clone(), shim.moment()));
+        crate::support::signal(vault.pid(), "KILL");
+        drop(traffic.ended().await);
+        let left = folder.path().join("left");
+        shim.cut(at, Fate::Dropped, &mut dice, &left);
+        drop(hold(&keys, &left, &mut then).await);
+    }
+}
+
 // INVARIANT (ack-durable)
 #[tokio::test]
 async fn a_failed_write_acknowledges_nothing() {
@@ -331,6 +378,30 @@ async fn a_start_on_a_failing_disk_is_refused_in_words() {
         let shim = Shim::over(&data_dir, Sync::Real);
         fault(&shim);
         run(&mut shim.load(dev(&data_dir))).refused(&[said]);
+        book.own_records_in_doubt += STARTED;
+    }
+    drop(hold(&keys, &data_dir, &mut book).await);
+}
+
+/// Wherever in a start the disk is full, it is the disk and not the vault that is spoken of.
+#[tokio::test]
+async fn a_start_on_a_full_disk_is_not_told_of_damage() {
+    let folder = TempDir::new();
+    let data_dir = folder.path().join("data");
+    let (keys, mut book) = made(&data_dir).await;
+    for room in [0, 7, 16, 18, 30, 100, 300] {
+        // Killed, so that there is something to recover.
+        let vault = keys.open(&data_dir);
+        book.own_records += STARTED;
+        crate::support::signal(vault.pid(), "KILL");
+        drop(vault);
+        let shim = Shim::over(&data_dir, Sync::Real);
+        shim.set(Word::WriteBudget, room);
+        shim.set(Word::WriteError, ENOSPC);
+        let ended = run(&mut shim.load(dev(&data_dir)));
+        ended.refused(&["No space left on device"]);
+        assert!(!ended.stderr.contains("restore it"), "{room}: {ended:?}");
+        assert!(!ended.stderr.contains("damaged"), "{room}: {ended:?}");
         book.own_records_in_doubt += STARTED;
     }
     drop(hold(&keys, &data_dir, &mut book).await);

@@ -102,7 +102,10 @@ async fn a_disk_without_a_byte_left_loses_nothing() {
     // Still full: it serves what it can or says why not, and breaks nothing.
     match small.serve("0") {
         Ok(server) => assert_no_panic(&server.stop().stderr),
-        Err(ended) => ended.refused(&["No space left on device"]),
+        Err(ended) => {
+            ended.refused(&["No space left on device"]);
+            assert!(!ended.stderr.contains("restore it"), "{ended:?}");
+        }
     }
     let bigger = format!("remount,size={}", 2 * DISK_BYTES);
     let grown = Command::new("mount")

@@ -4,6 +4,9 @@
  * written, made, renamed, removed and synced, in the order in which it happened. SHIM_CONTROL is a file of the words
  * below, which the test may change at any time.
  *
+ * SHIM_DISK, where it is set, is a copy of what the disk really holds. The folder itself is then what the system has in
+ * memory, until somebody advises it to drop that: a file then shows what the copy has.
+ *
  * A write is recorded once it is done, a sync when it begins and when it has ended: only what was written before the
  * beginning is on the disk at the end. Nothing is allocated, and every real call is a system call. */
 #define _GNU_SOURCE
@@ -11,16 +14,22 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 /* The order is that of `Word` in shim.rs. */
@@ -33,17 +42,21 @@ struct control {
     volatile int64_t open_errno;   /* for opening to write, making, renaming and removing */
     volatile int64_t syncs;
     volatile int64_t faults;
+    volatile int64_t dropped; /* files of which the system's memory was dropped */
 };
 
-enum { SYNC_REAL, SYNC_RECORDED, SYNC_TAKEN_OUT, SYNC_FAILS };
+enum { SYNC_REAL, SYNC_RECORDED, SYNC_TAKEN_OUT, SYNC_FAILS, SYNC_FAILS_IN_TREE };
 
 static struct control none;
 static struct control *control = &none;
 static char root[PATH_MAX];
+static char disk[PATH_MAX];
 static size_t root_length;
 static int recording = -1;
 static uint64_t tokens;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void watch_advice(void);
 
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("SHIM_ROOT");
@@ -61,6 +74,12 @@ __attribute__((constructor)) static void begin(void) {
         if (recording < 0) abort();
     }
     root_length = strlen(root);
+    path = getenv("SHIM_DISK");
+    if (path) {
+        if (strlen(path) >= sizeof disk) abort();
+        strcpy(disk, path);
+        watch_advice();
+    }
 }
 
 static int within(const char *path) {
@@ -97,6 +116,56 @@ static int absolute(int folder, const char *path, char *whole) {
         if (snprintf(whole, PATH_MAX, "%s/%s", base, path) >= PATH_MAX) return 0;
     }
     return within(whole);
+}
+
+/* The file shows what the disk has. */
+static void drop(int fd, int advice) {
+    char path[PATH_MAX], copy[2 * PATH_MAX], bytes[65536];
+    if (advice != POSIX_FADV_DONTNEED || !path_of(fd, path)) return;
+    snprintf(copy, sizeof copy, "%s%s", disk, path + root_length);
+    int from = syscall(SYS_openat, AT_FDCWD, copy, O_RDONLY | O_CLOEXEC, 0);
+    if (from < 0) return;
+    int to = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0);
+    if (to < 0) abort();
+    int64_t at = 0;
+    for (ssize_t got; (got = syscall(SYS_pread64, from, bytes, sizeof bytes, at)) > 0; at += got)
+        if (syscall(SYS_pwrite64, to, bytes, got, at) != got) abort();
+    if (syscall(SYS_ftruncate, to, at) != 0) abort();
+    syscall(SYS_close, from);
+    syscall(SYS_close, to);
+    control->dropped++;
+}
+
+static void advised(int signal, siginfo_t *info, void *context) {
+    (void)signal, (void)info;
+    int before = errno;
+    mcontext_t *registers = &((ucontext_t *)context)->uc_mcontext;
+#if defined(__x86_64__)
+    drop(registers->gregs[REG_RDI], registers->gregs[REG_R10]);
+    registers->gregs[REG_RAX] = 0;
+#elif defined(__aarch64__)
+    drop(registers->regs[0], registers->regs[3]);
+    registers->regs[0] = 0;
+#else
+    (void)registers;
+    abort();
+#endif
+    errno = before;
+}
+
+/* The vault gives advice by a system call of its own, past every library: the kernel is asked to show it here. */
+static void watch_advice(void) {
+    struct sigaction action = {.sa_sigaction = advised, .sa_flags = SA_SIGINFO};
+    struct sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fadvise64, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof steps / sizeof *steps, steps};
+    if (sigaction(SIGSYS, &action, NULL) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+        abort();
 }
 
 /* One record: its length, its kind, two numbers, and bytes. The lock is held. */
@@ -223,8 +292,11 @@ static int synced(int fd, long call) {
     for (int64_t waited = 0; waited < control->sync_delay_us; waited += 1000)
         wait_us(control->sync_delay_us - waited < 1000 ? control->sync_delay_us - waited : 1000);
     int done = 0;
-    if (mode == SYNC_REAL) done = syscall(call, fd);
-    if (mode == SYNC_FAILS && fault(control->write_errno ? control->write_errno : EIO)) done = -1;
+    const char *name = strrchr(path, '/');
+    int in_tree = S_ISREG(status.st_mode) && name && !strcmp(name, "/db");
+    int fails = mode == SYNC_FAILS || (mode == SYNC_FAILS_IN_TREE && in_tree);
+    if (mode == SYNC_REAL || (mode == SYNC_FAILS_IN_TREE && !in_tree)) done = syscall(call, fd);
+    if (fails && fault(control->write_errno ? control->write_errno : EIO)) done = -1;
     pthread_mutex_lock(&lock);
     if (mode != SYNC_TAKEN_OUT) record('E', done == 0, token, NULL, 0);
     control->syncs++;

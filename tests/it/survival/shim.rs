@@ -33,9 +33,11 @@ pub enum Word {
     Syncs,
     /// Errors so far.
     Faults,
+    /// Files of which the system's memory was dropped, so far.
+    Dropped,
 }
 
-const WORDS: u64 = 8;
+const WORDS: u64 = 9;
 
 /// What becomes of `fsync` and `fdatasync`.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +49,8 @@ pub enum Sync {
     TakenOut,
     /// EIO.
     Fails,
+    /// EIO for the tree's log, and real for the journal.
+    FailsInTree,
 }
 
 /// The recorder of a data folder.
@@ -117,6 +121,16 @@ impl Shim {
 
     fn recording(&self) -> PathBuf {
         self.kept.path().join("recording")
+    }
+
+    /// As after a failed sync: from now on a vault finds the folder in the system's memory, and what a failed sync
+    /// lost is on no disk. It comes to light in each file whose memory the vault has dropped.
+    pub fn show_the_disk(&self, dice: &mut Dice, command: Command) -> Command {
+        let disk = self.kept.path().join("disk");
+        self.cut(self.moment(), Fate::Settled, dice, &disk);
+        let mut command = self.load(command);
+        command.env("SHIM_DISK", disk);
+        command
     }
 
     /// How long the recording is: a moment to cut the power at.

@@ -177,3 +177,101 @@ async fn a_reserve_that_the_disk_does_not_have_refuses_writes_only() {
     assert!(store.get(b"\x01a").await.unwrap().is_some());
     store.close().await.unwrap();
 }
+
+/// What the disk does not let one read is no damage: nobody shall put a backup over a vault whose disk is full.
+#[test]
+fn what_the_system_refuses_is_not_called_damage() {
+    let log = |folder: &Path| folder.join("store/db");
+    let settings = |folder: &Path| folder.join("store/conf");
+    let segment = |folder: &Path| folder.join("journal/1");
+    let mark = |folder: &Path| folder.join("MARK");
+    let places: [fn(&Path) -> std::path::PathBuf; 4] = [log, settings, segment, mark];
+    for place in places {
+        let folder = TempDir::new();
+        let sled = open(folder.path()).unwrap();
+        sled.write_first(vec![(b"\x01a".to_vec(), b"1".to_vec())])
+            .unwrap();
+        drop(sled);
+        // A folder in its place: the system says that it cannot be read so.
+        let path = place(folder.path());
+        let aside = folder.path().join("aside");
+        fs::rename(&path, &aside).unwrap();
+        fs::create_dir(&path).unwrap();
+        let error = open(folder.path()).err().expect("it opened");
+        assert!(error.message().contains("cannot be used"), "{error}");
+        assert!(!error.message().contains("restore"), "{error}");
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+        assert!(
+            open(folder.path())
+                .unwrap()
+                .read(b"\x01a")
+                .unwrap()
+                .is_some()
+        );
+    }
+}
+
+/// A kill or a full disk in between leaves these.
+#[test]
+fn a_first_start_that_was_cut_short_is_begun_again() {
+    let settings_alone = |folder: &Path| {
+        fs::create_dir_all(folder.join("store/blobs")).unwrap();
+        fs::write(folder.join("store/conf"), "segment_si").unwrap();
+    };
+    let empty_log = |folder: &Path| {
+        drop(open(folder).unwrap());
+        fs::remove_file(folder.join("MARK")).unwrap();
+    };
+    let empty_mark = |folder: &Path| {
+        drop(open(folder).unwrap());
+        fs::write(folder.join("MARK"), "").unwrap();
+    };
+    let half_mark = |folder: &Path| {
+        drop(open(folder).unwrap());
+        fs::remove_file(folder.join("MARK")).unwrap();
+        fs::write(folder.join("MARK.new"), "half").unwrap();
+    };
+    let cuts: [fn(&Path); 4] = [settings_alone, empty_log, empty_mark, half_mark];
+    for (at, cut) in cuts.into_iter().enumerate() {
+        let folder = TempDir::new();
+        cut(folder.path());
+        let sled = open(folder.path()).unwrap_or_else(|error| panic!("{at}: {error}"));
+        assert!(sled.is_empty());
+        sled.write_first(vec![(b"\x01a".to_vec(), b"1".to_vec())])
+            .unwrap();
+        drop(sled);
+        let sled = open(folder.path()).unwrap();
+        assert!(sled.read(b"\x01a").unwrap().is_some(), "{at}");
+    }
+}
+
+/// With the engine's folder and the mark left behind, the journal alone tells that there was a vault.
+#[test]
+fn a_journal_without_its_store_is_no_new_folder() {
+    let whole = TempDir::new();
+    for number in 0..4 {
+        let sled = open(whole.path()).unwrap();
+        sled.write_first(vec![(vec![1, number], b"1".to_vec())])
+            .unwrap();
+    }
+    let missing: [&[&str]; 2] = [&["store", "MARK"], &["store/db", "MARK"]];
+    for names in missing {
+        let folder = whole.copied();
+        for name in names {
+            let path = folder.path().join(name);
+            match path.is_dir() {
+                true => fs::remove_dir_all(path).unwrap(),
+                false => fs::remove_file(path).unwrap(),
+            }
+        }
+        // The first look must not make it a new one for the second.
+        for _ in 0..2 {
+            refused(open(folder.path()), folder.path(), "incomplete");
+        }
+    }
+    // A mark that is lost under groups is missing still, and an empty one as well.
+    let folder = whole.copied();
+    fs::write(folder.path().join("MARK"), "").unwrap();
+    refused(open(folder.path()), folder.path(), "`MARK` is missing");
+}

@@ -47,7 +47,17 @@ fn replayed(segments: [&[u8]; 2], applied: u64) -> (u64, Vec<(u64, WriteSet)>) {
         groups.push((number, changes));
         Ok(())
     });
-    (last.unwrap(), groups)
+    let last = last.unwrap();
+    let rows = journal.rows().unwrap();
+    assert_eq!(rows.reach(applied), last);
+    let earlier = rows.before_all_up_to(applied);
+    assert!(earlier <= applied);
+    assert_eq!(
+        rows.reach(earlier),
+        last,
+        "from {earlier} and from {applied}"
+    );
+    (last, groups)
 }
 
 /// Holds a replay to what was written.

@@ -364,3 +364,82 @@ fn scans_are_as_if_there_were_one_table_of(kind: u8) {
         }
     }
 }
+
+/// A store with some groups in the tree and their segments, as a kill leaves it: nothing is left to carry over.
+fn carried_over(folder: &Path) -> Sled {
+    let sled = open(folder).unwrap();
+    for number in 1..=3 {
+        append(&sled, &[1, number], &[number; 20]);
+    }
+    sled.sync().unwrap();
+    sled.core.checkpoint().unwrap();
+    append(&sled, &[1, 4], &[4; 20]);
+    append(&sled, &[1, 1], b"newer");
+    sled.sync().unwrap();
+    sled.core.checkpoint().unwrap();
+    sled
+}
+
+/// INVARIANT (ack-durable): the group's number in the tree is no proof that the groups are.
+#[test]
+fn what_the_segments_hold_is_carried_over_again_whatever_the_tree_says() {
+    let folder = TempDir::new();
+    let sled = carried_over(folder.path());
+    for number in 2..=4 {
+        sled.core.tree.db().remove([1, number]).unwrap();
+    }
+    drop(sled);
+    for round in 0..3 {
+        let sled = open(folder.path()).unwrap();
+        assert_eq!(sled.read(&[1, 1]).unwrap().unwrap()[..], b"newer"[..]);
+        for number in 2..=4 {
+            let found = sled.read(&[1, number]).unwrap();
+            assert_eq!(found.as_deref(), Some(&[number; 20][..]), "round {round}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_was_closed_in_order_is_taken_as_it_is() {
+    let folder = TempDir::new();
+    drop(carried_over(folder.path()));
+    let store = super::serve(folder.path());
+    super::put(&store, &[1, 5], b"5").await;
+    store.close().await.unwrap();
+    drop(store);
+    let sled = open(folder.path()).unwrap();
+    let syncs = sled
+        .core
+        .tree
+        .syncs
+        .load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(syncs, 0, "something was carried over");
+    assert!(sled.read(&[1, 5]).unwrap().is_some());
+    drop(sled);
+    // Opened since, and not closed: what the tree has lost comes back.
+    let sled = open(folder.path()).unwrap();
+    sled.core.tree.db().remove([1, 5]).unwrap();
+    drop(sled);
+    let sled = open(folder.path()).unwrap();
+    assert!(sled.read(&[1, 5]).unwrap().is_some());
+}
+
+/// A segment of long ago beside one that goes on after the tree: its groups over the tree's would undo newer ones.
+#[test]
+fn groups_that_do_not_lead_up_to_the_tree_stay_dead() {
+    let folder = TempDir::new();
+    let sled = carried_over(folder.path());
+    drop(sled);
+    // Each start takes the first segment anew, so the second one keeps the groups 4 and 5.
+    for (key, value) in [(&[1, 1], b"second"), (&[1, 9], b"third!")] {
+        let sled = open(folder.path()).unwrap();
+        append(&sled, key, value);
+        sled.sync().unwrap();
+        drop(sled);
+    }
+    for _ in 0..2 {
+        let sled = open(folder.path()).unwrap();
+        assert_eq!(sled.read(&[1, 1]).unwrap().unwrap()[..], b"second"[..]);
+        assert_eq!(sled.read(&[1, 9]).unwrap().unwrap()[..], b"third!"[..]);
+    }
+}

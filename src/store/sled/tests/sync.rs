@@ -125,20 +125,37 @@ fn what_a_killed_process_left_to_the_system_is_synced_before_it_is_built_upon() 
         sled.write_first(vec![(numbered(0), vec![7])]).unwrap();
     }
     let calls = traced(folder.path(), 1);
-    let log = format!("<{}/store/db>)", folder.path().display());
-    let synced = |line: &str| line.contains("sync(") && line.contains(&log);
-    let synced = calls.lines().position(synced).expect("never synced");
+    let at = |file: &str| format!("<{}/{file}>", folder.path().display());
+    let first = |wanted: &dyn Fn(&str) -> bool| calls.lines().position(wanted);
+    let log = at("store/db");
+    let is_synced = |line: &str| line.contains("sync(") && line.contains(&format!("{log})"));
+    let synced = first(&is_synced).expect("never synced");
     let built_upon = [
         // Its recovery writes after the last group that it can read.
-        format!("<{}/store/db>, \"", folder.path().display()),
+        format!("{log}, \""),
         // sled's snapshot says where in its log the pages are.
         "generating\"".to_owned(),
         // The journal is written over from its start.
-        format!("<{}/journal/0>, ", folder.path().display()),
+        format!("{}, ", at("journal/0")),
     ];
     for one in built_upon {
-        let first = calls.lines().position(|line| line.contains(&one));
-        assert!(synced < first.unwrap(), "{one} in {calls}");
+        let used = first(&|line| line.contains(&one) && !line.contains("fadvise64("));
+        assert!(synced < used.unwrap(), "{one} in {calls}");
+    }
+    // A sync that failed before left pages in memory that no disk has: what is read is read from the disk.
+    for file in ["store/db", "journal/0", "journal/1"] {
+        let file = at(file);
+        let synced = |line: &str| line.contains("sync(") && line.contains(&file);
+        let dropped = |line: &str| {
+            line.contains("fadvise64(") && line.contains(&file) && line.contains("DONTNEED")
+        };
+        let read = |line: &str| line.contains("pread64(") && line.contains(&file);
+        let dropped = first(&dropped).unwrap_or_else(|| panic!("{file} is never dropped: {calls}"));
+        assert!(first(&synced).unwrap() < dropped, "{file} in {calls}");
+        assert!(
+            first(&read).is_none_or(|read| dropped < read),
+            "{file} in {calls}"
+        );
     }
 }
 
@@ -151,7 +168,7 @@ fn traced(folder: &Path, commits: u32) -> String {
         "-f",
         "-y",
         "-e",
-        "trace=openat,write,pwrite64,pwritev,fsync,fdatasync",
+        "trace=openat,write,pwrite64,pread64,pwritev,fsync,fdatasync,fadvise64",
         "-o",
         trace.to_str().unwrap(),
     ];
