@@ -7,6 +7,7 @@
 //! - It drops what it cannot read: a mark beside it tells when that was more than the torn end of its log.
 
 mod checkpoint;
+mod checkpointer;
 mod chunks;
 mod claim;
 mod folder;
@@ -28,10 +29,7 @@ use std::{
 };
 
 pub use self::claim::Claim;
-use self::{
-    checkpoint::{Checkpointer, Core},
-    folder::FolderLock,
-};
+use self::{checkpoint::Core, checkpointer::Checkpointer, folder::FolderLock};
 use super::{
     local::{Backend, LocalStore},
     overlay::WriteSet,

@@ -1,7 +1,7 @@
 //! Groups on their way from the journal to the tree.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -28,12 +28,34 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 const CHECKPOINT_BYTES: u64 = 8 << 20;
 /// Bytes of journal in one turn that tell of a busy vault, whose segments are lengthened beforehand.
 const LENGTHEN_FROM: u64 = 512 << 10;
+/// The longest that one is lengthened to beforehand.
+const LENGTHEN_TO: u64 = 64 << 20;
+/// By what part of itself a turn's need fades in the next: within two minutes to a quarter, at a turn a second.
+const FADES_BY: u64 = 64;
 /// Over how long a checkpoint spreads its batches, so that commits hardly notice it.
 const SPREAD: Duration = Duration::from_millis(700);
 /// The longest pause between two batches.
 const MAX_PAUSE: Duration = Duration::from_millis(5);
-/// Bytes of journal at which commits wait for the checkpoint under way: bounds memory and the time of a start.
-const MAX_JOURNAL_BYTES: u64 = 64 << 20;
+
+/// Bytes of journal at which commits wait: they bound memory, disk and the time of a start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// While a checkpoint is under way, unless it carries over more than this itself: then as much again.
+    pub(super) checkpoint: u64,
+    /// While a snapshot is read, in which no checkpoint can be made. What waits for one is in memory, so that the two
+    /// segments and what they stand for are bounded by twice this. The disk's reserve ends writing before the disk is
+    /// full, whatever is in the journal.
+    pub(super) snapshot: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            checkpoint: 64 << 20,
+            snapshot: 256 << 20,
+        }
+    }
+}
 
 /// The journal, the tree, and what is in the one and not yet in the other.
 pub(super) struct Core {
@@ -46,6 +68,7 @@ pub(super) struct Core {
     changed: Condvar,
     /// Held over a checkpoint, and by whoever needs the tree to stand still.
     gate: Mutex<()>,
+    limits: Limits,
     /// Why a checkpoint failed.
     failure: OnceLock<String>,
 }
@@ -54,7 +77,12 @@ struct Writing {
     journal: Journal,
     /// When the oldest group came that no checkpoint has begun to carry over.
     oldest: Option<Instant>,
+    /// A checkpoint or a snapshot is.
     under_way: bool,
+    /// Bytes of journal at which commits wait for it.
+    limit: u64,
+    /// Bytes of journal that a turn took of late, which fades within minutes.
+    needed: u64,
     failed: bool,
     ended: bool,
 }
@@ -65,6 +93,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Core {
     pub(super) fn new(tree: Tree, journal: Journal, mark: Mark) -> Self {
+        let limits = Limits::default();
         Self {
             tree,
             pending: Pending::default(),
@@ -74,11 +103,14 @@ impl Core {
                 journal,
                 oldest: None,
                 under_way: false,
+                limit: limits.checkpoint,
+                needed: 0,
                 failed: false,
                 ended: false,
             }),
             changed: Condvar::new(),
             gate: Mutex::new(()),
+            limits,
             failure: OnceLock::new(),
         }
     }
@@ -164,7 +196,7 @@ impl Core {
             return Ok(());
         }
         let mut writing = locked(&self.writing);
-        while writing.journal.length() > MAX_JOURNAL_BYTES && writing.under_way && !writing.failed {
+        while writing.journal.length() > writing.limit && writing.under_way && !writing.failed {
             writing = self
                 .changed
                 .wait(writing)
@@ -218,7 +250,11 @@ impl Core {
     pub(super) fn snapshot(&self, visit: &mut Visitor<'_>) -> Result<()> {
         let _alone = locked(&self.gate);
         self.carry_over()?;
-        locked(&self.writing).under_way = true;
+        {
+            let mut writing = locked(&self.writing);
+            writing.under_way = true;
+            writing.limit = self.limits.snapshot;
+        }
         let visited = self.tree.visit(visit);
         locked(&self.writing).under_way = false;
         self.changed.notify_all();
@@ -229,21 +265,26 @@ impl Core {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let (idle, length) = {
-            let writing = locked(&self.writing);
-            (writing.journal.idle().clone(), writing.journal.length())
+        let (idle, length, needed) = {
+            let mut writing = locked(&self.writing);
+            if writing.failed {
+                // The segment that is not in use may be the only place where its groups are.
+                return Err(Error::storage("the store failed before"));
+            }
+            let length = writing.journal.length();
+            writing.needed = length.max(writing.needed - writing.needed / FADES_BY);
+            (writing.journal.idle().clone(), length, writing.needed)
         };
-        if length > LENGTHEN_FROM
-            && let Err(error) = journal::lengthen(&idle, (length * 2).min(MAX_JOURNAL_BYTES))
-        {
+        let fitted = match length > LENGTHEN_FROM {
+            true => journal::lengthen(&idle, (length * 2).min(LENGTHEN_TO)),
+            false => journal::shorten(&idle, needed),
+        };
+        if let Err(error) = fitted {
             // It only makes syncs faster; a disk without room refuses the next write by itself.
-            tracing::debug!(%error, "the journal cannot be lengthened");
+            tracing::debug!(%error, "the journal's length cannot be changed");
         }
         let begin = || {
             let mut writing = locked(&self.writing);
-            if writing.failed {
-                return Err(Error::storage("the store failed before"));
-            }
             let file = writing.journal.active().clone();
             if let Err(error) = file.sync_data() {
                 // Before the lock is given back: no sync that ends after this one may take its own for proof.
@@ -251,6 +292,8 @@ impl Core {
                 return Err(Error::storage("the disk failed to sync").caused_by(error));
             }
             let last = writing.journal.last();
+            // The rest of a snapshot must not hold commits up after it.
+            writing.limit = self.limits.checkpoint.max(writing.journal.length());
             writing.journal.switch();
             writing.oldest = None;
             writing.under_way = true;
@@ -335,15 +378,25 @@ impl Core {
         }
     }
 
+    /// Other limits than the default ones.
+    #[cfg(test)]
+    pub(super) fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+        locked(&self.writing).limit = limits.checkpoint;
+    }
+
     /// Puts another file in the place of the segment that takes new groups.
     #[cfg(test)]
-    pub(super) fn replace_active(&self, file: Arc<std::fs::File>) -> Arc<std::fs::File> {
+    pub(super) fn replace_active(
+        &self,
+        file: std::sync::Arc<std::fs::File>,
+    ) -> std::sync::Arc<std::fs::File> {
         locked(&self.writing).journal.replace_active(file)
     }
 
     /// As at the beginning of a checkpoint, which the caller makes.
     #[cfg(test)]
-    pub(super) fn freeze(&self) -> Arc<WriteSet> {
+    pub(super) fn freeze(&self) -> std::sync::Arc<WriteSet> {
         let frozen = self.pending.freeze();
         self.warm.cool(frozen.keys());
         frozen
@@ -359,35 +412,5 @@ impl Core {
     pub(super) fn end(&self) {
         locked(&self.writing).ended = true;
         self.changed.notify_all();
-    }
-}
-
-/// The thread that makes checkpoints, until it is dropped.
-pub(super) struct Checkpointer {
-    core: Arc<Core>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Checkpointer {
-    pub(super) fn start(core: &Arc<Core>) -> Result<Self> {
-        let running = core.clone();
-        let thread = std::thread::Builder::new()
-            .name("checkpointer".to_owned())
-            .spawn(move || running.run())
-            .map_err(Error::internal)?;
-        Ok(Self {
-            core: core.clone(),
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Checkpointer {
-    fn drop(&mut self) {
-        self.core.end();
-        if let Some(thread) = self.thread.take() {
-            // It catches what sled panics with; nothing is left to tell of a panic of its own.
-            let _ = thread.join();
-        }
     }
 }

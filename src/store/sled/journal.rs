@@ -2,7 +2,8 @@
 //!
 //! One sequential write and one `fdatasync` make a whole group durable; sled gets the sum of many groups at a
 //! checkpoint, in which a key that changed a hundred times is written once. Two segments take turns: one takes
-//! new groups while the other's are carried over. A segment is written over from its start, never truncated.
+//! new groups while the other's are carried over. A segment is written over from its start. It is truncated only
+//! once its groups are in the tree.
 //!
 //! ```text
 //! frame   = crc32(4, LE, over all that follows) ‖ length(4, LE) ‖ session(8, LE) ‖ group(8, LE) ‖ changes
@@ -29,6 +30,9 @@ const SEGMENTS: [&str; 2] = ["0", "1"];
 const HEADER: usize = 24;
 /// Bytes that are kept for the next frame.
 const KEPT_FRAME: usize = 1 << 20;
+
+/// Half of what a segment may keep, however little is written to it.
+const KEPT_SEGMENT: u64 = 1 << 20;
 
 /// The open journal. All writing is in order and by one caller at a time.
 pub(super) struct Journal {
@@ -336,6 +340,16 @@ pub(super) fn lengthen(file: &File, length: u64) -> io::Result<()> {
         at += ZEROS.len() as u64;
     }
     file.sync_data()
+}
+
+/// Shortens a segment that is not in use, and whose groups are in the tree, where it is far longer than what the last
+/// minutes needed. A power cut leaves the one length or the other.
+pub(super) fn shorten(file: &File, needed: u64) -> io::Result<()> {
+    let enough = 2 * needed.max(KEPT_SEGMENT);
+    match file.metadata()?.len() > 2 * enough {
+        true => file.set_len(enough),
+        false => Ok(()),
+    }
 }
 
 fn unreadable(error: io::Error) -> Error {

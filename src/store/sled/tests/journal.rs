@@ -5,18 +5,22 @@ use std::{
     fs,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use super::{Sled, open};
 use crate::{
-    domain::error::Code,
+    domain::error::{Code, Error},
     store::{
         contract::TempDir,
         local::Backend,
         overlay::WriteSet,
         port::{BARE, Health, Key, Scan, Store, Value},
+        sled::checkpoint::Limits,
     },
 };
 
@@ -442,4 +446,112 @@ fn groups_that_do_not_lead_up_to_the_tree_stay_dead() {
         assert_eq!(sled.read(&[1, 1]).unwrap().unwrap()[..], b"second"[..]);
         assert_eq!(sled.read(&[1, 9]).unwrap().unwrap()[..], b"third!"[..]);
     }
+}
+
+/// Commits go on beside a long snapshot, for as much as is allowed then, and wait only beyond that.
+#[test]
+fn a_snapshot_holds_up_no_commit_before_its_own_limit() {
+    const GROUP: usize = 32 << 10;
+    const GROUPS: usize = 64;
+    let limits = Limits {
+        checkpoint: GROUP as u64,
+        snapshot: 16 * GROUP as u64,
+    };
+    let folder = TempDir::new();
+    let mut sled = open(folder.path()).unwrap();
+    Arc::get_mut(&mut sled.core).unwrap().limit(limits);
+    append(&sled, &[1, 0], b"old");
+    let written = AtomicUsize::new(0);
+    let write = || {
+        for number in 1..=GROUPS {
+            append(&sled, &[1, number as u8], &[number as u8; GROUP]);
+            written.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    std::thread::scope(|scope| {
+        let mut visited = 0;
+        let mut visit = |_: &[u8], _: &[u8]| {
+            visited += 1;
+            scope.spawn(write);
+            let begun = Instant::now();
+            // Far over what a checkpoint allows.
+            while written.load(Ordering::SeqCst) < 15 {
+                if begun.elapsed() > Duration::from_secs(60) {
+                    return Err(Error::storage("commits wait for the snapshot"));
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            assert!(written.load(Ordering::SeqCst) <= 17, "there is no limit");
+            Ok(())
+        };
+        let outcome = sled.snapshot(&mut visit);
+        // Whoever waits goes on.
+        sled.core.checkpoint().unwrap();
+        outcome.unwrap();
+        assert_eq!(visited, 1, "it saw what came after it");
+    });
+    sled.sync().unwrap();
+    sled.core.checkpoint().unwrap();
+    for number in 1..=GROUPS {
+        assert!(sled.read(&[1, number as u8]).unwrap().is_some());
+    }
+}
+
+/// A group that takes eight MiB of journal.
+const LARGE: usize = 8 << 20;
+
+fn large(tag: u8) -> WriteSet {
+    let key = |number: usize| vec![2, tag, (number >> 8) as u8, number as u8];
+    (0..LARGE / 4000 + 1)
+        .map(|number| (key(number), Some(Value::from(&[tag; 4000][..]))))
+        .collect()
+}
+
+#[test]
+fn a_segment_that_was_needed_once_is_shortened_again() {
+    let folder = TempDir::new();
+    let sled = open(folder.path()).unwrap();
+    let lengths =
+        || ["0", "1"].map(|name| fs::metadata(segment(folder.path(), name)).unwrap().len());
+    for number in 0..2 {
+        sled.apply(&large(number)).unwrap();
+        sled.sync().unwrap();
+        sled.core.checkpoint().unwrap();
+    }
+    assert!(lengths().iter().all(|length| *length > LARGE as u64));
+    let copy = folder.copied();
+    for round in 0..200_u8 {
+        append(&sled, &[1, round], &[round; 20]);
+        sled.sync().unwrap();
+        // Not at once: the next burst would have to make it longer again.
+        if round == 2 {
+            assert!(lengths().iter().all(|length| *length > LARGE as u64));
+        }
+        sled.core.checkpoint().unwrap();
+    }
+    assert!(
+        lengths().iter().all(|length| *length <= LARGE as u64),
+        "{:?}",
+        lengths()
+    );
+    drop(sled);
+    for folder in [&folder, &copy] {
+        let sled = open(folder.path()).unwrap();
+        assert!(sled.read(&[2, 1, 8, 0]).unwrap().is_some());
+    }
+}
+
+#[test]
+fn a_segment_whose_checkpoint_failed_keeps_its_groups() {
+    let folder = TempDir::new();
+    let sled = open(folder.path()).unwrap();
+    sled.apply(&large(0)).unwrap();
+    append(&sled, b"\x81key", &[1; 10_000]);
+    sled.sync().unwrap();
+    sled.core.tree.db().insert(b"\x81key", &[9, 9][..]).unwrap();
+    for _ in 0..3 {
+        sled.core.checkpoint().unwrap_err();
+    }
+    let length = fs::metadata(segment(folder.path(), "0")).unwrap().len();
+    assert!(length > LARGE as u64, "{length}");
 }
