@@ -17,7 +17,8 @@
 //! AAD = format ‖ record type ‖ workspace ‖ version ‖ key number ‖ id, always
 //! ```
 //!
-//! Nonces are random 96 bits; a subkey per record keeps every key far below 2^32 messages (NIST SP 800-38D).
+//! Nonces are random 96 bits; a subkey per record, and per hour where a record is sealed over and over ([`hourly`]),
+//! keeps every key far below 2^32 messages (NIST SP 800-38D).
 
 pub mod aead;
 pub mod assertion;
@@ -25,6 +26,7 @@ pub mod backup;
 pub mod bearer;
 pub mod entropy;
 pub mod envelope;
+mod hourly;
 pub mod kdf;
 pub mod keyring;
 mod recent;

@@ -21,7 +21,7 @@ pub use self::recent::Recent;
 pub use self::vault::{Header, Unseal, first_writes, high_water, load_keys, seal_mark, unlock_new};
 use crate::{
     crypto::{
-        envelope::Slot,
+        envelope::{RecordType, Slot},
         keyring::{Keyring, WorkspaceKeys},
     },
     domain::{
@@ -128,9 +128,31 @@ impl Tables {
     }
 
     fn open<T: DeserializeOwned>(&self, slot: Slot<'_>, sealed: &[u8]) -> Result<T> {
-        codec::decode(&self.keys.open(slot, sealed)?)
-            .map_err(|error| Error::internal(error).with("record", format!("{:?}", slot.kind)))
+        decode(slot.kind, &self.keys.open(slot, sealed)?)
     }
+
+    /// For records that are sealed over and over in one place.
+    fn seal_hourly<T: Serialize>(
+        &self,
+        kind: RecordType,
+        id: &[u8],
+        record: &T,
+    ) -> Result<Vec<u8>> {
+        self.keys.seal_hourly(kind, id, &codec::encode(record)?)
+    }
+
+    fn open_hourly<T: DeserializeOwned>(
+        &self,
+        kind: RecordType,
+        id: &[u8],
+        sealed: &[u8],
+    ) -> Result<T> {
+        decode(kind, &self.keys.open_hourly(kind, id, sealed)?)
+    }
+}
+
+fn decode<T: DeserializeOwned>(kind: RecordType, plain: &[u8]) -> Result<T> {
+    codec::decode(plain).map_err(|error| Error::internal(error).with("record", format!("{kind:?}")))
 }
 
 /// Pointers from a hash to an id are plain: neither says anything without the index key.

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A wrapped KEK's AAD has its number as the version too and no id, a DEK's has the type `Dek`, an audit
-//! record's has its sequence number (8, BE) as the id. A backup's chunk is in [`super::backup`].
+//! record's has its sequence number (8, BE) as the id. A backup's chunk is in [`super::backup`], what is sealed over
+//! and over in [`super::hourly`].
 
 use crate::domain::id::WorkspaceId;
 
@@ -58,7 +59,7 @@ pub enum RecordType {
 pub struct Slot<'a> {
     pub kind: RecordType,
     pub id: &'a [u8],
-    /// The version of a credential where there is one, else 0.
+    /// The version of a credential where there is one, the hour of a record that is sealed over and over, else 0.
     pub version: u32,
 }
 

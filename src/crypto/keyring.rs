@@ -12,6 +12,7 @@ use super::{
     backup::{BackupKey, SALT_BYTES},
     entropy::Entropy,
     envelope::{FORMAT, HEADER_BYTES, OpenError, RecordType, Slot, WRAPPED_BYTES, header},
+    hourly::Hour,
     kdf::{Branch, Expander, Label, MacKey, from_root},
     recent::RecentCiphers,
     root::RootKey,
@@ -56,6 +57,7 @@ pub struct Keyring {
     terms: TermKey,
     workspaces: RwLock<HashMap<WorkspaceId, Arc<WorkspaceKeys>>>,
     recent: Arc<RecentCiphers>,
+    hour: Arc<Hour>,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -76,6 +78,7 @@ impl Keyring {
             terms: TermKey::new(&key(Label::AuditIndex)?),
             workspaces: RwLock::default(),
             recent: Arc::default(),
+            hour: Arc::default(),
             entropy,
         })
     }
@@ -173,6 +176,7 @@ impl Keyring {
             keks,
             audit: Mutex::new(None),
             recent: self.recent.clone(),
+            hour: self.hour.clone(),
             entropy: self.entropy.clone(),
         });
         self.workspaces
@@ -244,6 +248,7 @@ pub struct WorkspaceKeys {
     /// The audit cipher used last: (key number, epoch, cipher).
     audit: Mutex<Option<(u32, u64, Arc<Cipher>)>>,
     recent: Arc<RecentCiphers>,
+    pub(super) hour: Arc<Hour>,
     entropy: Arc<dyn Entropy>,
 }
 

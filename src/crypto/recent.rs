@@ -33,7 +33,7 @@ impl Place {
     fn of(workspace: WorkspaceId, key: u32, slot: &Slot<'_>) -> Option<Self> {
         if !matches!(
             slot.kind,
-            RecordType::Lease | RecordType::Ledger | RecordType::Dek
+            RecordType::Lease | RecordType::Ledger | RecordType::Dek | RecordType::Clock
         ) {
             return None;
         }

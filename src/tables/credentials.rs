@@ -138,14 +138,14 @@ impl Tables {
         let found = read.get(&key::ledger(self.workspace, id)).await?;
         let open = |sealed: Value| {
             let (ledgers, at) = (&self.recent.ledgers, (self.workspace, id));
-            let open = || self.open(slot(RecordType::Ledger, &id, 0), &sealed);
+            let open = || self.open_hourly(RecordType::Ledger, id.as_bytes(), &sealed);
             ledgers.part_or(id, at, &sealed, open, part)
         };
         found.map(open).transpose()
     }
 
     pub fn put_ledger(&self, txn: &mut dyn Txn, id: CredentialId, ledger: &Ledger) -> Result<()> {
-        let sealed = self.seal(slot(RecordType::Ledger, &id, 0), &[], ledger)?;
+        let sealed = self.seal_hourly(RecordType::Ledger, id.as_bytes(), ledger)?;
         let at = (self.workspace, id);
         self.recent.ledgers.keep(id, at, &sealed, ledger);
         txn.put(key::ledger(self.workspace, id), sealed)

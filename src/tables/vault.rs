@@ -82,15 +82,10 @@ pub fn load_keys(keyring: &Keyring, pairs: &[(Key, Value)]) -> Result<()> {
     Ok(())
 }
 
-const CLOCK_SLOT: Slot<'static> = Slot {
-    kind: RecordType::Clock,
-    id: &[],
-    version: 0,
-};
-
-/// The clock's high-water mark, sealed.
+/// The clock's high-water mark, sealed with each group of commits. It tells the keys the hour, too.
 pub fn seal_mark(keys: &WorkspaceKeys, now: Timestamp) -> Result<Vec<u8>> {
-    keys.seal(CLOCK_SLOT, &[], &codec::encode(&now)?)
+    keys.reached(now);
+    keys.seal_hourly(RecordType::Clock, &[], &codec::encode(&now)?)
 }
 
 const CONFIGURATION_SLOT: Slot<'static> = Slot {
@@ -118,5 +113,8 @@ impl Tables {
 
 /// Reads the mark back.
 pub fn high_water(keys: &WorkspaceKeys, sealed: &[u8]) -> Result<Timestamp> {
-    codec::decode(&keys.open(CLOCK_SLOT, sealed)?).map_err(Error::internal)
+    let opened = keys.open_hourly(RecordType::Clock, &[], sealed)?;
+    let mark = codec::decode(&opened).map_err(Error::internal)?;
+    keys.reached(mark);
+    Ok(mark)
 }

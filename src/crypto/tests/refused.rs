@@ -16,6 +16,11 @@ fn open(how: &str, sealed: &[u8]) -> Option<String> {
         "record" | "version" => keys.open(Place::of(how).slot(), sealed).err(),
         "value" => keys.open_value(Place::of(how).slot(), sealed).err(),
         "audit" => keys.open_audit(1, sealed).err(),
+        "hourly" => {
+            let place = Place::of("hourly_ledger");
+            let slot = place.slot();
+            keys.open_hourly(slot.kind, slot.id, sealed).err()
+        }
         "kek" => keyring
             .unlock(workspace(), &[(1, sealed.to_vec())])
             .map(|_| ())
@@ -52,13 +57,14 @@ fn every_bad_vector_is_refused_for_its_reason() {
 }
 
 /// The good vectors and how each is opened.
-fn good() -> [(&'static str, Vec<u8>); 7] {
+fn good() -> [(&'static str, Vec<u8>); 8] {
     [
         ("record", SEALED.bytes("record.sealed")),
         ("version", SEALED.bytes("version.sealed")),
         ("value", SEALED.bytes("value.sealed")),
         ("lease", SEALED.bytes("lease.sealed")),
         ("audit", SEALED.bytes("audit_first.sealed")),
+        ("hourly", SEALED.bytes("hourly_ledger.sealed")),
         ("kek", KEYS.bytes("kek_1.wrapped")),
         ("check", KEYS.bytes("check.sealed")),
     ]

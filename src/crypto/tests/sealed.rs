@@ -13,7 +13,7 @@ use crate::{
         envelope::{RecordType, Slot},
         keyring::IndexOf,
     },
-    domain::secret::SecretText,
+    domain::{secret::SecretText, time::Timestamp},
 };
 
 /// Where a vector is sealed, as its `slot` line spells it: type, id, version.
@@ -120,6 +120,55 @@ fn records_are_as_frozen() {
             .unwrap();
         assert_eq!(*opened, plain, "{name}");
     }
+}
+
+#[test]
+fn what_is_sealed_by_the_hour_is_as_frozen() {
+    let now = Timestamp::from_millis(SEALED.text("hourly.time").parse().unwrap());
+    for name in ["hourly_ledger", "hourly_clock"] {
+        let field = |field| format!("{name}.{field}");
+        let place = Place::of(name);
+        let slot = place.slot();
+        let entropy = Scripted::new(&SEALED.bytes(&field("entropy")));
+        let keys = workspace_keys(1, entropy.clone());
+        keys.reached(now);
+        let plain = SEALED.bytes(&field("plain"));
+        let sealed = keys.seal_hourly(slot.kind, slot.id, &plain).unwrap();
+        assert_eq!(hex(&sealed), SEALED.text(&field("sealed")), "{name}");
+        entropy.assert_used_up();
+        // In whichever hour the vault is.
+        let opened = workspace_keys(2, entropy).open_hourly(slot.kind, slot.id, &sealed);
+        assert_eq!(*opened.unwrap(), plain, "{name}");
+        // It is an ordinary record behind the hour.
+        let opened = workspace_keys(1, Arc::new(OsEntropy)).open(slot, &sealed[4..]);
+        assert_eq!(*opened.unwrap(), plain, "{name}");
+    }
+}
+
+/// A key is left behind with its hour, and never taken up again, whatever the clock says.
+#[test]
+fn the_key_of_what_is_sealed_over_and_over_changes_by_the_hour() {
+    const HOUR: u64 = 3_600_000;
+    let keyring = keyring(Arc::new(OsEntropy));
+    let unlock = || {
+        let wrapped = [(1, KEYS.bytes("kek_1.wrapped"))];
+        keyring.unlock(workspace(), &wrapped).unwrap()
+    };
+    let keys = unlock();
+    let hour_at = |millis| {
+        keys.reached(Timestamp::from_millis(millis));
+        let sealed = keys
+            .seal_hourly(RecordType::Ledger, &[7; 16], b"x")
+            .unwrap();
+        u32::from_be_bytes(sealed[..4].try_into().unwrap())
+    };
+    assert_eq!(hour_at(0), 0);
+    assert_eq!(hour_at(5 * HOUR - 1), 4);
+    assert_eq!(hour_at(5 * HOUR), 5);
+    assert_eq!(hour_at(4 * HOUR), 5);
+    // Every workspace of the vault has the same hour.
+    let other = unlock().seal_hourly(RecordType::Ledger, &[7; 16], b"x");
+    assert_eq!(other.unwrap()[..4], [0, 0, 0, 5]);
 }
 
 #[test]
