@@ -8,9 +8,7 @@ use super::{
         idempotency::{Answer, Slot},
     },
     KeyGrant, check_description, check_grant, check_name, check_name_of, check_stronger,
-    check_value, facts, object,
-    own::{is_using, prolongs},
-    refused,
+    check_value, facts, is_own, object, refused,
     view::{KeyView, KeyViews},
     wanted::WantedIdentity,
 };
@@ -53,7 +51,8 @@ pub struct CreateApiKey {
 pub struct RotateApiKey {
     /// How long the old value is good for as well; at an end at once where none.
     pub grace: Option<Ttl>,
-    /// The new lifetime; the old one again where nothing is said, and for ever where that says none.
+    /// The new lifetime; the old one again where nothing is said, or by the key itself its end, and for ever where that
+    /// says none.
     pub expires_in: Option<Option<Ttl>>,
 }
 
@@ -126,18 +125,17 @@ impl Engine {
             return self.again(unit, &slot, view, seed).await;
         }
         let identity = self.identity_of(&mut unit, &key).await?;
-        let lifetime = match command.expires_in {
-            Some(wanted) => wanted.map(Ttl::span),
-            None => key.lifetime(),
-        };
-        let expires_at = lifetime.map(|lifetime| unit.now.plus(lifetime));
         let caller = &call.principal;
-        let mut allowed = match is_using(caller, &key) && prolongs(&key, &command) {
-            true => Err(refused("nobody prolongs the key that it is using")),
-            false => check_stronger(caller, &key)
-                .and_then(|()| check_value(caller, &identity))
-                .and_then(|()| check_name_of(caller, &identity)),
+        let anew = |lifetime: Span| unit.now.plus(lifetime);
+        let expires_at = match command.expires_in {
+            Some(wanted) => wanted.map(Ttl::span).map(anew),
+            // Its value is new, and its end somebody else's to move.
+            None if is_own(caller, &key) => key.expires_at,
+            None => key.lifetime().map(anew),
         };
+        let mut allowed = check_stronger(caller, &key)
+            .and_then(|()| check_value(caller, &identity))
+            .and_then(|()| check_name_of(caller, &identity));
         if allowed.is_ok() {
             allowed = self.check_outlives(caller, &key, expires_at).await;
         }

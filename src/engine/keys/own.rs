@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 
-use super::{create::RotateApiKey, is_own, refused};
+use super::refused;
 use crate::{
     domain::{
         error::{Error, Result},
@@ -17,15 +17,6 @@ use crate::{
 /// Whether the caller is using this very key, or what goes back to it.
 pub(super) fn is_using(caller: &Principal, key: &ApiKey) -> bool {
     caller.root == ProofId::Key(key.id)
-}
-
-/// Whether a rotation asks for a longer life than the key was given.
-pub(super) fn prolongs(key: &ApiKey, command: &RotateApiKey) -> bool {
-    match (command.expires_in, key.lifetime()) {
-        (None, _) | (_, None) => false,
-        (Some(None), Some(_)) => true,
-        (Some(Some(wanted)), Some(had)) => wanted.span() > had,
-    }
 }
 
 impl Engine {
@@ -74,22 +65,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Refuses a new value for a key of the caller's own identity that would outlive what the caller is using. A key
-    /// renews itself.
+    /// Refuses a new value for a key of the caller's own identity that would outlive what the caller is using, be it that
+    /// key itself.
     pub(super) async fn check_outlives(
         &self,
         caller: &Principal,
         key: &ApiKey,
         expires_at: Option<Timestamp>,
     ) -> Result<()> {
-        if key.identity != caller.identity || is_own(caller, key) {
+        if key.identity != caller.identity {
             return Ok(());
         }
         let ends = self.ends(caller).await?;
         if ends.is_some_and(|ends| expires_at.is_none_or(|at| at > ends)) {
             return Err(refused(
-                "nobody gets a value for a key of its own identity that outlives what it is using; ask for a shorter \
-                 `expires_in`, or rotate the key with itself",
+                "nobody prolongs the key that it is using, nor gives another of its identity a value that outlives it; \
+                 ask for a shorter `expires_in`",
             ));
         }
         Ok(())

@@ -170,8 +170,8 @@ pub(crate) struct RotateKeyBody {
     /// How long the old value is good for as well, at most `7d`; not at all where absent.
     #[schema(example = "24h")]
     grace: Option<String>,
-    /// The new lifetime; null for ever. The old lifetime again where absent. A key of the caller's own identity is not
-    /// rotated to outlive what the caller is using, but by itself.
+    /// The new lifetime; null for ever. The old lifetime again where absent, but a key that rotates itself keeps its end.
+    /// A key of the caller's own identity is not rotated to outlive what the caller is using.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, example = "90d")]
     expires_in: Option<Option<String>>,

@@ -90,6 +90,8 @@ async fn a_token_widens_neither_the_key_that_made_it_nor_another_of_its_identity
     refused(jwt, POST, &rotate(&stays), json!({})).await;
     refused(key, POST, &rotate(&stays), json!({})).await;
     refused(key, POST, &rotate(&stays), json!({"expires_in": "2h"})).await;
+    // Nor does a key live longer by rotating itself.
+    refused(key, POST, &rotate(&at), json!({"expires_in": "1h"})).await;
     for limit in [json!("unlimited"), json!("pro"), json!(null)] {
         refused(key, PATCH, &stays, json!({"rate_limit": limit})).await;
     }
@@ -98,7 +100,7 @@ async fn a_token_widens_neither_the_key_that_made_it_nor_another_of_its_identity
         (&shown["rate_limit"], &shown["last_rotated_at"]),
         (&json!("free"), &Value::Null)
     );
-    // What goes no further is done, and a key renews itself.
+    // What goes no further is done.
     for (who, method, path, body) in [
         (jwt, PATCH, at.clone(), json!({"name": "renamed"})),
         (key, PATCH, stays.clone(), json!({"rate_limit": "starter"})),
@@ -109,9 +111,12 @@ async fn a_token_widens_neither_the_key_that_made_it_nor_another_of_its_identity
             rotate(&at),
             json!({"expires_in": "10m", "grace": "1h"}),
         ),
-        (key, POST, rotate(&at), json!({})),
     ] {
         let answer = by(&vault, who, method, &path, body).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
     }
+    // A key that rotates itself has a new value until the same end.
+    let before = vault.admin(GET, &at, None).await.data(200);
+    let rotated = by(&vault, key, POST, &rotate(&at), json!({})).await;
+    assert_eq!(rotated.data(200)["expires_at"], before["expires_at"]);
 }
