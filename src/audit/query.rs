@@ -79,6 +79,8 @@ pub struct Following {
     pub records: Vec<Numbered>,
     /// Every matching record up to this number was given out.
     pub reached: u64,
+    /// Records of the workspace that might have been among them and are damaged, by their numbers.
+    pub unreadable: Vec<u64>,
 }
 
 /// Reads the log.
@@ -149,9 +151,11 @@ impl<'a> Reader<'a> {
             (true, Some(last)) => last,
             _ => page.seen().max(after.unwrap_or(0)),
         };
+        let (records, unreadable) = page.into_records();
         Ok(Following {
-            records: page.into_records().0,
+            records,
             reached,
+            unreadable,
         })
     }
 

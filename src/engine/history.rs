@@ -267,7 +267,9 @@ impl Engine {
     /// The records that came since. Nobody may see them yet: see [`Self::may_go_on`].
     pub async fn read_stream(&self, stream: &mut LiveStream) -> Result<Vec<Numbered>> {
         let reader = self.history(stream.call.principal.workspace);
-        let Following { records, reached } = reader
+        let Following {
+            records, reached, ..
+        } = reader
             .follow(&stream.filter, Some(stream.reached), STREAM_BATCH)
             .await?;
         stream.reached = reached;

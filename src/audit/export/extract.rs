@@ -157,7 +157,14 @@ impl Extract {
             index: self.index.as_deref(),
         };
         let after = Some(self.position).filter(|position| *position > 0);
-        let mut found = reader.next(&self.range.filter, after, BATCH).await?;
+        let found = reader.follow(&self.range.filter, after, BATCH).await?;
+        let damaged = found.unreadable.into_iter();
+        if let Some(damaged) = damaged.min().filter(|damaged| *damaged <= self.range.end) {
+            return Err(Error::internal(format!(
+                "record {damaged} cannot be read, and an export without it would not be whole"
+            )));
+        }
+        let mut found = found.records;
         let full = found.len() == BATCH;
         found.retain(|one| one.sequence <= self.range.end);
         let last = !full || found.len() < BATCH;

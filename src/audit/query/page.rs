@@ -125,8 +125,6 @@ impl Collector {
 
 /// Counts what matches, as long as that is cheap.
 pub(super) struct Counter {
-    /// Whether a count was asked for, be it too much by now.
-    asked: bool,
     total: Option<u64>,
     pages: u32,
     records: u32,
@@ -135,7 +133,6 @@ pub(super) struct Counter {
 impl Counter {
     pub(super) fn new(count: bool) -> Self {
         Self {
-            asked: count,
             total: count.then_some(0),
             pages: COUNTED_PAGES,
             records: COUNTED_RECORDS,
@@ -203,9 +200,7 @@ impl Looking<'_, '_> {
             if counter.counts() {
                 self.count(counter, *segment).await?;
             }
-            if counter.asked {
-                self.tell_unreadable(page, *segment).await?;
-            }
+            self.tell_unreadable(page, *segment).await?;
         }
         Ok(())
     }
@@ -216,9 +211,16 @@ impl Looking<'_, '_> {
         page: &mut Collector,
         segment: Segment,
     ) -> Result<(), Failed> {
+        let start = self.part.start;
+        let (from, to) = page.within(
+            start + u64::from(segment.from),
+            start + u64::from(segment.to),
+        );
+        let Some(bounds) = self.offsets(from, to) else {
+            return Ok(());
+        };
         let plan = self.plan.unreadable();
-        let descending = false;
-        let mut walk = Walk::new(&self.part, &plan, (segment.from, segment.to), descending);
+        let mut walk = Walk::new(&self.part, &plan, bounds, page.descending);
         let mut pages = MAX_UNREADABLE as u32;
         while page.unreadable.len() < MAX_UNREADABLE
             && let Some(offset) = walk
@@ -226,7 +228,7 @@ impl Looking<'_, '_> {
                 .await
                 .map_err(Failed::Index)?
         {
-            page.unreadable(self.part.start + u64::from(offset));
+            page.unreadable(start + u64::from(offset));
         }
         Ok(())
     }

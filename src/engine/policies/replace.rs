@@ -233,12 +233,12 @@ impl Engine {
             ),
             change("digest", before.as_ref().map(digest), Some(digest(&stored))),
         ];
-        let old = before.as_ref().map_or(&[][..], |before| &before.sources);
-        changes.extend(policy_set::changes(old, &stored.sources));
         changes.extend(
             next.restores
                 .map(|restored| change("restores", None, Some(restored.to_string()))),
         );
+        let old = before.as_ref().map_or(&[][..], |before| &before.sources);
+        changes.extend(policy_set::changes(old, &stored.sources));
         tables.put_policy_set(&mut *unit.txn, &stored)?;
         let version = stored.version;
         slot.keep(&mut unit, || Answer::Policies { version })?;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{world::Dice, *};
 use crate::audit::{
     block::{self, Builder},
+    export::{Extract, Range},
     query::{AuditPage, Reader},
 };
 
@@ -92,6 +93,23 @@ fn damaged_records_take_nothing_else_with_them_and_are_named() {
             assert!(!met.is_empty());
             let distrusted = world.index.distrusted.load(Ordering::Relaxed);
             assert!(!distrusted, "the index has nothing to do with it");
+            for workspace in &world.workspaces[..2] {
+                let range = Range {
+                    end: 400,
+                    ..Range::default()
+                };
+                let (store, keyring) = (world.store.clone(), world.keyring.clone());
+                let extract = Extract::new(store, keyring, *workspace, range);
+                let mut extract = extract.indexed_by(world.index.clone());
+                let refused = loop {
+                    match extract.next_records().await {
+                        Ok(some) => assert!(!some.is_empty(), "an export says that it is whole"),
+                        Err(refused) => break refused,
+                    }
+                };
+                let told = std::error::Error::source(&refused).unwrap().to_string();
+                assert!(told.contains("would not be whole"), "{told}");
+            }
             let one = *damaged.first().unwrap();
             let found = |workspace| {
                 let reader = world.reader(workspace);

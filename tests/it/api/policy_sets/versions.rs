@@ -62,6 +62,7 @@ async fn every_version_can_be_seen_and_brought_back() {
         history[0]["changes"][2],
         json!({"field": "restores", "before": null, "after": "1"})
     );
+    assert_eq!(history[0]["changes"][3]["field"], "source.a.cedar");
     // Version 0 is the beginning.
     let none = post(
         &vault,
