@@ -159,6 +159,26 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The newest record that matches.
+    pub async fn last(&self, filter: &AuditFilter) -> Result<Option<Numbered>> {
+        let page = || {
+            Collector::new(Window {
+                newest_first: true,
+                after: None,
+                offset: 0,
+                limit: 1,
+            })
+        };
+        let page = match self.look_up(filter, page(), false).await {
+            Ok((page, _)) => page,
+            Err(error) => {
+                let reader = self.without_index(&error);
+                reader.look_up(filter, page(), false).await?.0
+            }
+        };
+        Ok(page.into_records().pop())
+    }
+
     /// The number of the newest record, of any workspace; 0 where there is none.
     pub async fn newest(&self) -> Result<u64> {
         blocks::newest(self.store).await

@@ -51,3 +51,6 @@ impl Engine {
         unit.commit().await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use super::super::{
     Call, Engine,
+    credential::change,
     page::{Page, PageRequest},
     views::outlived_at,
 };
@@ -123,13 +124,15 @@ impl Engine {
             .authorize(call, Action::CredentialList, Resource::Workspace)
             .await?;
         let window = request.window(&SORTS, DEFAULT_SORT)?;
-        self.report_read(call, &permit, "rotation-due", Vec::new())
+        let within = within.unwrap_or(NEAR);
+        let asked = change("filter.within", None, Some(within.to_string()));
+        self.report_read(call, &permit, "rotation-due", vec![asked])
             .await?;
         let sight = self.sight(call, Action::CredentialRead);
         let tables = self.tables(call.principal.workspace)?;
         let settings = self.settings(tables.workspace).await?;
         let now = self.now();
-        let near = now.plus(within.unwrap_or(NEAR).span());
+        let near = now.plus(within.span());
         let read = &mut self.read();
         let mut found = Vec::new();
         for credential in tables.credentials(read).await? {

@@ -2,19 +2,22 @@
 //! made.
 //!
 //! The last use is what is durable anyway: of a key or token its note (a minute late at most), of an identity the notes
-//! of whatever proves it, of a credential its ledger and its open leases.
+//! of whatever proves it, of a credential its ledger, its open leases, and what history tells of those that closed.
 
 use std::collections::HashMap;
 
 use super::super::{
     Call, Engine,
     cascade::open_lease_at,
+    credential::change,
     page::{Page, PageRequest},
 };
 use crate::{
+    audit::query::AuditFilter,
     authz::{Action, Permit, Resource},
     domain::{
         error::{Error, Result},
+        event::EventName,
         id::{CredentialId, IdentityId, WorkspaceId},
         mask::mask,
         principal::{KeyStatus, ProofId},
@@ -122,7 +125,14 @@ impl Engine {
         }
         let permit = permit.ok_or_else(|| Error::internal("a report on no kind"))?;
         let window = request.window(&SORTS, DEFAULT_SORT)?;
-        self.report_read(call, &permit, "stale", Vec::new()).await?;
+        let asked = kind.map(|kind| kind.as_str().to_owned());
+        let mut asked: Vec<_> = asked
+            .map(|kind| change("filter.kind", None, Some(kind)))
+            .into_iter()
+            .collect();
+        let span = unused_for.to_string();
+        asked.push(change("filter.unused_for", None, Some(span)));
+        self.report_read(call, &permit, "stale", asked).await?;
         let before = self.now().minus(unused_for.span());
         let mut found = Vec::new();
         for kind in kinds {
@@ -161,6 +171,17 @@ impl Engine {
             let mut last_used_at = ledger.last_leased_at;
             if ledger.active > 0 && last_used_at.is_none_or(|at| at <= before) {
                 last_used_at = last_used_at.max(self.last_redeemed(&tables, credential.id).await?);
+            }
+            if let Some(leased_at) = last_used_at.filter(|at| at <= &before) {
+                // A lease that closed since may have been used to its end.
+                let filter = AuditFilter {
+                    credential: Some(credential.id),
+                    events: vec![EventName::LeaseRedeemed],
+                    since: Some(leased_at),
+                    ..AuditFilter::default()
+                };
+                let last = self.history(tables.workspace).last(&filter).await?;
+                last_used_at = last_used_at.max(last.map(|last| last.record.time));
             }
             found.push(Stale {
                 kind: StaleKind::Credential,

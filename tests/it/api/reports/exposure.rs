@@ -407,6 +407,13 @@ async fn a_report_is_for_its_workspace_its_readers_and_itself_in_history() {
         ]
     );
     assert_eq!(found[2]["changes"][0]["after"], "s-1");
+    for (record, field, asked) in [
+        (&found[0], "filter.within", "30d"),
+        (&found[1], "filter.unused_for", "90d"),
+    ] {
+        let change = json!({"field": field, "before": null, "after": asked});
+        assert_eq!(record["changes"][0], change);
+    }
     for (query, code) in [
         ("", "MISSING_PARAMETER"),
         ("?version=1", "MISSING_PARAMETER"),

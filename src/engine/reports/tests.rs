@@ -1,0 +1,313 @@
+//! Reports over the real engine, on a clock that the test moves: what lies longer ago than a test can wait.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use super::*;
+use crate::{
+    audit::{
+        log,
+        query::AuditFilter,
+        removal::{RANGE, first_of},
+    },
+    clock::TimeSource,
+    crypto::{entropy::OsEntropy, keyring::Keyring, root::RootKey},
+    domain::{
+        event::{Actor, Origin},
+        id::{LeaseId, WorkspaceId},
+        kind::CredentialType,
+        name::{CredentialName, IdentityName, Metadata, WorkspaceName},
+        policy::{LeasePolicy, NamedPolicies},
+        principal::{IdentityType, Principal, RateLimit, Reach},
+        retention::{AuditRetention, CLASSES, EventClass, Retention},
+        scope::{Role, Scope, ScopeSet},
+        secret::SecretText,
+        time::{Span, Timestamp, Ttl},
+    },
+    engine::{
+        CreateCredential, CreateToken, IssueLease, Issued, NewIdentity, NewKey, PageRequest,
+        TokenWorkspace, Unsealed, WantedHolder,
+    },
+    store::{local::Backend, memory::Memory, port::Store},
+    tables::{self, Header, Unseal},
+};
+
+const DAY: u64 = 24 * 3_600_000;
+
+/// The machine's clocks, which stand still.
+struct Clocks(AtomicI64);
+
+impl TimeSource for Clocks {
+    fn wall_micros(&self) -> i64 {
+        self.0.load(Ordering::SeqCst) * 1_000
+    }
+
+    fn boot_micros(&self) -> i64 {
+        (self.0.load(Ordering::SeqCst) - 1_000_000) * 1_000
+    }
+}
+
+/// A vault in memory, with two workspaces.
+struct World {
+    clocks: Arc<Clocks>,
+    engine: Engine,
+    workspace: WorkspaceId,
+    /// `service/keeper` of the first workspace, an owner who reaches both.
+    owner: Principal,
+    owners_key: String,
+}
+
+impl World {
+    async fn new() -> Self {
+        let root = RootKey::generate(&OsEntropy).unwrap();
+        let keyring = Keyring::new(&root, Arc::new(OsEntropy)).unwrap();
+        let clocks = Arc::new(Clocks(AtomicI64::new(1_800_000_000_000)));
+        let header = Header {
+            created_at: Timestamp::from_millis(1_800_000_000_000),
+            unseal: Unseal::KeyFile,
+            check: keyring.seal_check().unwrap(),
+        };
+        let memory = Memory::default();
+        let first = tables::first_writes(&header, &keyring).unwrap();
+        let first = first
+            .into_iter()
+            .map(|(at, value)| (at, Some(value.into())));
+        memory.apply(&first.collect()).unwrap();
+        memory.sync().unwrap();
+        let entropy = Arc::new(OsEntropy);
+        let unsealed = Unsealed::read(&memory, &header, &root, entropy, clocks.clone()).unwrap();
+        let serve = |log| -> Result<Arc<dyn Store>> { Ok(Arc::new(memory.serve(log))) };
+        let engine = unsealed.serve(serve, NamedPolicies::default()).await;
+        let mut ages = [None; CLASSES];
+        ages[EventClass::Access as usize] = Some(Span::from_millis(DAY));
+        let engine = engine.unwrap().retaining(Retention {
+            closed_leases: Span::from_millis(1_000 * DAY),
+            audit: AuditRetention {
+                ages,
+                max_bytes: None,
+            },
+        });
+        let workspace = engine.create_workspace(&name("default")).await.unwrap();
+        engine.create_workspace(&name("other")).await.unwrap();
+        let key = made(
+            &engine,
+            workspace,
+            "keeper",
+            IdentityType::Service,
+            Role::Owner,
+        )
+        .await;
+        Self {
+            owner: proven(&engine, &key, None).await,
+            owners_key: key,
+            clocks,
+            engine,
+            workspace,
+        }
+    }
+
+    fn pass(&self, millis: u64) {
+        self.clocks.0.fetch_add(millis as i64, Ordering::SeqCst);
+    }
+
+    fn call(&self, principal: &Principal) -> Call {
+        Call {
+            principal: principal.clone(),
+            origin: Origin {
+                request_id: "r".to_owned(),
+                source_ip: Some("192.0.2.1".parse().unwrap()),
+                user_agent: None,
+            },
+            idempotency: None,
+            entered: self.engine.enter(),
+        }
+    }
+
+    /// An agent of the first workspace.
+    async fn agent(&self, name: &str) -> Principal {
+        // Ids are in the order of time.
+        self.pass(1);
+        let (kind, role) = (IdentityType::Agent, Role::Agent);
+        let key = made(&self.engine, self.workspace, name, kind, role).await;
+        proven(&self.engine, &key, None).await
+    }
+
+    /// The owner's key in another workspace.
+    async fn owner_in(&self, workspace: &str) -> Principal {
+        proven(&self.engine, &self.owners_key, Some(workspace)).await
+    }
+
+    async fn store(&self, owner: &Principal, name: &str, canary: bool) -> CredentialName {
+        let name = CredentialName::parse(name, "name").unwrap();
+        let command = CreateCredential {
+            name: name.clone(),
+            kind: CredentialType::GenericSecret,
+            value: SecretText::new("v".to_owned()),
+            description: None,
+            metadata: Metadata::new(BTreeMap::new()).unwrap(),
+            policy: LeasePolicy {
+                max_lease_ttl: Some(Ttl::from_secs(60 * 86_400)),
+                canary_suspends: canary.then_some(true),
+                ..LeasePolicy::default()
+            },
+            canary,
+        };
+        let call = self.call(owner);
+        let made = self.engine.create_credential(&call, command).await;
+        made.unwrap();
+        name
+    }
+
+    async fn lease(
+        &self,
+        who: &Principal,
+        name: &CredentialName,
+        days: u64,
+        wish: impl FnOnce(&mut IssueLease),
+    ) -> Issued {
+        self.pass(1);
+        let mut command = IssueLease {
+            credential_name: name.clone(),
+            ttl: Some(Ttl::from_secs(days * 86_400)),
+            delivery: None,
+            holder: WantedHolder::default(),
+            purpose: Some("deploy".to_owned()),
+            reveal: false,
+        };
+        wish(&mut command);
+        let issued = self.engine.issue_lease(&self.call(who), command).await;
+        issued.unwrap()
+    }
+
+    async fn redeem(&self, who: &Principal, issued: &Issued) {
+        let redeemed = self.engine.redeem(&self.call(who), &issued.handle).await;
+        drop(redeemed.unwrap());
+    }
+
+    async fn release(&self, who: &Principal, issued: &Issued) {
+        let id = issued.view.lease.id;
+        self.engine
+            .release_lease(&self.call(who), id)
+            .await
+            .unwrap();
+    }
+
+    async fn report(&self, who: &Principal, query: &ExposureQuery) -> Exposure {
+        let report = self.engine.exposure(&self.call(who), query).await;
+        report.unwrap()
+    }
+
+    /// Seals so much history that retention removes what is older than a day of it.
+    async fn forget(&self) {
+        while self.engine.seal_next().await.unwrap() {}
+        let begun = self.engine.sealed_size().await.unwrap();
+        let upto = first_of(begun / RANGE + 2);
+        for begin in (begun..upto).step_by(512) {
+            let entries = (begin..upto.min(begin + 512)).map(|_| {
+                let note = Note::new(EventName::CredentialUpdated, Object::default());
+                let actor = Actor::vault("test");
+                let now = self.engine.now();
+                let record = self
+                    .engine
+                    .record(self.workspace, actor, None, None, now, note);
+                log::entry(&record.unwrap()).unwrap()
+            });
+            let entries = entries.collect();
+            let txn = self.engine.store.begin(&[]).await.unwrap();
+            txn.commit(entries).await.unwrap();
+            while self.engine.seal_next().await.unwrap() {}
+        }
+        self.pass(2 * DAY);
+        while self.engine.retain().await.unwrap().records > 0 {
+            while self.engine.seal_next().await.unwrap() {}
+        }
+        let filter = AuditFilter {
+            events: vec![EventName::LeaseIssued],
+            ..AuditFilter::default()
+        };
+        let left = self.engine.history(self.workspace).last(&filter).await;
+        assert!(left.unwrap().is_none(), "no grant is left in history");
+    }
+}
+
+fn name(text: &str) -> WorkspaceName {
+    WorkspaceName::parse(text, "name").unwrap()
+}
+
+/// An identity with a key, which is given back.
+async fn made(
+    engine: &Engine,
+    home: WorkspaceId,
+    name: &str,
+    kind: IdentityType,
+    role: Role,
+) -> String {
+    let new = NewIdentity {
+        name: IdentityName::parse(name, "name").unwrap(),
+        kind,
+        role,
+    };
+    let identity = engine.create_identity(home, new).await.unwrap();
+    let key = engine.create_key(NewKey {
+        name: "k".to_owned(),
+        identity,
+        home,
+        role,
+        reach: match role {
+            Role::Owner => Reach::Organisation,
+            _ => Reach::Workspace(home),
+        },
+        rate_limit: RateLimit::Unlimited,
+        expires_in: None,
+    });
+    key.await.unwrap().expose().to_owned()
+}
+
+async fn proven(engine: &Engine, bearer: &str, workspace: Option<&str>) -> Principal {
+    let header = format!("Bearer {bearer}");
+    let authenticator = engine.authenticator().unwrap();
+    let proven = authenticator
+        .authenticate(Some(&header), workspace, engine.now())
+        .await;
+    proven.unwrap_or_else(|refusal| panic!("{}", refusal.error))
+}
+
+fn about(name: &CredentialName) -> ExposureQuery {
+    ExposureQuery {
+        credential: Some(ChosenCredential::Name(name.clone())),
+        ..ExposureQuery::default()
+    }
+}
+
+fn leases(report: &Exposure) -> Vec<LeaseId> {
+    report.leases.iter().map(|lease| lease.id).collect()
+}
+
+fn paths(report: &Exposure) -> Vec<&str> {
+    report.actions.iter().map(|one| one.path.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_credential_whose_lease_was_used_to_its_end_is_not_stale() {
+    let world = World::new().await;
+    let alice = world.agent("alice").await;
+    let name = world.store(&world.owner, "a", false).await;
+    let lease = world.lease(&alice, &name, 32, |_| {}).await;
+    world.pass(31 * DAY);
+    world.redeem(&alice, &lease).await;
+    world.release(&alice, &lease).await;
+    world.pass(10 * DAY);
+    let stale = async |days: u64| {
+        let (call, page) = (world.call(&world.owner), PageRequest::default());
+        let unused = Ttl::from_secs(days * 86_400);
+        let kind = Some(StaleKind::Credential);
+        let found = world.engine.stale(&call, unused, kind, &page).await;
+        found.unwrap().items.len()
+    };
+    assert_eq!((stale(20).await, stale(9).await), (0, 1));
+}
