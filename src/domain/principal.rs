@@ -25,6 +25,9 @@ pub enum IdentityType {
 }
 
 impl IdentityType {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::Agent, Self::Human, Self::Service];
+
     /// The type's spelling.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -36,9 +39,7 @@ impl IdentityType {
 
     /// Reads the spelling; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Agent, Self::Human, Self::Service]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 

@@ -1,24 +1,33 @@
 //! Reports: who could have used a key, what should be rotated, what nobody uses. Each only reads, is bounded in memory,
 //! and is itself written into history before it reads anything.
 
+mod actions;
 mod assemble;
 mod collect;
 mod due;
+mod earlier;
 mod exposure;
 mod model;
+mod people;
+mod places;
+mod proofs;
+mod question;
 mod remedies;
+mod rests;
 mod row;
 mod source;
 mod stale;
+mod stored;
+mod wanted;
 
 pub use self::{
     due::{DueRotation, Why},
-    exposure::{ChosenCredential, ChosenIdentity, ExposureQuery},
     model::{
         Agent, Asked, Checkpoint, Credential as ExposedCredential, Denied, EarlierReader,
         ExposedLease, Exposure, Handed, Remedy, RestsOn, Session, Summary, UsedFrom, UsedProof,
         VersionExposure, Who,
     },
+    question::{ChosenCredential, ChosenIdentity, ExposureQuery},
     stale::{Stale, StaleKind},
 };
 use super::{Call, Engine, Note};

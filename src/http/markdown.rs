@@ -10,6 +10,9 @@ use self::text::{NOTHING, cell_code, code, inert};
 
 use crate::engine::{Exposure, Remedy, Who};
 
+/// The state of a version of which no record is left.
+const DELETED: &str = "deleted";
+
 fn or_nothing(value: Option<impl Display>) -> String {
     value.map_or_else(|| NOTHING.to_owned(), |value| value.to_string())
 }
@@ -20,6 +23,17 @@ fn who(who: &Who) -> String {
         (Some(kind), Some(name)) => inert(&format!("{kind}/{name}")),
         (None, Some(name)) => inert(name.as_str()),
         (_, None) => inert(&who.id.to_string()),
+    }
+}
+
+/// The same, with the id where several of the report have that name: one after the other, or of two workspaces.
+fn who_of(report: &Exposure, one: &Who) -> String {
+    let same = |agent: &crate::engine::Agent| {
+        agent.who.id != one.id && who(&agent.who) == who(one) && one.name.is_some()
+    };
+    match report.agents.iter().any(same) {
+        true => format!("{} {}", who(one), cell_code(&one.id.to_string())),
+        false => who(one),
     }
 }
 
@@ -108,13 +122,59 @@ fn head(page: &mut Page, report: &Exposure) {
             None => String::new(),
         }
     ));
+    page.line("\nIt tells of this workspace alone.");
+    if !rests.complete {
+        page.line(format_args!(
+            "\n**History is not complete:** {}. Every record of leases is there from record {} on, of denied attempts from \
+             record {}. Leases that are open are told all the same, from the store.",
+            rests.missing.join("; "),
+            rests.leases_from_sequence,
+            rests.denials_from_sequence
+        ));
+    }
+}
+
+/// What is known of who knows a value. It reassures nobody unless every version was looked at.
+fn revealed(report: &Exposure) -> String {
+    let versions = || {
+        let credentials = report.credentials.iter();
+        credentials.flat_map(|credential| {
+            let versions = credential.versions.iter();
+            versions.map(move |version| (credential, version))
+        })
+    };
+    let tainted: Vec<_> = versions()
+        .filter(|(_, version)| version.revealed)
+        .map(|(of, version)| format!("{} version {}", inert(of.name.as_str()), version.number))
+        .collect();
+    if !tainted.is_empty() {
+        return format!(
+            "- **Tainted: {}.** Whoever read a value knows it until it is replaced at its provider, with or without a \
+             lease.",
+            tainted.join(", ")
+        );
+    }
+    if !report.found {
+        return "- **There is no such credential, in the store or in history.** Was it mistyped?"
+            .to_owned();
+    }
+    if versions().next().is_none() {
+        return "- No version was looked at, so nothing is known of who read one.".to_owned();
+    }
+    if versions().any(|(_, version)| version.state == DELETED) {
+        return "- Whether each of these versions was ever revealed is not known: a deleted one has no more than its \
+                leases."
+            .to_owned();
+    }
+    "- No version of these was ever revealed: whoever held them needed the vault for each use."
+        .to_owned()
 }
 
 fn summary(page: &mut Page, report: &Exposure) {
     let summary = &report.summary;
     page.heading("Summary");
     page.line(format_args!(
-        "- {} in {} held {} in this time. **{} still open.**",
+        "- {} in {} held, asked for or used {} in this time. **{} still open.**",
         count(summary.agents, "agent", "agents"),
         count(summary.sessions, "session", "sessions"),
         count(summary.leases, "lease", "leases"),
@@ -129,32 +189,11 @@ fn summary(page: &mut Page, report: &Exposure) {
         summary.revealing_leases,
         count(summary.redemptions, "redemption", "redemptions")
     ));
-    let versions = report.credentials.iter().flat_map(|credential| {
-        let tainted = credential
-            .versions
-            .iter()
-            .filter(|version| version.revealed);
-        tainted.map(|version| {
-            format!(
-                "{} version {}",
-                inert(credential.name.as_str()),
-                version.number
-            )
-        })
-    });
-    let versions: Vec<_> = versions.collect();
-    page.line(match versions.is_empty() {
-        true => "- No version of these was ever revealed: whoever held them needed the vault for each use.".to_owned(),
-        false => format!(
-            "- **Tainted: {}.** Whoever read a value knows it until it is replaced at its provider, with or without a \
-             lease.",
-            versions.join(", ")
-        ),
-    });
+    page.line(revealed(report));
     if summary.earlier_readers > 0 {
         page.line(format_args!(
             "- {} had read a value before, by leases that had ended by then.",
-            count(summary.earlier_readers, "holder", "holders")
+            count(summary.earlier_readers, "identity", "identities")
         ));
     }
     page.line(format_args!(
@@ -181,15 +220,28 @@ fn summary(page: &mut Page, report: &Exposure) {
 
 fn actions(page: &mut Page, report: &Exposure) {
     page.heading("What to do now");
+    let summary = &report.summary;
     if report.actions.is_empty() {
-        page.line("Nothing of this is open, and no value that was read is in use here.");
+        page.line(match (summary.open_leases, summary.tainted_versions) {
+            (0, 0) if report.found => "Nothing of this is open, and no value of it was read.",
+            (0, 0) => "Nothing was found.",
+            (0, _) => {
+                "Nothing of this is open. What was read is known for good: see to it that its provider takes it no more."
+            }
+            _ => "Leases are open, and nothing here ends them.",
+        });
     }
     for (number, action) in (1..).zip(&report.actions) {
+        let elsewhere = action.workspace.as_deref();
         page.line(format_args!(
-            "{number}. {}: {} ({})",
+            "{number}. {}: {} ({}{})",
             inert(&action.what),
             code(&action.command),
-            code(&format!("{} {}", action.method, action.path))
+            code(&format!("{} {}", action.method, action.path)),
+            elsewhere.map_or_else(String::new, |name| format!(
+                " in the workspace {}",
+                inert(name)
+            ))
         ));
     }
 }

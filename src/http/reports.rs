@@ -70,7 +70,7 @@ impl Format {
 #[utoipa::path(get, path = "/v1/reports/exposure", tag = "reports", operation_id = "exposure_report",
     params(("credential_name" = Option<String>, Query), ("credential_id" = Option<String>, Query, description = "Tells two apart that had the same name one after the other"),
         ("version" = Option<u32>, Query, description = "Of the credential"),
-        ("identity" = Option<String>, Query, description = "Who held the lease or asked for it: a name, `TYPE/NAME` or an id"),
+        ("identity" = Option<String>, Query, description = "Who held the lease, asked for it or took its value: a name, `TYPE/NAME` or an id"),
         ("session_id" = Option<String>, Query), ("source" = Option<String>, Query, description = "An address, or a range such as `10.0.0.0/8`"),
         ("since" = Option<String>, Query), ("until" = Option<String>, Query, description = "Now where it is not given"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of a report that is `truncated`"),

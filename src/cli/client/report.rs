@@ -59,7 +59,7 @@ pub struct ExposureArgs {
     /// Only this version of it
     #[arg(long, value_name = "N")]
     version: Option<u32>,
-    /// Only leases that this identity held or asked for: a name, TYPE/NAME or an id
+    /// Only leases that this identity held, asked for or took a value by: a name, TYPE/NAME or an id
     #[arg(long, value_name = "IDENTITY")]
     identity: Option<String>,
     /// Only leases of this session

@@ -1,18 +1,22 @@
 //! From the records of history, in their order, to the leases that were open in a window. Pure, and bounded in memory:
 //! past [`MAX_LEASES`] the youngest leases are left to the next page, whatever order they come in.
+//!
+//! A lease is in the report whatever record of it is left: retention may have removed its grant.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    model::{Denied, EarlierReader, Who},
-    row::{End, Row, Wanted},
-    source::{Bound, FromSource, MAX_LEASES, is_from},
+    earlier::Earlier,
+    model::Denied,
+    row::{End, Row, changed},
+    source::{Bound, FromSource, MAX_LEASES, TAKEN_OR_USED, is_from},
+    wanted::Wanted,
 };
 use crate::{
     audit::query::Numbered,
     domain::{
-        event::{Actor, AuditRecord, EventName, Object, Outcome},
-        id::{CredentialId, IdentityId, LeaseId},
+        event::{Actor, AuditRecord, EventName, Outcome},
+        id::{CredentialId, LeaseId},
         policy::Delivery,
         time::Timestamp,
     },
@@ -20,19 +24,18 @@ use crate::{
 
 /// Denied attempts that are told one by one; the others are counted.
 const MAX_DENIED: usize = 200;
-/// Earlier readers that are told one by one.
-const MAX_EARLIER: usize = 500;
 
 /// What the records told.
 pub(super) struct Collected {
     pub(super) wanted: Wanted,
     pub(super) rows: BTreeMap<LeaseId, Row>,
-    pub(super) earlier: BTreeMap<(CredentialId, u32, IdentityId), EarlierReader>,
-    pub(super) earlier_readers: u64,
+    pub(super) earlier: Earlier,
     pub(super) denied: Vec<Denied>,
     pub(super) denied_attempts: u64,
     pub(super) canary_alarms: u64,
     pub(super) records: u64,
+    /// Whether any record was about a credential that exists or existed.
+    pub(super) known: bool,
     bound: Bound,
     only: Option<BTreeSet<LeaseId>>,
     deep: bool,
@@ -54,12 +57,12 @@ impl Collected {
         Self {
             wanted,
             rows: BTreeMap::new(),
-            earlier: BTreeMap::new(),
-            earlier_readers: 0,
+            earlier: Earlier::default(),
             denied: Vec::new(),
             denied_attempts: 0,
             canary_alarms: 0,
             records: 0,
+            known: false,
             bound,
             only,
             deep: false,
@@ -71,15 +74,21 @@ impl Collected {
         self.bound.cut
     }
 
+    /// Whether a lease is on this page, as far as its id tells.
+    pub(super) fn admits(&self, id: LeaseId) -> bool {
+        self.bound.admits(id) && self.only.as_ref().is_none_or(|only| only.contains(&id))
+    }
+
     /// Takes the next record.
     pub(super) fn take(&mut self, numbered: Numbered) {
         let Numbered { sequence, record } = numbered;
-        if !self.concerns(&record) {
+        let concerned = self.concerns(&record);
+        if !concerned && !self.deep && !self.has(&record) {
             return;
         }
-        self.records += 1;
-        let in_window =
-            record.time < self.wanted.until && self.wanted.since.is_none_or(|at| record.time >= at);
+        self.known |= record.object.credential.is_some();
+        self.records += u64::from(!self.deep || !concerned);
+        let in_window = self.wanted.is_in_window(record.time);
         if let Outcome::Refused { code } = &record.outcome {
             if in_window && !self.deep {
                 let code = code.clone();
@@ -88,30 +97,17 @@ impl Collected {
             return;
         }
         match record.event {
-            EventName::LeaseIssued if !self.deep => self.issued(&record),
-            EventName::LeaseRedeemed if record.time < self.wanted.until => {
-                if let Some(row) = self.row(&record) {
-                    row.revealed_at.get_or_insert(record.time);
-                    if in_window {
-                        row.redemptions += 1;
-                        row.last_redeemed_at = Some(record.time);
-                        row.note("redeemed", &record);
-                    }
-                }
-            }
-            EventName::LeaseRenewed => {
-                let expires_at = changed(&record, "expires_at");
-                if let Some(row) = self.row(&record) {
-                    row.expires_at = expires_at.or(row.expires_at);
-                }
-            }
-            EventName::LeaseExpired | EventName::LeaseReleased | EventName::LeaseRevoked => {
-                self.ended(&record);
-            }
-            EventName::CredentialRotated => self.rotated(&record),
+            EventName::LeaseIssued
+            | EventName::LeaseRedeemed
+            | EventName::LeaseRenewed
+            | EventName::LeaseExpired
+            | EventName::LeaseReleased
+            | EventName::LeaseRevoked => self.of_lease(&record, in_window),
             EventName::CanaryTouched if in_window => {
                 let lease = record.object.name.as_deref().and_then(LeaseId::parse);
-                if let Some(row) = lease.and_then(|lease| self.rows.get_mut(&lease)) {
+                let deep = self.deep;
+                let row = lease.and_then(|lease| self.rows.get_mut(&lease));
+                if let Some(row) = row.filter(|row| row.apart == deep) {
                     row.canary = true;
                     self.canary_alarms += 1;
                 }
@@ -120,72 +116,79 @@ impl Collected {
         }
     }
 
-    /// The lease that a record is about. What happened to a delegated one is taken where it is searched for alone.
-    fn row(&mut self, record: &AuditRecord) -> Option<&mut Row> {
-        let deep = self.deep;
-        let row = self.rows.get_mut(&record.object.lease?)?;
-        (row.delegated == deep).then_some(row)
+    fn of_lease(&mut self, record: &AuditRecord, in_window: bool) {
+        let Some(id) = record.object.lease else {
+            return;
+        };
+        let new = !self.rows.contains_key(&id) && !self.deep && self.is_wanted(record);
+        if let Some(row) = new.then(|| Row::of(record)).flatten() {
+            self.put(row, !self.wanted.holds(&record.object));
+        }
+        let (deep, until) = (self.deep, self.wanted.until);
+        // What happened to one that is searched for alone is taken where it is.
+        let Some(row) = self.rows.get_mut(&id).filter(|row| row.apart == deep) else {
+            return;
+        };
+        match record.event {
+            EventName::LeaseIssued => row.granted(record),
+            EventName::LeaseRedeemed if record.time < until => row.redeemed(record, in_window),
+            EventName::LeaseRedeemed => row.redeemed_later(),
+            EventName::LeaseRenewed => {
+                row.expires_at = changed(record, "expires_at").or(row.expires_at)
+            }
+            _ => self.ended(id, record),
+        }
+    }
+
+    /// Whether a record's lease belongs into the report, as far as the record tells. Of whoever only ended a lease
+    /// nobody is told.
+    fn is_wanted(&self, record: &AuditRecord) -> bool {
+        let taken = TAKEN_OR_USED.contains(&record.event);
+        let somebody = self.wanted.holds(&record.object) || taken && self.wanted.acts(record);
+        somebody && self.wanted.is_of_session(record.object.session.as_ref())
+    }
+
+    /// Puts a lease into the report, if it fits. `apart` where the log was not searched for all that happened to it.
+    pub(super) fn put(&mut self, mut row: Row, apart: bool) {
+        // A broker lease may follow to a later version, and no lease ever goes back. Which version one began with is
+        // unknown where its grant is gone.
+        let first = row.versions.first().copied().unwrap_or_default();
+        let fits =
+            self.wanted
+                .version
+                .is_none_or(|wanted| match row.told || row.revealed_at.is_some() {
+                    true if row.delivery == Delivery::Reveal => row.versions.contains(&wanted),
+                    true => first <= wanted,
+                    false => true,
+                });
+        if !fits || row.issued_at >= self.wanted.until || !self.admits(row.id) {
+            return;
+        }
+        row.apart = apart;
+        self.rows.insert(row.id, row);
+        if self.rows.len() > MAX_LEASES {
+            self.bound.cut = self.rows.pop_last().map(|(id, _)| id);
+        }
     }
 
     /// The leases that the log must be searched for one by one, and since when.
-    pub(super) fn delegated(&mut self) -> Vec<(LeaseId, Timestamp)> {
+    pub(super) fn apart(&mut self) -> Vec<(LeaseId, Timestamp)> {
         self.deep = true;
-        let delegated = self.rows.values().filter(|row| row.delegated);
-        delegated.map(|row| (row.id, row.issued_at)).collect()
+        let apart = self.rows.values().filter(|row| row.apart);
+        apart.map(|row| (row.id, row.issued_at)).collect()
     }
 
-    /// Whether the wanted identity, if there is one, is the lease's holder.
-    fn holds(&self, object: &Object) -> bool {
-        let wanted = &self.wanted;
-        wanted.identity.is_none_or(|id| object.holder == Some(id))
-            && wanted
-                .identity_name
-                .as_ref()
-                .is_none_or(|name| object.holder_name.as_ref() == Some(name))
-    }
-
-    /// Whether a record is about what is wanted. A rotation is about its credential alone.
+    /// Whether a record is about what is wanted.
     fn concerns(&self, record: &AuditRecord) -> bool {
         let (wanted, object) = (&self.wanted, &record.object);
-        let credential = wanted
-            .credential
-            .is_none_or(|id| object.credential == Some(id))
-            && wanted
-                .credential_name
-                .as_ref()
-                .is_none_or(|name| object.credential_name.as_ref() == Some(name));
+        let credential =
+            wanted.is_of_credential(object.credential, object.credential_name.as_ref());
         if record.event == EventName::CredentialRotated {
             return credential;
         }
-        let (actor, actor_name) = match &record.actor {
-            Actor::Identity {
-                identity,
-                name,
-                kind,
-                ..
-            } => {
-                let namesake = wanted.identity_name.as_ref() == Some(name)
-                    && wanted.kind.is_some_and(|wanted| wanted != *kind);
-                if namesake {
-                    return false;
-                }
-                (Some(*identity), Some(name))
-            }
-            Actor::Vault { .. } => (None, None),
-        };
-        credential
-            && wanted
-                .identity
-                .is_none_or(|id| object.holder == Some(id) || actor == Some(id) || self.has(record))
-            && wanted.identity_name.as_ref().is_none_or(|name| {
-                object.holder_name.as_ref() == Some(name)
-                    || actor_name == Some(name)
-                    || self.has(record)
-            })
-            && wanted
-                .session
-                .as_ref()
-                .is_none_or(|session| object.session.as_ref() == Some(session) || self.has(record))
+        let session = wanted.is_of_session(object.session.as_ref());
+        let somebody = wanted.holds(object) || wanted.acts(record);
+        credential && somebody && session
     }
 
     /// Whether a record is about a lease that is in the report already.
@@ -196,95 +199,18 @@ impl Collected {
             .is_some_and(|lease| self.rows.contains_key(&lease))
     }
 
-    fn issued(&mut self, record: &AuditRecord) {
-        let object = &record.object;
-        let (Some(id), Some(credential), Some(name), Some(holder)) = (
-            object.lease,
-            object.credential,
-            object.credential_name.clone(),
-            object.holder,
-        ) else {
+    fn ended(&mut self, id: LeaseId, record: &AuditRecord) {
+        let Some(row) = self.rows.get_mut(&id) else {
             return;
         };
-        let delivery = record
-            .changes
-            .iter()
-            .find(|change| change.field == "delivery")
-            .and_then(|change| change.after.as_deref());
-        let delivery = match delivery {
-            Some("broker") => Delivery::Broker,
-            _ => Delivery::Reveal,
-        };
-        let version = object.version.unwrap_or_default();
-        // A broker lease may follow to a later version, and no lease ever goes back.
-        let fits = self.wanted.version.is_none_or(|wanted| match delivery {
-            Delivery::Reveal => version == wanted,
-            Delivery::Broker => version <= wanted,
-        });
-        let chosen = self.only.as_ref().is_none_or(|only| only.contains(&id));
-        if !fits || !chosen || record.time >= self.wanted.until || !self.bound.admits(id) {
-            return;
-        }
-        let requested_by = match &record.actor {
-            Actor::Identity {
-                identity,
-                name,
-                kind,
-                ..
-            } => Who {
-                id: *identity,
-                r#type: Some(kind.as_str()),
-                name: Some(name.clone()),
-            },
-            Actor::Vault { .. } => return,
-        };
-        let own = requested_by.id == holder;
-        let holder = Who {
-            id: holder,
-            r#type: requested_by.r#type.filter(|_| own),
-            name: object.holder_name.clone(),
-        };
-        let mut row = Row {
-            id,
-            credential,
-            credential_name: name,
-            versions: BTreeSet::from([version]),
-            delivery,
-            holder,
-            requested_by,
-            session: object.session.clone(),
-            purpose: record.purpose.clone(),
-            issued_at: record.time,
-            expires_at: changed(record, "expires_at"),
-            end: None,
-            revealed_at: None,
-            redemptions: 0,
-            last_redeemed_at: None,
-            canary: false,
-            delegated: !self.holds(object),
-            places: Vec::new(),
-            more_places: 0,
-            proofs: BTreeMap::new(),
-        };
-        row.note("issued", record);
-        self.rows.insert(id, row);
-        if self.rows.len() > MAX_LEASES {
-            self.bound.cut = self.rows.pop_last().map(|(id, _)| id);
-        }
-    }
-
-    fn ended(&mut self, record: &AuditRecord) {
-        let since = self.wanted.since;
-        let Some(row) = self.row(record) else { return };
         let (state, by) = match record.event {
             EventName::LeaseReleased => ("released", Some(&record.actor)),
             EventName::LeaseRevoked => ("revoked", Some(&record.actor)),
             _ => ("expired", None),
         };
-        // The reaper comes after the expiry, and no use passes it.
-        let at = match (state, row.expires_at) {
-            ("expired", Some(expiry)) => expiry.min(record.time),
-            _ => record.time,
+        let at = match by {
+            None => row.expired_at(record.time),
+            Some(_) => record.time,
         };
         row.end = Some(End {
             at,
@@ -296,8 +222,7 @@ impl Collected {
             reason: record.reason.clone(),
         });
         row.versions.extend(record.object.version);
-        let id = row.id;
-        if row.is_before(since) {
+        if row.is_before(self.wanted.since) {
             self.leave(id);
         }
     }
@@ -307,39 +232,31 @@ impl Collected {
         let Some(row) = self.rows.remove(&id) else {
             return;
         };
-        let (Some(end), Some(version)) = (&row.end, row.versions.last()) else {
-            return;
-        };
-        if row.revealed_at.is_none() {
+        if row.revealed_at.is_none() || !self.wanted.is_met(&row) {
             return;
         }
-        let key = (row.credential, *version, row.holder.id);
-        if let Some(known) = self.earlier.get_mut(&key) {
-            known.leases += 1;
-            known.last_lease_ended_at = known.last_lease_ended_at.max(end.at);
-            return;
-        }
-        self.earlier_readers += 1;
-        if self.earlier.len() < MAX_EARLIER {
-            self.earlier.insert(
-                key,
-                EarlierReader {
-                    who: row.holder,
-                    credential_id: row.credential,
-                    credential_name: row.credential_name,
-                    version: *version,
-                    leases: 1,
-                    last_lease_ended_at: end.at,
-                },
-            );
+        if let Some(cut) = self.earlier.remember(&row, self.bound.from) {
+            // Those behind it are on the next page, with the other readers.
+            self.bound.cut = Some(self.bound.cut.map_or(cut, |known| known.min(cut)));
+            drop(self.rows.split_off(&cut));
         }
     }
 
+    /// The credentials whose rotations may have moved a lease to another version, and since when.
+    pub(super) fn followers(&self) -> BTreeMap<CredentialId, Timestamp> {
+        let mut found = BTreeMap::new();
+        for row in self.rows.values().filter(|row| may_follow(row)) {
+            let since = found.entry(row.credential).or_insert(row.issued_at);
+            *since = row.issued_at.min(*since);
+        }
+        found
+    }
+
     /// A rotation with `follow` moves the open broker leases to the new version.
-    fn rotated(&mut self, record: &AuditRecord) {
-        let followed = record.changes.iter().any(|change| {
-            change.field == "on_open_leases" && change.after.as_deref() == Some("follow")
-        });
+    pub(super) fn rotated(&mut self, record: &AuditRecord) {
+        let field = |name: &str| record.changes.iter().find(|change| change.field == name);
+        let followed =
+            field("on_open_leases").is_some_and(|change| change.after.as_deref() == Some("follow"));
         let (Some(credential), Some(version)) = (record.object.credential, record.object.version)
         else {
             return;
@@ -347,10 +264,10 @@ impl Collected {
         if !followed || record.time >= self.wanted.until {
             return;
         }
-        let open = self.rows.values_mut().filter(|row| {
-            row.credential == credential && row.delivery == Delivery::Broker && row.end.is_none()
+        let rows = self.rows.values_mut().filter(|row| {
+            row.credential == credential && may_follow(row) && row.is_open_at(record.time)
         });
-        for row in open {
+        for row in rows {
             row.versions.insert(version);
         }
     }
@@ -377,10 +294,9 @@ impl Collected {
     }
 }
 
-/// What a time was changed to.
-fn changed(record: &AuditRecord, field: &str) -> Option<Timestamp> {
-    let change = record.changes.iter().find(|change| change.field == field)?;
-    change.after.as_deref()?.parse().ok()
+/// Whether a rotation may move a lease: one that shows its value stays where it is.
+fn may_follow(row: &Row) -> bool {
+    row.delivery == Delivery::Broker || !row.told && row.revealed_at.is_none()
 }
 
 #[cfg(test)]

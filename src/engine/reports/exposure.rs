@@ -1,136 +1,54 @@
 //! "A key leaked: who could have used it?" The answer from history, and from the store for what is still open.
 //!
 //! A lease counts that was open at any moment of the window. No lease lives longer than a year and a day, so history is
-//! read from that much before the window; what has left the hot store is in it as well.
+//! read from that much before the window; what has left the hot store is in it as well. What retention has removed of
+//! history and the store still has is taken from there; what neither has the report says. A report is about one
+//! workspace.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ipnet::IpNet;
+use std::collections::BTreeSet;
 
 use super::{
-    super::{Call, Engine, Receipt, credential::change},
-    assemble::{Finisher, actions, exposed, proofs, sessions, summary},
+    super::{Call, Engine, Receipt},
+    actions::actions,
+    assemble::{AskedVersions, exposed, sessions, summary},
     collect::Collected,
-    model::{Asked, Exposure, FORMAT, RestsOn, Summary},
-    row::Wanted,
-    source::FromSource,
+    model::{Exposure, FORMAT, Summary},
+    question::{ChosenCredential, ChosenIdentity, ExposureQuery, described},
+    rests::{Read, Removed, SLACK},
+    source::{FromSource, TAKEN_OR_USED},
+    stored::Stored,
+    wanted::Wanted,
 };
 use crate::{
     audit::query::{AuditFilter, Numbered, Reader, Whose},
     authz::{Action, Resource},
     domain::{
         error::{Error, Result},
-        event::Change,
-        id::{CredentialId, IdentityId, LeaseId},
-        name::{CredentialName, IdentityName, MAX_SESSION_BYTES, check_text},
+        event::EventName,
+        id::CredentialId,
+        mask::mask,
         policy::LONGEST_LEASE,
         principal::IdentityType,
-        time::{Span, Timestamp},
+        time::Timestamp,
     },
     tables::Tables,
 };
 
 /// Records taken from the log at a time.
 const RECORDS_AT_ONCE: usize = 512;
-/// Times of records and of what they describe may lie apart by so much.
-const SLACK: Span = Span::from_secs(60);
 /// What to do where there are more leases than a report names.
-const HINT: &str = "more leases match than one report names; go on with `next_cursor`, or narrow the question by time, \
-                    version, identity, session or source";
+const HINT: &str = "more leases, or earlier readers, match than one report names; go on with `next_cursor`, or narrow the \
+                    question by time, version, identity, session or source";
 
-/// A credential, by what the caller knows of it.
-#[derive(Debug, Clone)]
-pub enum ChosenCredential {
-    Name(CredentialName),
-    /// Tells two apart that had the same name one after the other.
-    Id(CredentialId),
-}
-
-/// An identity, by what the caller knows of it.
-#[derive(Debug, Clone)]
-pub enum ChosenIdentity {
-    /// Of any type.
-    Name(IdentityName),
-    Typed(IdentityType, IdentityName),
-    Id(IdentityId),
-}
-
-/// What an exposure report is about. At least one of the first and of the others than the times is given.
-#[derive(Debug, Clone, Default)]
-pub struct ExposureQuery {
-    pub credential: Option<ChosenCredential>,
-    /// Of the credential, which is given then.
-    pub version: Option<u32>,
-    pub identity: Option<ChosenIdentity>,
-    pub session: Option<String>,
-    pub source: Option<IpNet>,
-    pub since: Option<Timestamp>,
-    /// Now, where it is not given.
-    pub until: Option<Timestamp>,
-    /// Where the page before ended.
-    pub cursor: Option<LeaseId>,
-}
-
-impl ExposureQuery {
-    fn check(&self, now: Timestamp) -> Result<Timestamp> {
-        let chosen = self.credential.is_some()
-            || self.identity.is_some()
-            || self.session.is_some()
-            || self.source.is_some();
-        if !chosen {
-            return Err(Error::missing("credential_name"));
-        }
-        if self.version.is_some() && self.credential.is_none() {
-            return Err(Error::missing("credential_name"));
-        }
-        if let Some(session) = &self.session {
-            check_text(session, "session_id", MAX_SESSION_BYTES)?;
-        }
-        let until = self.until.unwrap_or(now);
-        if self.since.is_some_and(|since| since >= until) {
-            return Err(Error::invalid("since", "`since` must be before `until`"));
-        }
-        Ok(until)
-    }
-
-    fn asked(&self, until: Timestamp) -> Asked {
-        Asked {
-            credential: self.credential.as_ref().map(|chosen| match chosen {
-                ChosenCredential::Name(name) => name.to_string(),
-                ChosenCredential::Id(id) => id.to_string(),
-            }),
-            version: self.version,
-            identity: self.identity.as_ref().map(|chosen| match chosen {
-                ChosenIdentity::Name(name) => name.to_string(),
-                ChosenIdentity::Typed(kind, name) => format!("{}/{name}", kind.as_str()),
-                ChosenIdentity::Id(id) => id.to_string(),
-            }),
-            session_id: self.session.clone(),
-            source: self.source.map(|net| net.to_string()),
-            since: self.since,
-            until,
-            cursor: self.cursor.map(|id| id.to_string()),
-        }
-    }
-}
-
-/// The question as history keeps it.
-fn described(asked: &Asked) -> Vec<Change> {
-    let text = |text: &Option<String>| text.clone();
-    [
-        ("filter.credential", text(&asked.credential)),
-        (
-            "filter.version",
-            asked.version.map(|version| version.to_string()),
-        ),
-        ("filter.identity", text(&asked.identity)),
-        ("filter.session_id", text(&asked.session_id)),
-        ("filter.source", text(&asked.source)),
-        ("filter.since", asked.since.map(|since| since.to_string())),
-        ("filter.until", Some(asked.until.to_string())),
-    ]
-    .into_iter()
-    .filter_map(|(field, value)| value.map(|value| change(field, None, Some(value))))
-    .collect()
+/// What is looked for, where in history, and what the store knows of it already.
+struct Search {
+    wanted: Wanted,
+    filter: AuditFilter,
+    asked: Option<AskedVersions>,
+    /// Whether the store has the credential that was asked for, or none was.
+    found: bool,
+    /// From when on a lease can have shown one of the values that were asked for.
+    read_since: Option<Timestamp>,
 }
 
 impl Engine {
@@ -139,83 +57,125 @@ impl Engine {
         let permit = self
             .authorize(call, Action::AuditRead, Resource::Workspace)
             .await?;
+        let mut query = query.clone();
         let until = query.check(self.now())?;
+        if let Some(session) = &mut query.session {
+            // History has no bearer strings. INVARIANT (no-side-door)
+            mask(session);
+        }
         let asked = query.asked(until);
         self.report_read(call, &permit, "exposure", described(&asked))
             .await?;
         let tables = self.tables(call.principal.workspace)?;
-        let (wanted, filter) = self.wanted(&tables, query, until).await?;
+        let search = self.search(&tables, &query, until).await?;
+        let (wanted, filter) = (search.wanted, search.filter);
         let reader = self.history(tables.workspace);
+        let removed = Removed::of(self, &reader).await?;
         let (first, last) = reader.span(filter.since).await?.unwrap_or_default();
         let from_source = match wanted.source {
             None => None,
             Some(net) => {
+                // Whoever the wanted identity asked for a lease for may have used it there.
+                let there = AuditFilter {
+                    source: Some(net),
+                    events: TAKEN_OR_USED.to_vec(),
+                    identity: None,
+                    ..filter.clone()
+                };
                 let mut found = FromSource::new(net, &wanted);
-                each(&reader, &filter, last, |one| found.take(&one.record)).await?;
+                each(&reader, &there, last, |one| found.take(&one.record)).await?;
                 Some(found)
             }
         };
         let mut collected = Collected::new(wanted, from_source);
         each(&reader, &filter, last, |one| collected.take(one)).await?;
-        for (lease, issued_at) in collected.delegated() {
+        let mut stored = Stored::new(self, &tables, self.now());
+        let id = search.asked.as_ref().map(|asked| asked.id);
+        stored
+            .add(&mut collected, id, removed.leases_before())
+            .await?;
+        self.look_apart(&reader, last, &mut collected).await?;
+        stored.settle(&mut collected).await?;
+        for (credential, since) in collected.followers() {
             let filter = AuditFilter {
-                lease: Some(lease),
-                since: Some(issued_at),
+                credential: Some(credential),
+                events: vec![EventName::CredentialRotated],
+                since: Some(since),
                 ..AuditFilter::default()
             };
-            each(&reader, &filter, last, |one| collected.take(one)).await?;
+            each(&reader, &filter, last, |one| collected.rotated(&one.record)).await?;
         }
-        let made_at = self.now();
-        let mut finisher = Finisher::new(self, &tables, made_at);
-        finisher.settle(&mut collected).await?;
+        stored.sift(&mut collected).await?;
+        let read = Read {
+            first,
+            last,
+            records: collected.records,
+            since: query.since,
+            read_since: search.read_since,
+        };
+        let more = collected.next_page();
         let mut report = Exposure {
             format: FORMAT,
             workspace: call.principal.workspace_name.to_string(),
-            made_at,
+            made_at: stored.now,
             made_by: format!("{}/{}", call.principal.kind.as_str(), call.principal.name),
             request_id: call.origin.request_id.clone(),
             asked,
-            rests_on: RestsOn {
-                first_sequence: first,
-                last_sequence: last,
-                matching_records: collected.records,
-                checkpoint: self.covering(last).await?,
-            },
+            found: search.found || collected.known,
+            rests_on: self.rests_on(&read, &removed).await?,
             summary: Summary::default(),
             actions: Vec::new(),
-            credentials: finisher.credentials(&collected).await?,
-            agents: finisher.agents(&collected).await?,
+            credentials: stored
+                .credentials(&collected, search.asked.as_ref())
+                .await?,
+            agents: stored.agents(call, &collected).await?,
             sessions: sessions(&collected),
             leases: Vec::new(),
-            proofs: proofs(&collected),
+            proofs: stored.proofs(&reader, last, &collected).await?,
             earlier_readers: Vec::new(),
             denied: Vec::new(),
-            truncated: collected.next_page().is_some(),
-            next_cursor: collected.next_page().map(|id| id.to_string()),
-            hint: collected.next_page().map(|_| HINT),
+            truncated: more.is_some(),
+            next_cursor: more.map(|id| id.to_string()),
+            hint: more.map(|_| HINT),
         };
-        for reader in collected.earlier.values_mut() {
-            finisher.name(&mut reader.who).await?;
+        for who in collected.earlier.people() {
+            stored.name(who).await?;
         }
         report.summary = summary(&collected, &report);
-        report.actions = actions(&report);
-        report.earlier_readers = collected.earlier.into_values().collect();
+        report.actions = actions(&report, &collected);
+        report.earlier_readers = collected.earlier.into_readers();
         report.denied = collected.denied;
         report.leases = collected.rows.into_values().map(exposed).collect();
         Ok(report)
     }
 
-    /// The newest checkpoint, where it is over every record up to `last`.
-    async fn covering(&self, last: u64) -> Result<Option<super::model::Checkpoint>> {
-        // A report is an answer where nothing can be sealed, too.
-        let newest = self.sealed_now().await.ok();
-        let newest = newest.map(|newest| *newest.statement());
-        Ok(newest
-            .filter(|newest| newest.size >= last)
-            .map(|newest| super::model::Checkpoint {
-                size: newest.size,
-                root: STANDARD.encode(newest.root),
-            }))
+    /// What happened to the leases that the log was not searched for yet.
+    async fn look_apart(
+        &self,
+        reader: &Reader<'_>,
+        last: u64,
+        collected: &mut Collected,
+    ) -> Result<()> {
+        for (lease, issued_at) in collected.apart() {
+            let since = Some(issued_at);
+            for filter in [
+                AuditFilter {
+                    lease: Some(lease),
+                    since,
+                    ..AuditFilter::default()
+                },
+                // An alarm names its lease as an object.
+                AuditFilter {
+                    object: Some(lease.to_string()),
+                    events: vec![EventName::CanaryTouched],
+                    since,
+                    ..AuditFilter::default()
+                },
+            ] {
+                each(reader, &filter, last, |one| collected.take(one)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The report as one line of JSON, its fields in the order of their names, signed as receipts are.
@@ -226,12 +186,12 @@ impl Engine {
     }
 
     /// What the records must be about, and the part of it that the log itself can look for.
-    async fn wanted(
+    async fn search(
         &self,
         tables: &Tables,
         query: &ExposureQuery,
         until: Timestamp,
-    ) -> Result<(Wanted, AuditFilter)> {
+    ) -> Result<Search> {
         let read = &mut self.read();
         let mut wanted = Wanted {
             version: query.version,
@@ -245,6 +205,7 @@ impl Engine {
             identity: None,
             identity_name: None,
             kind: None,
+            namesakes: BTreeSet::new(),
         };
         let mut filter = AuditFilter {
             session: query.session.clone(),
@@ -253,17 +214,36 @@ impl Engine {
                 .map(|since| since.minus(LONGEST_LEASE.span()).minus(SLACK)),
             ..AuditFilter::default()
         };
-        match &query.credential {
-            None => {}
+        let id = match &query.credential {
+            None => None,
             Some(ChosenCredential::Name(name)) => {
                 filter.credential_name = Some(name.to_string());
                 wanted.credential_name = Some(name.clone());
+                tables.credential_id(read, name).await?
             }
             Some(ChosenCredential::Id(id)) => {
-                let found = tables.credential(read, *id).await?;
-                filter.credential_name = found.map(|found| found.name.to_string());
+                filter.credential = Some(*id);
                 wanted.credential = Some(*id);
+                Some(*id)
             }
+        };
+        let mut read_since = filter.since;
+        let asked = match id {
+            None => None,
+            Some(id) => self.asked_versions(tables, id, &wanted).await?,
+        };
+        match &asked {
+            // Whoever read a value of it knows it for as long as it is there, however long ago that was.
+            Some((_, Some(oldest))) => {
+                read_since = Some(*oldest);
+                filter.since = filter.since.map(|since| since.min(oldest.minus(SLACK)));
+            }
+            // Of a deleted one nobody knows for how long.
+            None if query.credential.is_some() => {
+                read_since = None;
+                filter.since = None;
+            }
+            _ => {}
         }
         match &query.identity {
             None => {}
@@ -274,22 +254,66 @@ impl Engine {
             Some(ChosenIdentity::Typed(kind, name)) => {
                 filter.identity = Some(Whose::Name(name.to_string()));
                 wanted.identity_name = Some(name.clone());
-                // Of one that is gone history knows the name, and the type where it acted itself.
-                wanted.identity = tables.identity_id(read, *kind, name).await?;
                 wanted.kind = Some(*kind);
+                for other in IdentityType::ALL.into_iter().filter(|other| other != kind) {
+                    let namesake = tables.identity_id(read, other, name).await?;
+                    wanted.namesakes.extend(namesake);
+                }
             }
             Some(ChosenIdentity::Id(id)) => {
-                let found = tables.identity(read, *id).await?;
-                filter.identity = found.map(|found| Whose::Name(found.name.to_string()));
+                filter.identity = Some(Whose::Id(*id));
                 wanted.identity = Some(*id);
             }
         }
-        Ok((wanted, filter))
+        Ok(Search {
+            wanted,
+            filter,
+            found: asked.is_some() || query.credential.is_none(),
+            asked: asked.map(|(asked, _)| asked),
+            read_since,
+        })
+    }
+
+    /// Those versions of a credential that are asked for, and when the oldest of them was made: the one that is named, or
+    /// all that had a value here within the window.
+    async fn asked_versions(
+        &self,
+        tables: &Tables,
+        id: CredentialId,
+        wanted: &Wanted,
+    ) -> Result<Option<(AskedVersions, Option<Timestamp>)>> {
+        let read = &mut self.read();
+        let Some(credential) = tables.credential(read, id).await? else {
+            return Ok(None);
+        };
+        let mut numbers = BTreeSet::new();
+        let mut oldest: Option<Timestamp> = None;
+        for version in tables.versions(read, id).await? {
+            let erased = version.state.erased_at();
+            let asked = match wanted.version {
+                Some(number) => version.number == number,
+                None => {
+                    let before = |since| erased.is_some_and(|at| at <= since);
+                    version.created_at < wanted.until && !wanted.since.is_some_and(before)
+                }
+            };
+            if asked {
+                numbers.insert(version.number);
+                let made = version.created_at;
+                oldest = Some(oldest.map_or(made, |oldest| oldest.min(made)));
+            }
+        }
+        let asked = AskedVersions {
+            id,
+            name: credential.name,
+            numbers,
+        };
+        Ok(Some((asked, oldest)))
     }
 }
 
 /// Calls `take` with each record that matches, oldest first, up to the sequence number `last`.
-async fn each(
+pub(super) async fn each(
     reader: &Reader<'_>,
     filter: &AuditFilter,
     last: u64,

@@ -23,6 +23,8 @@ pub struct Exposure {
     pub made_by: String,
     pub request_id: String,
     pub asked: Asked,
+    /// Whether the store or history knows the credential that was asked for; true where none was.
+    pub found: bool,
     pub rests_on: RestsOn,
     pub summary: Summary,
     /// What to do now, the most urgent first.
@@ -36,7 +38,7 @@ pub struct Exposure {
     /// Whose leases had ended before the window and who had read the value by then: it knows it still.
     pub earlier_readers: Vec<EarlierReader>,
     pub denied: Vec<Denied>,
-    /// Whether there are more leases than this names: the counts are of these then.
+    /// Whether there are more leases, or earlier readers, than this names: the counts are of these then.
     pub truncated: bool,
     /// Where to go on.
     pub next_cursor: Option<String>,
@@ -63,6 +65,14 @@ pub struct RestsOn {
     pub first_sequence: u64,
     pub last_sequence: u64,
     pub matching_records: u64,
+    /// The record from which on retention has removed none of a lease, a redemption or a token, of any workspace.
+    pub leases_from_sequence: u64,
+    /// The same for denied attempts.
+    pub denials_from_sequence: u64,
+    /// Whether retention has removed nothing that the report would tell. Open leases are in it even so.
+    pub complete: bool,
+    /// What may be missing where it has.
+    pub missing: Vec<&'static str>,
     /// The signed checkpoint that covers those records, where there is one.
     pub checkpoint: Option<Checkpoint>,
 }
@@ -86,7 +96,7 @@ pub struct Summary {
     /// Redemptions within the window.
     pub redemptions: u64,
     pub tainted_versions: u64,
-    /// Holders that had read a value before the window, by leases that had ended by then.
+    /// Those who had read a value before the window, by leases that had ended by then.
     pub earlier_readers: u64,
     pub denied_attempts: u64,
     pub canary_alarms: u64,
@@ -100,6 +110,8 @@ pub struct Remedy {
     pub path: String,
     pub body: Option<serde_json::Value>,
     pub command: String,
+    /// The workspace to send it to (`X-Workspace`), where that is another than the report's.
+    pub workspace: Option<String>,
 }
 
 /// Somebody, as far as it is known: of whoever was deleted, history has the name only.
@@ -110,6 +122,17 @@ pub struct Who {
     pub name: Option<IdentityName>,
 }
 
+impl Who {
+    /// Somebody as text.
+    pub(super) fn spelled(&self) -> String {
+        match (self.r#type, &self.name) {
+            (Some(kind), Some(name)) => format!("{kind}/{name}"),
+            (None, Some(name)) => name.to_string(),
+            (_, None) => self.id.to_string(),
+        }
+    }
+}
+
 /// A credential that the leases are of.
 #[derive(Debug, Clone, Serialize)]
 pub struct Credential {
@@ -118,6 +141,8 @@ pub struct Credential {
     /// `active`, `disabled`, `revoked` or `deleted`.
     pub state: &'static str,
     pub canary: bool,
+    /// Those that leases of the report used or earlier readers read; of a credential that was asked for, each that had a
+    /// value here within the window.
     pub versions: Vec<VersionExposure>,
 }
 
@@ -127,9 +152,12 @@ pub struct VersionExposure {
     pub number: u32,
     /// `current`, `rotated`, `retired` or `revoked`; `deleted` with its credential.
     pub state: &'static str,
-    /// Whether any lease ever showed the value, within the window or not.
+    /// Whether any lease ever showed the value, within the window or not. Of a deleted one nobody but its leases tells.
     pub revealed: bool,
     pub revealed_at: Option<Timestamp>,
+    pub created_at: Option<Timestamp>,
+    /// Who supplied the value, and so knows it.
+    pub created_by: Option<Who>,
     pub rotated_at: Option<Timestamp>,
     pub erased_at: Option<Timestamp>,
     pub fingerprint: Option<String>,
@@ -139,17 +167,22 @@ pub struct VersionExposure {
     pub remedy: Option<Remedy>,
 }
 
-/// An identity that held leases.
+/// An identity that held leases, asked for them in another's name, or took a value by them.
 #[derive(Debug, Clone, Serialize)]
 pub struct Agent {
     #[serde(flatten)]
     pub who: Who,
-    /// `active`, `suspended` or `deleted`.
+    /// `holder`, `requester` (in another's name), `redeemer`: what it was to any of the leases.
+    pub roles: Vec<&'static str>,
+    /// `active`, `suspended` or `deleted`; `foreign` where it is of another workspace, of which the reader is told nothing.
     pub state: &'static str,
+    /// The workspace that it belongs to, where that is another and the reader reaches every one.
+    pub workspace: Option<String>,
     pub leases: u64,
     pub open_leases: u64,
-    /// Whether any of them showed it the value.
+    /// Whether any of them showed it the value; a holder has seen what anybody took by its lease.
     pub revealed: bool,
+    /// By itself, within the window.
     pub redemptions: u64,
     pub first_lease_at: Timestamp,
     pub last_use_at: Option<Timestamp>,
@@ -198,8 +231,9 @@ pub struct ExposedLease {
     /// Every version that it used: a broker lease follows a rotation.
     pub versions: Vec<u32>,
     pub holder: Who,
-    /// Who asked for it; another than the holder where it was asked for on the holder's behalf.
-    pub requested_by: Who,
+    /// Who asked for it; another than the holder where it was asked for on the holder's behalf. None where nothing tells
+    /// any more.
+    pub requested_by: Option<Who>,
     pub on_behalf: bool,
     pub session_id: Option<String>,
     pub purpose: Option<String>,
@@ -219,8 +253,12 @@ pub struct ExposedLease {
     pub canary_alarm: bool,
     /// From where it was taken and used, and with what.
     pub used_from: Vec<UsedFrom>,
-    /// Places beyond those.
+    /// Uses from places beyond those.
     pub more_used_from: u64,
+    /// Who took the value, before the window or within it.
+    pub redeemed_by: Vec<Who>,
+    /// Uses with keys and tokens beyond those that the report names.
+    pub more_proofs: u64,
     pub remedy: Option<Remedy>,
 }
 
@@ -231,20 +269,32 @@ pub struct UsedFrom {
     pub how: &'static str,
     pub source_ip: Option<IpAddr>,
     pub user_agent: Option<String>,
+    /// Others that were used there with the same key or token.
+    pub further_user_agents: Vec<String>,
+    /// Uses with user agents beyond those.
+    pub more_user_agents: u64,
     /// The key or token that proved the caller.
     pub proof: Option<String>,
+    /// The grant, and redemptions within the window.
     pub count: u64,
+    /// Redemptions before the window.
+    pub earlier: u64,
     pub first_at: Timestamp,
     pub last_at: Timestamp,
 }
 
-/// A key or token with which leases were taken or used.
-#[derive(Debug, Clone, Serialize)]
+/// A key or token with which leases were taken or used, or that made one of those tokens.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UsedProof {
     pub id: String,
     /// `api-key` or `token`.
     pub r#type: &'static str,
     pub identity: Option<String>,
+    /// What a token was made with: a key or token, which stands before it, or an issuer. None where nothing tells.
+    pub made_with: Option<String>,
+    /// How it stands: `active`, `paused`, `expired`, `suspended`, `revoked`; `deleted` where it is gone.
+    pub state: &'static str,
+    /// Those taken or used with it, or with a token that it made.
     pub leases: u64,
     pub remedy: Option<Remedy>,
 }
@@ -253,6 +303,8 @@ pub struct UsedProof {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EarlierReader {
     pub who: Who,
+    /// `holder`, `requester`, `redeemer`: what it was to those leases.
+    pub roles: Vec<&'static str>,
     pub credential_id: CredentialId,
     pub credential_name: CredentialName,
     pub version: u32,

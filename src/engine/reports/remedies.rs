@@ -44,6 +44,7 @@ pub(super) fn revoke_lease(id: LeaseId) -> Remedy {
         what: format!("revoke the lease {id}"),
         method: "POST",
         path: format!("/v1/leases/{id}/revoke"),
+        workspace: None,
         body: Some(json!({ "reason": REASON })),
         command: format!("leasehold lease revoke {id} --reason '{REASON}'"),
     }
@@ -62,6 +63,7 @@ pub(super) fn revoke_leases_of(name: &CredentialName, version: Option<u32>) -> R
         what: format!("revoke every open lease {of}"),
         method: "POST",
         path: "/v1/leases/revoke".to_owned(),
+        workspace: None,
         body: Some(json!({ "filter": filter, "reason": REASON })),
         command: format!(
             "leasehold lease revoke --credential {}{flag} --reason '{REASON}'",
@@ -75,6 +77,7 @@ pub(super) fn revoke_session(session: &str) -> Remedy {
         what: "revoke every open lease of the session".to_owned(),
         method: "POST",
         path: "/v1/leases/revoke".to_owned(),
+        workspace: None,
         body: Some(json!({ "filter": { "session_id": session }, "reason": REASON })),
         command: format!(
             "leasehold lease revoke --session={} --reason '{REASON}'",
@@ -89,6 +92,7 @@ pub(super) fn rotate(name: &CredentialName) -> Remedy {
         what: format!("rotate {name}, at its provider first, and cut the leases on the old value"),
         method: "POST",
         path: format!("/v1/credentials/{}/rotate", segment(name.as_str())),
+        workspace: None,
         body: Some(json!({ "new_value": "…", "on_open_leases": "cut" })),
         command: format!(
             "leasehold credential rotate {} --on-open-leases cut",
@@ -106,6 +110,7 @@ pub(super) fn revoke_version(name: &CredentialName, number: u32) -> Remedy {
             "/v1/credentials/{}/versions/{number}/revoke",
             segment(name.as_str())
         ),
+        workspace: None,
         body: Some(json!({ "reason": REASON })),
         command: format!(
             "leasehold credential revoke-version {} {number}",
@@ -114,16 +119,20 @@ pub(super) fn revoke_version(name: &CredentialName, number: u32) -> Remedy {
     }
 }
 
-/// The end of all that an identity has; none where its type or name is not known.
-pub(super) fn suspend(who: &Who) -> Option<Remedy> {
+/// The end of all that an identity has, in the workspace that it belongs to where that is another; none where its type or
+/// name is not known.
+pub(super) fn suspend(who: &Who, workspace: Option<&str>) -> Option<Remedy> {
     let (kind, name) = (who.r#type?, who.name.as_ref()?);
+    let option = workspace.map(|name| format!("--workspace {} ", word(name)));
     Some(Remedy {
         what: format!("suspend {kind}/{name}: its keys, tokens and leases end at once"),
         method: "POST",
         path: format!("/v1/identities/{kind}/{}/suspend", segment(name.as_str())),
+        workspace: workspace.map(str::to_owned),
         body: Some(json!({ "reason": REASON })),
         command: format!(
-            "leasehold identity suspend {} --reason '{REASON}'",
+            "leasehold {}identity suspend {} --reason '{REASON}'",
+            option.unwrap_or_default(),
             word(&format!("{kind}/{name}"))
         ),
     })
@@ -135,6 +144,7 @@ pub(super) fn end_proof(proof: ProofId) -> Remedy {
             what: format!("pause the key {id}"),
             method: "POST",
             path: format!("/v1/api-keys/{id}/pause"),
+            workspace: None,
             body: Some(json!({})),
             command: format!("leasehold api-key pause {id}"),
         },
@@ -142,6 +152,7 @@ pub(super) fn end_proof(proof: ProofId) -> Remedy {
             what: format!("revoke the token {id}"),
             method: "DELETE",
             path: format!("/v1/tokens/{id}"),
+            workspace: None,
             body: None,
             command: format!("leasehold token revoke {id}"),
         },

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::row::Wanted;
+use super::wanted::Wanted;
 use crate::domain::{
     event::{AuditRecord, EventName, Origin},
     id::LeaseId,
@@ -13,6 +13,8 @@ use crate::domain::{
 
 /// Leases of one report: a page of about a megabyte.
 pub(super) const MAX_LEASES: usize = 1_000;
+/// Leases that one page of a report about a source looks at, those included that ended before the window: two megabytes.
+const MAX_FOUND: usize = 100_000;
 
 /// A bounded choice of leases, by their ids: of too many the youngest are left to the next page.
 #[derive(Debug, Default)]
@@ -28,14 +30,17 @@ impl Bound {
     }
 }
 
-/// The leases that were ever taken or used from a source.
+/// The leases that were ever taken or used from a source: those as well that ended before the window, since whoever read
+/// a value there knows it still.
 pub(super) struct FromSource {
     net: IpNet,
     pub(super) bound: Bound,
-    since: Option<Timestamp>,
     until: Timestamp,
     pub(super) leases: BTreeSet<LeaseId>,
 }
+
+/// What tells that a lease was taken or used.
+pub(super) const TAKEN_OR_USED: [EventName; 2] = [EventName::LeaseIssued, EventName::LeaseRedeemed];
 
 impl FromSource {
     pub(super) fn new(net: IpNet, wanted: &Wanted) -> Self {
@@ -45,7 +50,6 @@ impl FromSource {
                 from: wanted.from,
                 cut: None,
             },
-            since: wanted.since,
             until: wanted.until,
             leases: BTreeSet::new(),
         }
@@ -55,28 +59,24 @@ impl FromSource {
         let Some(lease) = record.object.lease else {
             return;
         };
-        match record.event {
-            EventName::LeaseIssued | EventName::LeaseRedeemed if record.time < self.until => {
-                if !is_from(record.origin.as_ref(), self.net) || !self.bound.admits(lease) {
-                    return;
-                }
-                self.leases.insert(lease);
-                if self.leases.len() > MAX_LEASES {
-                    self.bound.cut = self.leases.pop_last();
-                }
-            }
-            EventName::LeaseExpired | EventName::LeaseReleased | EventName::LeaseRevoked
-                if self.since.is_some_and(|since| record.time <= since) =>
-            {
-                self.leases.remove(&lease);
-            }
-            _ => {}
+        if !TAKEN_OR_USED.contains(&record.event)
+            || record.time >= self.until
+            || !is_from(record.origin.as_ref(), self.net)
+            || !self.bound.admits(lease)
+        {
+            return;
+        }
+        self.leases.insert(lease);
+        if self.leases.len() > MAX_FOUND {
+            self.bound.cut = self.leases.pop_last();
         }
     }
 }
 
 pub(super) fn is_from(origin: Option<&Origin>, net: IpNet) -> bool {
-    origin
-        .and_then(|origin| origin.source_ip)
-        .is_some_and(|ip: IpAddr| net.contains(&ip.to_canonical()))
+    is_at(origin.and_then(|origin| origin.source_ip), net)
+}
+
+pub(super) fn is_at(address: Option<IpAddr>, net: IpNet) -> bool {
+    address.is_some_and(|ip| net.contains(&ip.to_canonical()))
 }

@@ -293,6 +293,246 @@ fn paths(report: &Exposure) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn what_retention_removed_of_history_is_told_from_the_store() {
+    let world = World::new().await;
+    let alice = world.agent("alice").await;
+    let name = world.store(&world.owner, "a", false).await;
+    let open = world.lease(&alice, &name, 60, |_| {}).await;
+    world.redeem(&alice, &open).await;
+    let closed = world.lease(&alice, &name, 60, |_| {}).await;
+    world.redeem(&alice, &closed).await;
+    world.release(&alice, &closed).await;
+    // The report has nothing but its end.
+    let late = world.lease(&alice, &name, 60, |_| {}).await;
+    let complete = world.report(&world.owner, &about(&name)).await;
+    assert!(complete.rests_on.complete, "{:?}", complete.rests_on);
+    world.forget().await;
+    world.release(&alice, &late).await;
+
+    let ids = [&open, &closed, &late].map(|issued| issued.view.lease.id);
+    let report = world.report(&world.owner, &about(&name)).await;
+    assert_eq!(leases(&report), ids);
+    let [first, second, third] = &report.leases[..] else {
+        panic!("{report:?}");
+    };
+    assert!(first.open && !second.open && !third.open);
+    assert_eq!(
+        (first.handed, second.handed),
+        (Handed::Revealed, Handed::Revealed)
+    );
+    assert_eq!((second.state, third.state), ("released", "released"));
+    assert_eq!((first.redemptions, third.redemptions), (1, 0));
+    for lease in &report.leases {
+        assert_eq!(lease.requested_by.as_ref(), Some(&lease.holder));
+        assert_eq!(lease.purpose.as_deref(), Some("deploy"));
+        assert_eq!(lease.used_from[0].proof, Some(alice.proof.to_string()));
+    }
+    assert_eq!(report.proofs[0].id, alice.proof.to_string());
+    assert_eq!(report.summary.tainted_versions, 1);
+    assert!(!report.actions.is_empty());
+    // And it says so.
+    let rests = &report.rests_on;
+    assert!(!rests.complete && !rests.missing.is_empty(), "{rests:?}");
+    assert!(rests.leases_from_sequence > RANGE, "{rests:?}");
+
+    // Of a window behind all that, earlier readers alone may be missing.
+    world.pass(DAY);
+    let since = Some(world.engine.now());
+    world.pass(1_000);
+    let later = ExposureQuery {
+        since,
+        ..about(&name)
+    };
+    let report = world.report(&world.owner, &later).await;
+    assert_eq!(leases(&report), [open.view.lease.id]);
+    assert_eq!(report.earlier_readers[0].who.id, alice.identity);
+    assert_eq!(report.rests_on.missing.len(), 1);
+    // Whoever is asked for is found there as well.
+    let alices = ExposureQuery {
+        identity: Some(ChosenIdentity::Id(alice.identity)),
+        ..ExposureQuery::default()
+    };
+    assert_eq!(leases(&world.report(&world.owner, &alices).await), ids);
+}
+
+#[tokio::test]
+async fn who_read_a_value_that_is_still_in_use_is_told_however_long_ago_it_was() {
+    let world = World::new().await;
+    let alice = world.agent("alice").await;
+    let name = world.store(&world.owner, "a", false).await;
+    let lease = world.lease(&alice, &name, 1, |_| {}).await;
+    world.redeem(&alice, &lease).await;
+    world.release(&alice, &lease).await;
+    world.pass(540 * DAY);
+    let since = Some(world.engine.now());
+    world.pass(DAY);
+    let query = ExposureQuery {
+        since,
+        ..about(&name)
+    };
+    let report = world.report(&world.owner, &query).await;
+    assert!(report.leases.is_empty() && report.found);
+    let version = &report.credentials[0].versions[0];
+    assert!(version.revealed && version.revealed_at.is_some());
+    assert_eq!(
+        version.created_by.as_ref().unwrap().id,
+        world.owner.identity
+    );
+    assert_eq!(report.earlier_readers.len(), 1);
+    assert_eq!(report.earlier_readers[0].who.id, alice.identity);
+    assert_eq!(paths(&report), ["/v1/credentials/a/rotate"]);
+    assert!(report.rests_on.complete, "{:?}", report.rests_on);
+
+    let mistyped = CredentialName::parse("b", "name").unwrap();
+    let report = world.report(&world.owner, &about(&mistyped)).await;
+    assert!(!report.found && report.credentials.is_empty());
+}
+
+#[tokio::test]
+async fn the_actions_end_all_that_is_open_and_stop_who_was_asked_for() {
+    let world = World::new().await;
+    let alice = world.agent("alice").await;
+    let name = world.store(&world.owner, "a", false).await;
+    let own = world.lease(&alice, &name, 1, |_| {}).await;
+    let of_alice = |command: &mut IssueLease| {
+        command.holder.name = Some(alice.name.clone());
+        command.reveal = true;
+    };
+    let taken = world.lease(&world.owner, &name, 1, of_alice).await;
+    let keeper = ExposureQuery {
+        identity: Some(ChosenIdentity::Id(world.owner.identity)),
+        ..ExposureQuery::default()
+    };
+    let report = world.report(&world.owner, &keeper).await;
+    assert_eq!(leases(&report), [taken.view.lease.id]);
+    let lease = &report.leases[0];
+    assert!(lease.on_behalf && lease.redeemed_by[0].id == world.owner.identity);
+    let roles: Vec<_> = report
+        .agents
+        .iter()
+        .map(|one| (one.who.id, &one.roles[..]))
+        .collect();
+    let takers: &[&str] = &["requester", "redeemer"];
+    assert_eq!(
+        roles,
+        [
+            (world.owner.identity, takers),
+            (alice.identity, &["holder"][..])
+        ]
+    );
+    assert!(report.agents[0].revealed && report.agents[0].redemptions == 1);
+    // Not the one in whose name it was.
+    assert_eq!(paths(&report)[0], "/v1/identities/service/keeper/suspend");
+    assert!(!paths(&report).contains(&"/v1/identities/agent/alice/suspend"));
+
+    // A value that nobody read, from an address: neither a version nor a session ends it.
+    let quiet = world.store(&world.owner, "quiet", false).await;
+    let bob = world.agent("bob").await;
+    let lease = world.lease(&bob, &quiet, 1, |_| {}).await;
+    let there = ExposureQuery {
+        source: Some("192.0.2.0/24".parse().unwrap()),
+        ..about(&quiet)
+    };
+    let report = world.report(&world.owner, &there).await;
+    let key = format!("/v1/api-keys/{}/pause", bob.proof);
+    assert_eq!(paths(&report), [key.as_str(), "/v1/leases/revoke"]);
+    let there = ExposureQuery {
+        credential: None,
+        ..there
+    };
+    let report = world.report(&world.owner, &there).await;
+    let revoke = format!("/v1/leases/{}/revoke", lease.view.lease.id);
+    assert!(
+        paths(&report).contains(&revoke.as_str()),
+        "{:?}",
+        paths(&report)
+    );
+    // Those whose value was read are ended with their version.
+    let revoke = format!("/v1/leases/{}/revoke", own.view.lease.id);
+    assert!(
+        !paths(&report).contains(&revoke.as_str()),
+        "{:?}",
+        paths(&report)
+    );
+}
+
+#[tokio::test]
+async fn the_key_behind_a_token_is_told_though_the_token_is_forgotten() {
+    let world = World::new().await;
+    let name = world.store(&world.owner, "a", false).await;
+    let token = |scopes| CreateToken {
+        name: None,
+        expires_in: None,
+        scopes,
+        workspace: None,
+    };
+    let made = world
+        .engine
+        .create_token(world.call(&world.owner), token(None));
+    let made = made.await.unwrap();
+    let first = proven(&world.engine, made.text.expose(), None).await;
+    let made = world.engine.create_token(world.call(&first), token(None));
+    let made = made.await.unwrap();
+    let second = proven(&world.engine, made.text.expose(), None).await;
+    world.lease(&second, &name, 1, |_| {}).await;
+    for forgotten in [false, true] {
+        if forgotten {
+            world.pass(DAY);
+            assert_eq!(world.engine.forget_tokens().await.unwrap(), 2);
+        }
+        let report = world.report(&world.owner, &about(&name)).await;
+        let chain = [world.owner.proof, first.proof, second.proof].map(|proof| proof.to_string());
+        let told: Vec<_> = report.proofs.iter().map(|one| one.id.clone()).collect();
+        assert_eq!(told, chain);
+        let makers: Vec<_> = report
+            .proofs
+            .iter()
+            .map(|one| one.made_with.clone())
+            .collect();
+        assert_eq!(
+            makers,
+            [None, Some(chain[0].clone()), Some(chain[1].clone())]
+        );
+        let states: Vec<_> = report.proofs.iter().map(|one| one.state).collect();
+        let tokens = if forgotten { "deleted" } else { "active" };
+        assert_eq!(states, ["active", tokens, tokens]);
+        assert!(report.proofs[0].remedy.is_some());
+        assert_eq!(report.proofs[2].remedy.is_none(), forgotten);
+    }
+}
+
+#[tokio::test]
+async fn whoever_comes_from_another_workspace_is_told_and_stopped_there() {
+    let world = World::new().await;
+    let there = world.owner_in("other").await;
+    let name = world.store(&there, "a", false).await;
+    world.lease(&there, &name, 1, |_| {}).await;
+    let report = world.report(&there, &about(&name)).await;
+    let agent = &report.agents[0];
+    assert_eq!(
+        (agent.state, agent.workspace.as_deref()),
+        ("active", Some("default"))
+    );
+    let remedy = agent.remedy.as_ref().unwrap();
+    assert_eq!(remedy.workspace.as_deref(), Some("default"));
+    assert!(
+        remedy
+            .command
+            .starts_with("leasehold --workspace default identity suspend ")
+    );
+    // INVARIANT (isolation)
+    let (kind, role) = (IdentityType::Human, Role::WorkspaceAdmin);
+    let key = made(&world.engine, there.workspace, "ada", kind, role).await;
+    let ada = proven(&world.engine, &key, None).await;
+    let report = world.report(&ada, &about(&name)).await;
+    let agent = &report.agents[0];
+    assert_eq!(
+        (agent.state, &agent.workspace, &agent.remedy),
+        ("foreign", &None, &None)
+    );
+}
+
+#[tokio::test]
 async fn a_credential_whose_lease_was_used_to_its_end_is_not_stale() {
     let world = World::new().await;
     let alice = world.agent("alice").await;

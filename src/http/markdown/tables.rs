@@ -1,11 +1,11 @@
 //! The tables of the page.
 
 use super::{
-    Page, or_nothing, remedy,
+    DELETED, Page, or_nothing, remedy,
     text::{NOTHING, cell_code, inert},
-    who,
+    who, who_of,
 };
-use crate::engine::{ExposedLease, Exposure, UsedFrom};
+use crate::engine::{Agent, ExposedLease, Exposure, UsedFrom};
 
 pub(super) fn credentials(page: &mut Page, report: &Exposure) {
     if report.credentials.is_empty() {
@@ -22,8 +22,13 @@ pub(super) fn credentials(page: &mut Page, report: &Exposure) {
                 match (version.revealed, version.revealed_at) {
                     (true, Some(at)) => format!("**yes**, first {at}"),
                     (true, None) => "**yes**".to_owned(),
+                    (false, _) if version.state == DELETED => "not known".to_owned(),
                     (false, _) => "no".to_owned(),
                 },
+                version
+                    .created_by
+                    .as_ref()
+                    .map_or_else(|| NOTHING.to_owned(), who),
                 version.leases.to_string(),
                 version.open_leases.to_string(),
                 or_nothing(version.erased_at),
@@ -37,6 +42,7 @@ pub(super) fn credentials(page: &mut Page, report: &Exposure) {
             "Version",
             "State",
             "Revealed",
+            "Supplied by",
             "Leases",
             "Open",
             "Erased",
@@ -46,13 +52,22 @@ pub(super) fn credentials(page: &mut Page, report: &Exposure) {
     );
 }
 
+fn state(agent: &Agent) -> String {
+    match (agent.state, &agent.workspace) {
+        ("foreign", _) => "of another workspace".to_owned(),
+        (state, Some(workspace)) => format!("{state}, of the workspace {}", inert(workspace)),
+        (state, None) => state.to_owned(),
+    }
+}
+
 pub(super) fn agents(page: &mut Page, report: &Exposure) {
     if !report.agents.is_empty() {
         page.heading("Agents");
         let rows = report.agents.iter().map(|agent| {
             vec![
-                who(&agent.who),
-                agent.state.to_owned(),
+                who_of(report, &agent.who),
+                agent.roles.join(", "),
+                state(agent),
                 agent.leases.to_string(),
                 agent.open_leases.to_string(),
                 if agent.revealed { "**yes**" } else { "no" }.to_owned(),
@@ -65,6 +80,7 @@ pub(super) fn agents(page: &mut Page, report: &Exposure) {
         page.table(
             &[
                 "Identity",
+                "Role",
                 "State",
                 "Leases",
                 "Open",
@@ -93,27 +109,62 @@ pub(super) fn agents(page: &mut Page, report: &Exposure) {
 }
 
 fn place(place: &UsedFrom) -> String {
-    let agent = place.user_agent.as_deref().map(inert);
+    let agents = place.user_agent.iter().chain(&place.further_user_agents);
+    let mut agents: Vec<_> = agents.map(|agent| inert(agent)).collect();
+    if place.more_user_agents > 0 {
+        agents.push(format!("{} more", place.more_user_agents));
+    }
+    if agents.is_empty() {
+        agents.push(NOTHING.to_owned());
+    }
     format!(
-        "{} from {} by {} with {}{}",
+        "{} from {} by {} with {}{}{}",
         place.how,
         or_nothing(place.source_ip),
-        agent.as_deref().unwrap_or(NOTHING),
+        agents.join(" and "),
         place
             .proof
             .as_deref()
             .map_or_else(|| NOTHING.to_owned(), cell_code),
         match place.count {
-            1 => String::new(),
+            0 | 1 => String::new(),
             n => format!(", {n} times"),
+        },
+        match place.earlier {
+            0 => String::new(),
+            n => format!(", {n} before this time"),
         }
     )
 }
 
-fn lease(lease: &ExposedLease) -> Vec<String> {
+/// Who held a lease, asked for it, and took the value, where that was somebody else.
+fn held(report: &Exposure, lease: &ExposedLease) -> String {
+    let mut text = who_of(report, &lease.holder);
+    match &lease.requested_by {
+        Some(requester) if lease.on_behalf => {
+            text += &format!(", asked for by {}", who_of(report, requester));
+        }
+        Some(_) => {}
+        None => text += ", nobody knows who asked for it",
+    }
+    let others = lease
+        .redeemed_by
+        .iter()
+        .filter(|one| one.id != lease.holder.id);
+    let others: Vec<_> = others.map(|one| who_of(report, one)).collect();
+    if !others.is_empty() {
+        text += &format!(", **redeemed by {}**", others.join(", "));
+    }
+    text
+}
+
+fn lease(report: &Exposure, lease: &ExposedLease) -> Vec<String> {
     let mut places: Vec<_> = lease.used_from.iter().map(place).collect();
     if lease.more_used_from > 0 {
         places.push(format!("{} more", lease.more_used_from));
+    }
+    if lease.more_proofs > 0 {
+        places.push(format!("{} with other keys or tokens", lease.more_proofs));
     }
     let versions: Vec<_> = lease.versions.iter().map(ToString::to_string).collect();
     vec![
@@ -123,14 +174,7 @@ fn lease(lease: &ExposedLease) -> Vec<String> {
             inert(lease.credential_name.as_str()),
             versions.join(", ")
         ),
-        match lease.on_behalf {
-            true => format!(
-                "{}, asked for by {}",
-                who(&lease.holder),
-                who(&lease.requested_by)
-            ),
-            false => who(&lease.holder),
-        },
+        held(report, lease),
         lease
             .session_id
             .as_deref()
@@ -176,7 +220,7 @@ pub(super) fn leases(page: &mut Page, report: &Exposure) {
             "From",
             "End it",
         ],
-        report.leases.iter().map(lease),
+        report.leases.iter().map(|one| lease(report, one)),
     );
 }
 
@@ -191,17 +235,26 @@ pub(super) fn others(page: &mut Page, report: &Exposure) {
                     .identity
                     .as_deref()
                     .map_or_else(|| NOTHING.to_owned(), inert),
+                proof
+                    .made_with
+                    .as_deref()
+                    .map_or_else(|| NOTHING.to_owned(), cell_code),
+                proof.state.to_owned(),
                 proof.leases.to_string(),
                 remedy(proof.remedy.as_ref()),
             ]
         });
-        page.table(&["Id", "Type", "Of", "Leases", "End it"], rows);
+        page.table(
+            &["Id", "Type", "Of", "Made with", "State", "Leases", "End it"],
+            rows,
+        );
     }
     if !report.earlier_readers.is_empty() {
         page.heading("Read before this time");
         let rows = report.earlier_readers.iter().map(|reader| {
             vec![
-                who(&reader.who),
+                who_of(report, &reader.who),
+                reader.roles.join(", "),
                 format!(
                     "{} {}",
                     inert(reader.credential_name.as_str()),
@@ -211,7 +264,10 @@ pub(super) fn others(page: &mut Page, report: &Exposure) {
                 reader.last_lease_ended_at.to_string(),
             ]
         });
-        page.table(&["Identity", "Read", "Leases", "Last one ended"], rows);
+        page.table(
+            &["Identity", "Role", "Read", "Leases", "Last one ended"],
+            rows,
+        );
     }
     if !report.denied.is_empty() {
         page.heading("Denied attempts");

@@ -31,6 +31,7 @@ fn end(command: &str) -> Option<Remedy> {
         path: "/v1/end".to_owned(),
         body: None,
         command: command.to_owned(),
+        workspace: None,
     })
 }
 
@@ -41,7 +42,7 @@ fn lease(byte: u8, purpose: &str, user_agent: &str) -> ExposedLease {
         credential_name: CredentialName::parse("stripe_key", "name").unwrap(),
         versions: vec![1, 2],
         holder: named(2, "claude-code"),
-        requested_by: named(3, "ci_bot"),
+        requested_by: Some(named(3, "ci_bot")),
         on_behalf: true,
         session_id: Some("s|`1`".to_owned()),
         purpose: Some(purpose.to_owned()),
@@ -61,12 +62,17 @@ fn lease(byte: u8, purpose: &str, user_agent: &str) -> ExposedLease {
             how: "redeemed",
             source_ip: Some("192.0.2.1".parse().unwrap()),
             user_agent: Some(user_agent.to_owned()),
+            further_user_agents: vec![user_agent.to_owned()],
+            more_user_agents: 1,
             proof: Some("key_1".to_owned()),
             count: 2,
+            earlier: 1,
             first_at: at(1),
             last_at: at(5),
         }],
         more_used_from: 3,
+        redeemed_by: vec![named(3, "ci_bot")],
+        more_proofs: 1,
         remedy: end("leasehold lease revoke lse_1"),
     }
 }
@@ -88,10 +94,15 @@ fn report(purpose: &str, user_agent: &str) -> Exposure {
             until: at(60),
             cursor: None,
         },
+        found: true,
         rests_on: RestsOn {
             first_sequence: 3,
             last_sequence: 99,
             matching_records: 12,
+            leases_from_sequence: 4097,
+            denials_from_sequence: 1,
+            complete: false,
+            missing: vec!["some records are gone"],
             checkpoint: Some(Checkpoint {
                 size: 98,
                 root: "ab12".to_owned(),
@@ -122,6 +133,8 @@ fn report(purpose: &str, user_agent: &str) -> Exposure {
                 state: "current",
                 revealed: true,
                 revealed_at: Some(at(1)),
+                created_at: Some(at(0)),
+                created_by: Some(named(3, "ci_bot")),
                 rotated_at: None,
                 erased_at: None,
                 fingerprint: None,
@@ -132,7 +145,9 @@ fn report(purpose: &str, user_agent: &str) -> Exposure {
         }],
         agents: vec![Agent {
             who: named(2, "claude-code"),
+            roles: vec!["holder", "redeemer"],
             state: "active",
+            workspace: None,
             leases: 1,
             open_leases: 1,
             revealed: true,
@@ -153,11 +168,14 @@ fn report(purpose: &str, user_agent: &str) -> Exposure {
             id: "key_1".to_owned(),
             r#type: "api-key",
             identity: Some("agent/claude-code".to_owned()),
+            made_with: None,
+            state: "active",
             leases: 1,
             remedy: end("leasehold api-key pause key_1"),
         }],
         earlier_readers: vec![EarlierReader {
             who: named(4, "bob"),
+            roles: vec!["holder"],
             credential_id: CredentialId::from_bytes([1; 16]),
             credential_name: CredentialName::parse("stripe_key", "name").unwrap(),
             version: 1,
@@ -196,6 +214,57 @@ fn the_page_is_as_kept() {
         shown, kept,
         "after a deliberate change: LEASEHOLD_WRITE_MATRIX=1"
     );
+}
+
+#[test]
+fn a_page_reassures_nobody_without_having_looked() {
+    let never = "No version of these was ever revealed";
+    let nothing = "Nothing of this is open, and no value of it was read";
+    let mut report = report("x", "x");
+    assert!(!page(&report).contains(never));
+    report.actions.clear();
+    // Open, and read: nothing is said to be over.
+    let shown = page(&report);
+    assert!(!shown.contains("Nothing of this is open"), "{shown}");
+    report.summary.open_leases = 0;
+    let shown = page(&report);
+    assert!(shown.contains("What was read is known for good"), "{shown}");
+    report.credentials[0].versions[0].revealed = false;
+    report.summary.tainted_versions = 0;
+    let shown = page(&report);
+    assert!(shown.contains(never) && shown.contains(nothing), "{shown}");
+    report.credentials[0].versions[0].state = "deleted";
+    let shown = page(&report);
+    assert!(
+        !shown.contains(never) && shown.contains("not known"),
+        "{shown}"
+    );
+    report.credentials.clear();
+    let shown = page(&report);
+    assert!(
+        !shown.contains(never) && shown.contains("No version was looked at"),
+        "{shown}"
+    );
+    report.found = false;
+    let shown = page(&report);
+    assert!(
+        !shown.contains(never) && !shown.contains(nothing),
+        "{shown}"
+    );
+    assert!(shown.contains("no such credential"), "{shown}");
+}
+
+#[test]
+fn two_of_one_name_are_told_apart() {
+    let mut report = report("x", "x");
+    let mut again = report.agents[0].clone();
+    again.who.id = IdentityId::from_bytes([5; 16]);
+    report.agents.push(again);
+    let shown = page(&report);
+    for id in [[2; 16], [5; 16]] {
+        let id = IdentityId::from_bytes(id).to_string();
+        assert!(shown.contains(&id), "{id}: {shown}");
+    }
 }
 
 /// Titles and cells of a row, a pipe that is escaped being none.
@@ -238,7 +307,7 @@ fn nothing_that_a_caller_wrote_becomes_markup() {
         assert!(!shown.lines().any(|line| line.starts_with("# heading")));
     }
     let long = "é".repeat(10_000);
-    assert!(page(&report(&long, &long)).len() < plain.len() + 4 * 2 * (MAX_CELL + 3));
+    assert!(page(&report(&long, &long)).len() < plain.len() + 5 * 2 * (MAX_CELL + 3));
 }
 
 #[test]

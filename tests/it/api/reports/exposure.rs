@@ -117,6 +117,11 @@ async fn a_report_tells_who_could_have_used_a_credential_in_a_window() {
     );
     let places = a["used_from"].as_array().unwrap();
     assert_eq!(places.len(), 2, "{a}");
+    // The redemption before the window is told apart, from where and with what it was.
+    assert_eq!(
+        (&places[0]["earlier"], &places[1]["earlier"]),
+        (&json!(0), &json!(1))
+    );
     for (place, how, count) in [(&places[0], "issued", 1), (&places[1], "redeemed", 2)] {
         assert_eq!(
             (
@@ -164,7 +169,7 @@ async fn a_report_tells_who_could_have_used_a_credential_in_a_window() {
 
     assert_eq!(
         report["summary"],
-        json!({"agents": 3, "sessions": 2, "leases": 3, "open_leases": 2, "revealing_leases": 1, "redemptions": 2,
+        json!({"agents": 4, "sessions": 2, "leases": 3, "open_leases": 2, "revealing_leases": 1, "redemptions": 2,
             "tainted_versions": 1, "earlier_readers": 1, "denied_attempts": 1, "canary_alarms": 0})
     );
     let versions = &report["credentials"][0]["versions"];
@@ -208,7 +213,16 @@ async fn a_report_tells_who_could_have_used_a_credential_in_a_window() {
         .iter()
         .map(|agent| text(agent, "name"))
         .collect();
-    assert_eq!(names, ["alice", "bob", "carol"]);
+    assert_eq!(names, ["admin", "alice", "bob", "carol"]);
+    let roles = |agent: usize| report["agents"][agent]["roles"].clone();
+    assert_eq!(
+        (roles(0), roles(1), roles(3)),
+        (
+            json!(["requester"]),
+            json!(["holder", "redeemer"]),
+            json!(["holder"])
+        )
+    );
     let rests = &report["rests_on"];
     assert!(
         rests["first_sequence"].as_u64() < rests["last_sequence"].as_u64(),
@@ -258,7 +272,7 @@ async fn a_report_tells_who_could_have_used_a_credential_in_a_window() {
     let id = text(&report["credentials"][0], "id");
     let same = story.asked(&format!("credential_id={id}")).await;
     assert_eq!(same["leases"], report["leases"]);
-    let carol = text(&report["agents"][2], "id");
+    let carol = text(&report["agents"][3], "id");
     let same = story.asked(&format!("identity={carol}")).await;
     assert_eq!(ids(&same["leases"]), [carols]);
     // All of history, where no time is named.
