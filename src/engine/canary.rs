@@ -19,8 +19,9 @@ use crate::{
         event::{Actor, AuditRecord, EventName, Object},
         id::{IdentityId, WorkspaceId},
         lease::Lease,
-        principal::{IdentityState, Principal, Suspension, Unfinished},
+        principal::{IdentityState, Principal, ProofId, Suspension, Unfinished},
         scope::Scope,
+        time::Timestamp,
     },
     store::key,
 };
@@ -71,8 +72,11 @@ pub(super) enum Touch {
 /// An identity to stop.
 #[derive(Clone, Copy)]
 struct Suspect {
+    /// Where it touched the canary.
     workspace: WorkspaceId,
     identity: IdentityId,
+    /// What it came with.
+    proof: ProofId,
 }
 
 /// Whether a caller may know which credentials are canaries: whoever could make them some.
@@ -95,19 +99,22 @@ impl Engine {
         self.alarms.0.subscribe()
     }
 
-    /// Stops an identity that touched a canary: the emergency stop, by the vault itself.
+    /// Stops an identity that touched a canary: the emergency stop, by the vault itself. A key or token of the whole
+    /// organisation acts here for an identity of another workspace, which is stopped there.
     async fn suspend_suspect(&self, suspect: Suspect) -> Result<()> {
-        let tables = self.tables(suspect.workspace)?;
+        let home = self.home_of(suspect.proof).await?;
+        let home = home.unwrap_or(suspect.workspace);
+        let tables = self.tables(home)?;
         let found = tables
             .identity(&mut self.read(), suspect.identity)
             .await?
             .filter(|identity| identity.is_active());
-        // Of another workspace, deleted, or stopped already.
+        // Deleted, or stopped already.
         let Some(found) = found else { return Ok(()) };
         let locks = [key::name_lock(
             &tables.identity_hash(found.kind, &found.name),
         )];
-        let mut unit = self.begin_own("canary", suspect.workspace, &locks).await?;
+        let mut unit = self.begin_own("canary", home, &locks).await?;
         let Some(mut identity) = tables.identity(&mut unit.txn, suspect.identity).await? else {
             return Ok(());
         };
@@ -144,8 +151,15 @@ impl Engine {
             reason: Some("the identity was suspended".to_owned()),
             witness: None,
         };
-        self.finish_suspension(&revoker, suspect.workspace, &identity)
-            .await?;
+        if home != suspect.workspace {
+            let id = identity.id;
+            let of_it = |lease: &Lease, _: u32, _: Timestamp| {
+                lease.holder.identity == id || lease.requested_by.by.identity == id
+            };
+            let here = self.tables(suspect.workspace)?;
+            self.revoke_open(&here, &revoker, &of_it).await?;
+        }
+        self.finish_suspension(&revoker, home, &identity).await?;
         Ok(())
     }
 }
@@ -204,6 +218,7 @@ impl Unit<'_> {
             (touch == Touch::Suspend && !knows_canaries(&call.principal)).then_some(Suspect {
                 workspace: self.tables.workspace,
                 identity: call.principal.identity,
+                proof: call.principal.proof,
             });
         let engine = self.engine;
         let shared = engine.own.get().and_then(Weak::upgrade);

@@ -530,6 +530,40 @@ async fn whoever_comes_from_another_workspace_is_told_and_stopped_there() {
         (agent.state, &agent.workspace, &agent.remedy),
         ("foreign", &None, &None)
     );
+
+    // A token of few scopes that reaches every workspace touches a canary there.
+    let bait = world.store(&there, "bait", true).await;
+    let scopes = ScopeSet::of(&[Scope::LeaseCreate, Scope::HandleRedeem]);
+    let key = made(
+        &world.engine,
+        world.workspace,
+        "wide",
+        IdentityType::Service,
+        Role::Owner,
+    )
+    .await;
+    let wide = proven(&world.engine, &key, None).await;
+    let command = CreateToken {
+        name: None,
+        expires_in: None,
+        scopes: Some(scopes),
+        workspace: Some(TokenWorkspace::Every),
+    };
+    let token = world
+        .engine
+        .create_token(world.call(&wide), command)
+        .await
+        .unwrap();
+    let token = proven(&world.engine, token.text.expose(), Some("other")).await;
+    let lease = world.lease(&token, &bait, 1, |_| {}).await;
+    let tables = world.engine.tables(world.workspace).unwrap();
+    let found = tables
+        .identity(&mut world.engine.read(), wide.identity)
+        .await;
+    assert!(!found.unwrap().unwrap().is_active());
+    let id = lease.view.lease.id;
+    let now = world.engine.lease(&world.call(&there), id).await.unwrap();
+    assert_eq!(now.status.as_str(), "revoked");
 }
 
 #[tokio::test]
