@@ -13,6 +13,7 @@ use crate::{
         error::{Error, Result},
         id::LeaseId,
         lease::{Lease, LeaseStatus},
+        mask::mask,
         time::Timestamp,
     },
     store::key,
@@ -166,6 +167,21 @@ impl Engine {
 }
 
 impl LeaseFilter {
+    /// A session that looks like a bearer string is named as it is, or as history shows it.
+    fn is_of_session(&self, lease: &Lease) -> bool {
+        match (&self.session, &lease.holder.session) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(wanted), Some(session)) => {
+                wanted == session || {
+                    let mut shown = session.clone();
+                    mask(&mut shown);
+                    *wanted == shown
+                }
+            }
+        }
+    }
+
     /// Whether the lease matches, its version aside.
     pub(super) fn matches(&self, lease: &Lease, now: Timestamp) -> bool {
         self.credential_name
@@ -175,7 +191,7 @@ impl LeaseFilter {
                 .identity
                 .as_deref()
                 .is_none_or(|name| name == lease.holder.name.as_str())
-            && (self.session.is_none() || self.session == lease.holder.session)
+            && self.is_of_session(lease)
             && self.status.is_none_or(|status| status == lease.status(now))
             && self.since.is_none_or(|since| lease.issued_at >= since)
             && self.until.is_none_or(|until| lease.issued_at < until)

@@ -330,6 +330,29 @@ async fn a_followed_rotation_exposes_both_versions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_looks_like_a_token_is_found_and_ended_as_history_shows_it() {
+    let vault = Vault::dev();
+    vault.store("a", "v", json!({})).await;
+    let session = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJl";
+    let body = json!({"credential_name": "a", "ttl": "1h", "identity": {"session_id": session}});
+    let lease = super::super::ask(&vault, body).await.data(201);
+    let asked =
+        async |session: &str| report(&vault, &format!("exposure?session_id={session}")).await;
+    let found = asked(session).await;
+    assert_eq!(ids(&found["leases"]), [text(&lease, "id")]);
+    assert!(!found.to_string().contains(session), "{found}");
+    assert_eq!(asked("eyJ%E2%80%A6").await["leases"], found["leases"]);
+    let action = &found["actions"][0];
+    assert_eq!(action["path"], "/v1/leases/revoke");
+    let body = Some(action["body"].clone());
+    vault
+        .admin(POST, text(action, "path"), body)
+        .await
+        .data(200);
+    assert_eq!(asked(session).await["summary"]["open_leases"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_is_readable_and_what_callers_wrote_is_inert() {
     let story = Story::told().await;
     let path = "/v1/reports/exposure?credential_name=leaked";
