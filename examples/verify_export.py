@@ -18,6 +18,8 @@ import sys
 import tempfile
 
 TAG_BYTES = 8
+# Records of a range, of which retention removes some, or all.
+RANGE = 4096
 
 
 class Bad(Exception):
@@ -98,6 +100,7 @@ class Part:
 
     def __init__(self, key, header, before):
         self.key, self.header, self.tree, self.records = key, header, Tree(), 0
+        self.removed, self.front, self.thinned = 0, 0, (0, 0)
         if header["format"] != 1:
             raise Bad(f"the format {header['format']} is not known here")
         self.size, self.root = key.checkpoint(header["checkpoint"]["note"])
@@ -124,6 +127,20 @@ class Part:
     def gap(self, line):
         self.is_next(line["first"])
         self.tree.add(line["size"], decoded(line["hash"]))
+        if line["first"] > self.header["after"]:
+            self.removed += min(max(self.front + 1 - line["first"], 0), line["size"])
+
+    def gone(self, line):
+        """What retention removed of the records that follow: all that the log began with, or some of a range."""
+        first, last, records = line["first"], line["last"], line["records"]
+        front = first == 1 and records == last
+        if last <= self.tree.size or last % RANGE or not (front or first == last - RANGE + 1 and 0 < records <= RANGE):
+            raise Bad(f"records {first} to {last} are not what retention removes here")
+        if front:
+            self.front = last
+        else:
+            self.removed += max(records - (self.thinned[1] if self.thinned[0] == first else 0), 0)
+            self.thinned = (first, records)
 
     def mark(self, line, raw):
         head = raw[: raw.rindex(b',"signature":"')]
@@ -153,9 +170,9 @@ class Part:
         kind = line["type"]
         if kind in ("mark", "end"):
             getattr(self, kind)(line, raw)
-        elif kind in ("header", "record", "gap"):
+        elif kind in ("header", "record", "gap", "removed"):
             if kind != "header":
-                getattr(self, kind)(line)
+                getattr(self, "gone" if kind == "removed" else kind)(line)
             what = f"{kind} {line.get('sequence', line.get('first', ''))}".strip()
             self.unsigned.append((what, sha256(raw.rstrip(b"\n"))[:TAG_BYTES]))
         else:
@@ -168,13 +185,14 @@ class Part:
 
 
 def verify(file, key):
-    part, records, number = None, 0, 0
+    part, records, removed, number = None, 0, 0, 0
     for number, raw in enumerate(file, 1):
         try:
             if not raw.endswith(b"\n"):
                 raise Bad("the file breaks off here")
             line = json.loads(raw)
             if line["type"] == "header":
+                removed += part.removed if part else 0
                 part = Part(key, line, part)
             elif part is None:
                 raise Bad("the file does not begin with the header of an export")
@@ -184,7 +202,7 @@ def verify(file, key):
             raise Bad(f"line {number}: {error}") from error
     if part is None or not part.ended:
         raise Bad(f"the file breaks off behind line {number}: it has no end")
-    return part, records
+    return part, records, removed + part.removed
 
 
 def main():
@@ -193,11 +211,13 @@ def main():
     key = Key(decoded(sys.argv[2]))
     try:
         with open(sys.argv[1], "rb") as file:
-            part, records = verify(file, key)
+            part, records, removed = verify(file, key)
     except Bad as error:
         print(f"not intact: {error}")
         sys.exit(1)
     print(f"intact: {records} records, under a checkpoint over {part.size}")
+    if removed:
+        print(f"removed by retention: {removed} records, of this and of other workspaces")
 
 
 if __name__ == "__main__":

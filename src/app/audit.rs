@@ -60,6 +60,7 @@ async fn examine(data_dir: &Path, args: &VerifyArgs) -> Result<Verification, Fai
         records: report.records,
         checkpoints: report.checkpoints,
         last: report.last,
+        removed: report.removed,
         proven: report.proven,
         faults: faults.map(|fault| (fault.sequence, fault.what)).collect(),
     })

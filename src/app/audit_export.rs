@@ -75,12 +75,13 @@ fn told(verified: &Verified, as_json: bool) -> String {
         after,
         records,
         hidden,
+        removed,
         parts,
         ..
     } = verified;
     if as_json {
         return answer(json!({
-            "intact": true, "records": records, "hidden": hidden, "after": after, "through": checkpoint.size,
+            "intact": true, "records": records, "hidden": hidden, "removed": removed, "after": after, "through": checkpoint.size,
             "parts": parts, "workspace": header.workspace_name, "filter": header.filter,
             "checkpoint": {"size": checkpoint.size, "time": checkpoint.time}, "faults": [],
         }));
@@ -94,9 +95,16 @@ fn told(verified: &Verified, as_json: bool) -> String {
         true => "none".to_owned(),
         false => filter.join(" "),
     };
+    let removed = match removed {
+        0 => ", of other workspaces or left out by the filter".to_owned(),
+        removed => format!(
+            ": of other workspaces, left out by the filter, or removed\n\
+             removed by retention: {removed} records of these and of other workspaces"
+        ),
+    };
     format!(
         "intact: {records} records of the workspace `{}` between {} and {}, which the checkpoint of {} is over\n\
-         filter: {filter}\nnot shown: {hidden} records, of other workspaces or left out by the filter",
+         filter: {filter}\nnot shown: {hidden} records{removed}",
         header.workspace_name,
         after + 1,
         checkpoint.size,

@@ -50,6 +50,8 @@ pub struct Report {
     pub records: u64,
     /// The vault's own checkpoints that were looked at.
     pub checkpoints: u64,
+    /// Records from the first one asked for to `last` that retention removed, and says so.
+    pub removed: u64,
     /// The last record that a checkpoint proves.
     pub proven: u64,
     /// In the order of the log.
@@ -62,6 +64,7 @@ pub async fn log(
     public_key: &[u8; 32],
     question: Question,
 ) -> Result<Report> {
+    let asked = question.from.max(1);
     let question = widened(read, question).await?;
     let (start, removed) = removal::beginning(read, public_key).await?;
     let (verifier, first) = begin(read, public_key, &question, (start, &removed)).await?;
@@ -86,8 +89,10 @@ pub async fn log(
         suspects: Vec::new(),
         lost: false,
         removals: Removals::default(),
+        asked,
         report: Report {
             first,
+            removed: start.saturating_sub(asked),
             faults,
             ..Report::default()
         },
@@ -215,6 +220,8 @@ struct Walk<'a> {
     lost: bool,
     /// What retention says that it removed.
     removals: Removals,
+    /// The first record that was asked for.
+    asked: u64,
     report: Report,
 }
 
@@ -260,10 +267,12 @@ impl Walk<'_> {
                 if to.is_some_and(|to| sequence > to) {
                     break 'log;
                 }
-                if entry.is_removed()
-                    && !self.removals.tell(read, self.public_key, sequence).await?
-                {
-                    self.fault(sequence, removal::UNEXPLAINED);
+                if entry.is_removed() {
+                    if !self.removals.tell(read, self.public_key, sequence).await? {
+                        self.fault(sequence, removal::UNEXPLAINED);
+                    } else if sequence >= self.asked {
+                        self.report.removed += 1;
+                    }
                 }
                 self.record(read, sequence, entry.leaf(sequence).hash())
                     .await?;

@@ -2,17 +2,19 @@
 //!
 //! ```text
 //! file    = part ‖ part ‖ …                   a second part where an export broke off and was resumed
-//! part    = header ‖ (gap | record | mark)* ‖ end
+//! part    = header ‖ (gap | record | removed | mark)* ‖ end
 //! header    whose history, which filter, behind which record it begins, and the checkpoint that its lines lead to
 //! record    what the log holds: readable, and as it is encoded, with the digest of its sealed form
 //! gap       2^k records that are not shown, by the hash of their subtree
+//! removed   how many records of a stretch of the log, of whatever workspace, retention removed: in front of their gaps
 //! mark      every 512 lines: what came before is what the vault wrote, and leaves out nothing that the filter admits
 //! end       the mark at the end; the lines come to the size and the root of the checkpoint
 //! ```
 //!
 //! Each line after the header begins where the one before it ended, so the leaves of the records and the hashes of the
 //! gaps fold into the root that the checkpoint signs: nothing is edited, missing, added or moved. That a gap hides only
-//! what the filter leaves out is the vault's word, signed in the marks:
+//! what the filter leaves out, and what a line in front of it says that retention removed, is the vault's word, signed in
+//! the marks:
 //!
 //! ```text
 //! signature = Ed25519(audit-sign, "leasehold/v1/export\n" ‖ base64(SHA-256(bytes)) ‖ "\n")

@@ -14,10 +14,13 @@
 //! INVARIANT (audit-tamper): a record that is missing and is in no such statement is a fault. A statement is durable
 //! before the first record that it names is removed.
 
+mod gone;
+
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
+pub use self::gone::{Gone, divisible, gone, gone_through};
 use super::{
     merkle::{self, Frontier, Hash},
     tree,
@@ -101,6 +104,12 @@ impl Marks {
         if let Some(byte) = self.0.get_mut(byte) {
             *byte |= bit;
         }
+    }
+
+    /// How many are marked.
+    fn count(&self) -> u64 {
+        let ones = self.0.iter().map(|byte| u64::from(byte.count_ones()));
+        ones.sum()
     }
 }
 

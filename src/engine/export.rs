@@ -13,6 +13,7 @@ use crate::{
         checkpoint::Checkpoint,
         export::{Extract, Header, Range, Writer},
         query::AuditFilter,
+        removal,
     },
     authz::{Action, Resource},
     domain::{
@@ -39,6 +40,8 @@ pub(super) fn places() -> Arc<Places> {
 pub struct ExportHistory {
     /// As history and the file name it.
     pub format: &'static str,
+    /// Whether it proves itself, by the hashes of what it does not show.
+    pub proven: bool,
     pub filter: AuditFilter,
     /// The filter as it was given, by the names of the parameters.
     pub given: BTreeMap<String, String>,
@@ -63,6 +66,8 @@ pub struct Export {
     pub end: u64,
     /// Who may have it.
     pub lasting: Lasting,
+    /// The last record that the log no longer begins with; 0 where none was removed.
+    pub removed: u64,
     header: Header,
     workspace: WorkspaceId,
     actor: Actor,
@@ -129,12 +134,21 @@ impl Engine {
         let permit = self.permit_again(&lasting, call).await?;
         let ExportHistory {
             format,
+            proven,
             filter,
             given,
             after,
             against,
         } = asked;
         let end = checkpoint.statement().size;
+        let public_key = self.keyring.audit_key().public_key();
+        let divided = [("after", Some(after)), ("against", against)];
+        for (field, size) in divided.into_iter().filter(|_| proven) {
+            if let Some(size) = size.filter(|size| *size <= end) {
+                removal::divisible(&mut self.read(), public_key, field, size).await?;
+            }
+        }
+        let removed = removal::gone_through(&mut self.read(), public_key).await?;
         let mut unit = self.begin(call, &permit, &[]).await?;
         let mut changes = vec![
             fact("format", format),
@@ -151,7 +165,6 @@ impl Engine {
         unit.commit().await?;
         lasting.recorded();
         let workspace = call.principal.workspace;
-        let public_key = self.keyring.audit_key().public_key();
         let name = (workspace, call.principal.workspace_name.as_str());
         let header = Header {
             filter: given,
@@ -169,6 +182,7 @@ impl Engine {
             extract: Extract::new(store, keyring, workspace, range).indexed_by(self.index.clone()),
             end,
             lasting,
+            removed,
             header,
             workspace,
             actor: Actor::of(&call.principal),

@@ -6,6 +6,7 @@ use crate::{
         check::{self, Question, Report},
         checkpoint::Checkpoint,
         proof::{self, Consistency, Inclusion, Numbered},
+        removal,
     },
     authz::{Action, Permit, Resource},
     domain::{
@@ -136,6 +137,9 @@ impl Engine {
             );
         }
         let key = self.keyring.audit_key().public_key();
+        for (field, size) in [("from", from), ("to", to)] {
+            removal::divisible(&mut self.read(), key, field, size).await?;
+        }
         proof::consistency(&mut self.read(), key, from, to).await
     }
 

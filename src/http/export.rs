@@ -35,6 +35,8 @@ use crate::{
 
 /// The last record that the answer may hold: a later export goes on behind it.
 const END: HeaderName = HeaderName::from_static("leasehold-export-end");
+/// The last of the records that the log no longer begins with, as retention removed them; 0 for none.
+const REMOVED: HeaderName = HeaderName::from_static("leasehold-export-removed");
 /// How many records the answer held.
 const RECORDS: HeaderName = HeaderName::from_static("leasehold-export-records");
 /// The longest value of a filter, in bytes: it is written into history.
@@ -80,7 +82,8 @@ pub fn readable(record: Numbered) -> Result<String> {
 
 /// Exports the workspace's sealed history, oldest first: as `ndjson`, which proves itself offline with the public key, as
 /// `csv`, or as `ocsf`, for a SIEM. The export becomes part of history. `Leasehold-Export-End` names the last record that
-/// it may hold; `after` goes on behind a record.
+/// it may hold, `Leasehold-Export-Removed` up to which record the log's beginning was removed by retention; `after` goes
+/// on behind a record.
 #[utoipa::path(get, path = "/v1/audit/export", tag = "audit", operation_id = "export_history",
     params(("format" = Option<String>, Query, description = "`ndjson` (the default), `csv` or `ocsf`"),
         ("after" = Option<u64>, Query, description = "The sequence number of the record to go on behind"),
@@ -120,6 +123,7 @@ pub(super) async fn export(
     }
     let asked = ExportHistory {
         format: format.as_str(),
+        proven: format == Format::Ndjson,
         filter,
         given,
         after,
@@ -138,6 +142,7 @@ pub(super) async fn export(
         (header::CONTENT_DISPOSITION, name),
         (header::TRAILER, RECORDS.to_string()),
         (END, export.end.to_string()),
+        (REMOVED, export.removed.to_string()),
     ];
     let lines = Lines {
         engine: surface.0.engine.clone(),

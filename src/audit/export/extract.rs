@@ -9,6 +9,7 @@ use crate::{
         leaf,
         merkle::{Hash, perfect},
         query::{AuditFilter, Numbered, Reader},
+        removal::{self, Gone},
         tree,
     },
     crypto::keyring::Keyring,
@@ -57,6 +58,8 @@ pub struct Gap {
 /// What an export is made of.
 #[derive(Debug)]
 pub enum Item {
+    /// What retention removed of the records that follow, of whatever workspace.
+    Removed(Gone),
     Record(Box<Exported>),
     Gap(Gap),
 }
@@ -84,6 +87,8 @@ pub struct Extract {
     /// Every record up to this one was given out, or is in a gap that was.
     position: u64,
     block: Option<(u64, Value)>,
+    /// What was told of the front that is gone, and of the last range.
+    told: (u64, Option<Gone>),
 }
 
 impl Extract {
@@ -101,6 +106,7 @@ impl Extract {
             index: None,
             position: 0,
             block: None,
+            told: (0, None),
         }
     }
 
@@ -120,18 +126,43 @@ impl Extract {
         }
         while items.is_empty() && self.position < end {
             let (found, last) = self.read().await?;
+            let upto = match found.last() {
+                Some(newest) if !last => newest.sequence,
+                _ => end,
+            };
+            let mut there = Vec::with_capacity(found.len());
             for Numbered { sequence, record } in found {
+                there.extend(self.with_leaf(sequence, record).await?);
+            }
+            self.tell_removed(upto, &mut items).await?;
+            for exported in there {
+                let sequence = exported.sequence;
                 self.skip_to(sequence - 1, &mut items).await?;
-                items.push(Item::Record(Box::new(
-                    self.with_leaf(sequence, record).await?,
-                )));
+                items.push(Item::Record(Box::new(exported)));
                 self.position = sequence;
             }
-            if last {
-                self.skip_to(end, &mut items).await?;
-            }
+            self.skip_to(upto, &mut items).await?;
         }
         Ok(items)
+    }
+
+    /// Gives out what retention removed of the records up to this one, which were read before.
+    async fn tell_removed(&mut self, upto: u64, items: &mut Vec<Item>) -> Result<()> {
+        let public_key = self.keyring.audit_key().public_key();
+        let records = self.position + 1..=upto;
+        for gone in removal::gone(&mut &*self.store, public_key, records).await? {
+            let (front, of_range) = &mut self.told;
+            if gone.is_front() {
+                if *front == gone.last {
+                    continue;
+                }
+                *front = gone.last;
+            } else if of_range.replace(gone) == Some(gone) {
+                continue;
+            }
+            items.push(Item::Removed(gone));
+        }
+        Ok(())
     }
 
     /// The next records alone, without what proves them; none at the end.
@@ -189,8 +220,8 @@ impl Extract {
         Ok(())
     }
 
-    /// The record with its leaf, as it is in the log.
-    async fn with_leaf(&mut self, sequence: u64, record: AuditRecord) -> Result<Exported> {
+    /// The record with its leaf, as it is in the log; none where retention removed it meanwhile.
+    async fn with_leaf(&mut self, sequence: u64, record: AuditRecord) -> Result<Option<Exported>> {
         let lost = || Error::internal("a record is not where it was found");
         let holds = |first: u64| first <= sequence;
         let (first, block) = match self.block.take() {
@@ -206,7 +237,9 @@ impl Extract {
                     limit: 1,
                     ..key::audits(0)
                 };
-                let (at, block) = self.store.scan(&scan).await?.pop().ok_or_else(lost)?;
+                let Some((at, block)) = self.store.scan(&scan).await?.pop() else {
+                    return Ok(None);
+                };
                 (key::parse_audit(&at).ok_or_else(lost)?, block)
             }
         };
@@ -219,6 +252,9 @@ impl Extract {
                 .ok_or_else(lost)?;
             let mut encoded = codec::encode(&record)?;
             if leaf::digest(&encoded) != entry.content {
+                if entry.is_removed() {
+                    return Ok(None);
+                }
                 // It was written in a format before this one.
                 let keys = self.keyring.workspace(self.workspace)?;
                 encoded = keys.open_audit(sequence, entry.sealed)?.to_vec();
@@ -227,10 +263,11 @@ impl Extract {
                 sequence,
                 record,
                 encoded,
-                sealed: leaf::digest(entry.sealed),
+                // That of what is left, where the record was removed since it was read.
+                sealed: entry.leaf(sequence).sealed,
             }
         };
         self.block = Some((first, block));
-        Ok(exported)
+        Ok(Some(exported))
     }
 }

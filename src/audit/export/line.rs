@@ -10,6 +10,7 @@ use crate::{
     audit::{
         checkpoint::{self, Checkpoint},
         merkle::Hash,
+        removal::Gone,
     },
     domain::{
         error::{Error, Result},
@@ -86,6 +87,14 @@ pub(super) struct GapLine {
     pub(super) hash: String,
 }
 
+/// The line of what retention removed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RemovedLine {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) records: u64,
+}
+
 /// The line of a mark, or of the end.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct MarkLine {
@@ -104,6 +113,7 @@ pub(super) enum Line {
     Header(Box<Header>),
     Record(RecordLine),
     Gap(GapLine),
+    Removed(RemovedLine),
     Mark(MarkLine),
     End(MarkLine),
 }
@@ -116,6 +126,7 @@ impl Line {
             "header" => Self::Header(json(text)?),
             "record" => Self::Record(json(text)?),
             "gap" => Self::Gap(json(text)?),
+            "removed" => Self::Removed(json(text)?),
             "mark" => Self::Mark(json(text)?),
             "end" => Self::End(json(text)?),
             _ => return None,
@@ -154,6 +165,21 @@ pub(super) fn gap(gap: &Gap) -> Result<String> {
     let Gap { first, size, hash } = *gap;
     let hash = STANDARD.encode(hash);
     tagged("gap", &GapLine { first, size, hash })
+}
+
+/// The line of what retention removed.
+pub(super) fn removed(gone: &Gone) -> Result<String> {
+    let Gone {
+        first,
+        last,
+        records,
+    } = *gone;
+    let line = RemovedLine {
+        first,
+        last,
+        records,
+    };
+    tagged("removed", &line)
 }
 
 /// The line of a mark; without its signature, it has no closing brace.

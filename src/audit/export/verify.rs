@@ -13,7 +13,7 @@ use self::{
 };
 use super::{
     Exported, FORMAT, Gap, Header,
-    line::{self, GapLine, Line, MarkLine, RecordLine},
+    line::{self, GapLine, Line, MarkLine, RecordLine, RemovedLine},
     signed, tag,
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
         leaf::{self, Leaf},
         merkle::Frontier,
         query::Numbered,
+        removal::Gone,
     },
     crypto::sign,
     domain::{error, event::AuditRecord},
@@ -60,6 +61,8 @@ pub struct Verified {
     pub records: u64,
     /// Records that are not shown.
     pub hidden: u64,
+    /// Records, of whatever workspace, that retention removed of the log that this is over.
+    pub removed: u64,
     pub parts: u64,
     pub lines: u64,
 }
@@ -73,6 +76,7 @@ struct Walk<'a> {
     line: u64,
     records: u64,
     hidden: u64,
+    removed: u64,
     parts: u64,
     after: u64,
 }
@@ -98,6 +102,7 @@ pub fn verify(
         line: 0,
         records: 0,
         hidden: 0,
+        removed: 0,
         parts: 0,
         after: 0,
     };
@@ -147,6 +152,7 @@ impl Walk<'_> {
             Line::Header(header) => self.header(*header, bare),
             Line::Record(record) => self.record(record, bare),
             Line::Gap(gap) => self.gap(&gap, bare),
+            Line::Removed(removed) => self.removed(&removed, bare),
             Line::Mark(mark) => self.mark(false, &mark, bare),
             Line::End(end) => self.mark(true, &end, bare),
         }?;
@@ -216,6 +222,8 @@ impl Walk<'_> {
             digest: Sha256::new_with_prefix(bare),
             frontier: Frontier::new(),
             records: 0,
+            front: 0,
+            thinned: (0, 0),
             unsigned: vec![seen],
             ended: false,
             joins,
@@ -306,8 +314,40 @@ impl Walk<'_> {
         }
         if last > part.header.after {
             self.hidden += size;
+            self.removed += (part.front + 1).saturating_sub(first).min(size);
         }
         part.saw(bare, self.line, What::Gap(first, last))
+    }
+
+    /// Records of the front are counted in the gaps over them, those of a range here; once more may have gone of it.
+    fn removed(&mut self, read: &RemovedLine, bare: &[u8]) -> Step {
+        let &RemovedLine {
+            first,
+            last,
+            records,
+        } = read;
+        let gone = Gone {
+            first,
+            last,
+            records,
+        };
+        let part = going_on(&mut self.part)?;
+        written_so(&line::removed(&gone), bare, first)?;
+        let (range, before) = part.thinned;
+        if !gone.is_sound() || last <= part.frontier.size() {
+            return bad(
+                first,
+                format!("records {first} to {last} are not what retention removes here"),
+            );
+        }
+        if gone.is_front() {
+            part.front = last;
+        } else {
+            let known = if range == first { before } else { 0 };
+            self.removed += records.saturating_sub(known);
+            part.thinned = (first, records);
+        }
+        part.saw(bare, self.line, What::Removed(first, last))
     }
 
     fn mark(&mut self, end: bool, mark: &MarkLine, bare: &[u8]) -> Step {
@@ -371,6 +411,7 @@ impl Walk<'_> {
             after: self.after,
             records: self.records,
             hidden: self.hidden,
+            removed: self.removed.min(self.hidden),
             parts: self.parts,
             lines: self.line,
         })

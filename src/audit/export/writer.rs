@@ -57,6 +57,7 @@ impl Writer {
                 self.line(&line::gap(&gap)?, out);
                 self.through = gap.first + gap.size - 1;
             }
+            Item::Removed(gone) => self.line(&line::removed(&gone)?, out),
             Item::Record(record) => {
                 let text = readable(record.numbered())?;
                 self.line(&line::record(&record, &text), out);

@@ -144,6 +144,9 @@ pub(super) async fn run(
         other => other,
     })?;
     let (end, records) = (headers.end, headers.records);
+    let removed = headers
+        .removed
+        .filter(|removed| *removed > after.unwrap_or(0));
     if arguments.format == ExportFormat::Ndjson && !Place::find(path, arguments.format)?.whole {
         return Err(Failure::Unreachable {
             message: format!("the export in `{}` has no end", path.display()),
@@ -152,16 +155,22 @@ pub(super) async fn run(
     }
     let name = path.display().to_string();
     if mode.json {
-        let data = json!({"file": name, "records": records, "end": end});
+        let data = json!({"file": name, "records": records, "end": end, "removed": removed});
         let text = json!({"status": "success", "data": data}).to_string();
         return Ok(Report::new(mode.layout(&text)));
     }
     let told = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), |n| n.to_string());
-    Ok(Report::new(render::aligned(vec![
+    let mut rows = vec![
         ("written".to_owned(), name),
         ("records".to_owned(), told(records)),
         ("up to record".to_owned(), told(end)),
-    ])))
+    ];
+    if let Some(removed) = removed {
+        let first = after.unwrap_or(0) + 1;
+        let what = format!("records {first} to {removed} were there before, of every workspace");
+        rows.push(("removed by retention".to_owned(), what));
+    }
+    Ok(Report::new(render::aligned(rows)))
 }
 
 async fn to_stdout(vault: &Vault, arguments: &ExportArgs) -> Result<Report, Failure> {

@@ -38,6 +38,8 @@ const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 pub(super) struct Fetched {
     /// The last record that it may hold.
     pub(super) end: Option<u64>,
+    /// The last of those that the log began with and that retention removed.
+    pub(super) removed: Option<u64>,
     /// How many records it holds.
     pub(super) records: Option<u64>,
 }
@@ -46,6 +48,7 @@ impl Fetched {
     fn read(&mut self, headers: &HeaderMap) {
         let number = |name: &str| headers.get(name)?.to_str().ok()?.parse().ok();
         self.end = self.end.or(number("leasehold-export-end"));
+        self.removed = self.removed.or(number("leasehold-export-removed"));
         self.records = self.records.or(number("leasehold-export-records"));
     }
 }

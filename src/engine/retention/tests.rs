@@ -2,6 +2,7 @@
 
 mod audit;
 mod churn;
+mod export;
 mod leases;
 
 use std::{

@@ -132,6 +132,8 @@ pub(crate) struct VerificationBody {
     records: u64,
     /// Checkpoints that they were held to.
     checkpoints: u64,
+    /// Records of those asked for that retention removed, as its signed statements say.
+    removed: u64,
     /// The last record that a checkpoint proves; those behind it wait for theirs.
     proven: u64,
     /// The first hundred at most, in the order of the log.
@@ -155,6 +157,7 @@ impl From<Report> for VerificationBody {
             last: report.last,
             records: report.records,
             checkpoints: report.checkpoints,
+            removed: report.removed,
             proven: report.proven,
             faults: report.faults.into_iter().map(fault).collect(),
         }

@@ -23,6 +23,7 @@ pub(super) enum What {
     Header,
     Record(u64),
     Gap(u64, u64),
+    Removed(u64, u64),
 }
 
 /// The part that is being read.
@@ -32,6 +33,10 @@ pub(super) struct Part {
     pub(super) digest: Sha256,
     pub(super) frontier: Frontier,
     pub(super) records: u64,
+    /// The last record of the front that retention removed, so far as it is told.
+    pub(super) front: u64,
+    /// The last range of which it removed some, and how many.
+    pub(super) thinned: (u64, u64),
     pub(super) unsigned: Vec<Seen>,
     pub(super) ended: bool,
     /// The tree of the part before, which this one must come to.
@@ -130,6 +135,12 @@ impl Part {
                 Some(*first),
                 format!(
                     "the gap of records {first} to {last}, in line {line}, is not the one that the vault signed"
+                ),
+            ),
+            Some((What::Removed(first, last), line)) => (
+                Some(*first),
+                format!(
+                    "what line {line} says of removed records, of {first} to {last}, is not what the vault signed"
                 ),
             ),
             None => {

@@ -80,7 +80,7 @@ impl Place {
     /// Only what a mark signs is relied on. None for what is no line of an export.
     fn line(&mut self, line: &[u8], read: u64) -> Option<()> {
         let kind = |kind: &str| line.starts_with(format!("{{\"type\":\"{kind}\"").as_bytes());
-        if kind("record") || kind("gap") {
+        if kind("record") || kind("gap") || kind("removed") {
             return self.filter.is_some().then_some(());
         }
         let json: Value = serde_json::from_slice(line).ok()?;

@@ -27,7 +27,14 @@ fn ndjson_goes_on_behind_its_last_mark() {
         let file = TempFile::new(text.as_bytes());
         Place::find(file.path(), ExportFormat::Ndjson)
     };
-    for rest in ["", RECORD, &format!("{RECORD}\n{RECORD}\n"), "{\"ty"] {
+    let removed = r#"{"type":"removed","first":1,"last":4096,"records":9}"#;
+    for rest in [
+        "",
+        RECORD,
+        &format!("{RECORD}\n{RECORD}\n"),
+        &format!("{removed}\n"),
+        "{\"ty",
+    ] {
         let place = find(&format!("{marked}{rest}")).unwrap();
         assert_eq!(
             (place.keep, place.after),
@@ -79,12 +86,16 @@ fn tables_and_events_go_on_behind_their_last_complete_record() {
 async fn a_resumed_file_holds_every_row_once() {
     let file = TempFile::new(b"sequence,purpose\r\n7,x\r\n8,bro");
     let body = "sequence,purpose\r\n8,y\r\n";
-    let headers = "content-type: text/csv; charset=utf-8\r\nleasehold-export-end: 9\r\n";
+    let headers = "content-type: text/csv; charset=utf-8\r\nleasehold-export-end: 9000\r\n\
+                   leasehold-export-removed: 4096\r\n";
     let vault = TestVault::answering_with(200, headers, body);
     let client = vault.client();
     let report = run(&client, arguments(ExportFormat::Csv, file.path()), PEOPLE).await;
     let report = report.unwrap();
-    assert!(report.out.contains('9'), "{}", *report.out);
+    // What was removed since is lost, and is told.
+    for told in ["9000", "records 8 to 4096"] {
+        assert!(report.out.contains(told), "{}", *report.out);
+    }
     let request = &vault.requests()[0];
     assert_eq!(
         request.line,

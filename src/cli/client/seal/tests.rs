@@ -134,7 +134,7 @@ async fn a_vault_that_went_back_is_caught_by_what_was_kept() {
     };
     let first = checkpoint("first");
     let list = json!({ "status": "success", "data": [first], "page": {"limit": 200, "next_cursor": null, "total": 1} });
-    let verified = json!({ "intact": true, "first": 1, "last": 1, "records": 1, "checkpoints": 1, "proven": 1, "faults": [] });
+    let verified = json!({ "intact": true, "first": 1, "last": 1, "records": 1, "checkpoints": 1, "removed": 0, "proven": 1, "faults": [] });
     let vault = TestVault::answering(&[
         (200, &answer(&first)),
         (200, &list.to_string()),

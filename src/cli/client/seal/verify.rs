@@ -116,6 +116,8 @@ pub struct Verification {
     pub records: u64,
     pub checkpoints: u64,
     pub last: u64,
+    /// Records that retention removed.
+    pub removed: u64,
     pub proven: u64,
     /// The first record that each is about, and what is wrong.
     pub faults: Vec<(u64, String)>,
@@ -132,6 +134,7 @@ impl Verification {
         let again = from.saturating_sub(first);
         self.records += number(body, "records")?.saturating_sub(again);
         self.checkpoints += number(body, "checkpoints")?;
+        self.removed += number(body, "removed")?;
         self.last = self.last.max(last);
         self.proven = self.proven.max(number(body, "proven")?);
         let faults = body.get("faults").and_then(Value::as_array);
@@ -169,7 +172,7 @@ impl Verification {
             .collect();
         json!({"status": "success", "data": {
             "intact": self.faults.is_empty(), "records": self.records, "checkpoints": self.checkpoints,
-            "last": self.last, "proven": self.proven, "faults": faults,
+            "last": self.last, "removed": self.removed, "proven": self.proven, "faults": faults,
         }})
     }
 
@@ -184,9 +187,14 @@ impl Verification {
             checkpoints,
             proven,
             last,
+            removed,
             ..
         } = self;
-        let looked = format!("{records} records, {checkpoints} checkpoints");
+        let removed = match removed {
+            0 => String::new(),
+            removed => format!("; {removed} records were removed by retention"),
+        };
+        let looked = format!("{records} records, {checkpoints} checkpoints{removed}");
         let waiting = last.saturating_sub(*proven);
         text.push_str(&match self.faults.first() {
             None if waiting > 0 => format!(

@@ -21,7 +21,7 @@ use crate::{
 const ACCESS: EventName = EventName::LeaseRedeemed;
 const ADMIN: EventName = EventName::CredentialUpdated;
 
-fn retention(access: Option<u64>, admin: Option<u64>) -> Retention {
+pub(super) fn retention(access: Option<u64>, admin: Option<u64>) -> Retention {
     let mut ages = [admin.map(|days| hours(24 * days)); 4];
     ages[EventClass::Access as usize] = access.map(|days| hours(24 * days));
     Retention {
@@ -35,7 +35,7 @@ fn retention(access: Option<u64>, admin: Option<u64>) -> Retention {
 
 impl World {
     /// Writes records up to this one, every hundredth a change, and seals them.
-    async fn write(&self, upto: u64) -> Checkpoint {
+    pub(super) async fn write(&self, upto: u64) -> Checkpoint {
         loop {
             let sealed = self.engine.sealed_size().await.unwrap();
             let next = sealed + 1;
@@ -80,7 +80,7 @@ impl World {
     }
 
     /// What holding the stored log to its seals finds, with the public key alone.
-    async fn faults(&self, kept: &[&Checkpoint]) -> Vec<Fault> {
+    pub(super) async fn faults(&self, kept: &[&Checkpoint]) -> Vec<Fault> {
         let question = Question {
             kept: kept.iter().map(|one| (*one).clone()).collect(),
             ..Question::default()
@@ -90,7 +90,18 @@ impl World {
         check::log(&mut read, key, question).await.unwrap().faults
     }
 
-    async fn retain_all(&self) -> u64 {
+    /// Records from this one on that a verification finds removed.
+    async fn removed(&self, from: u64) -> u64 {
+        let question = Question {
+            from,
+            ..Question::default()
+        };
+        let key = self.engine.keyring.audit_key().public_key();
+        let mut read = self.engine.read();
+        check::log(&mut read, key, question).await.unwrap().removed
+    }
+
+    pub(super) async fn retain_all(&self) -> u64 {
         let mut records = 0;
         loop {
             let removed = self.engine.retain().await.unwrap();
@@ -110,7 +121,7 @@ impl World {
         self.memory.sync().unwrap();
     }
 
-    async fn first(&self) -> u64 {
+    pub(super) async fn first(&self) -> u64 {
         self.engine.oldest_record().await.unwrap().0
     }
 }
@@ -137,6 +148,8 @@ async fn each_class_goes_at_its_age_and_the_rest_is_still_proven() {
     );
     assert_eq!(world.first().await, 1);
     assert_eq!(world.faults(&[&early]).await, []);
+    assert_eq!(world.removed(1).await, removed);
+    assert!((1..removed).contains(&world.removed(RANGE + 1).await));
     assert_eq!(world.findings().await, [""; 0]);
     assert_eq!(world.retain_all().await, 0, "once is enough");
 
@@ -145,6 +158,8 @@ async fn each_class_goes_at_its_age_and_the_rest_is_still_proven() {
     assert!(world.retain_all().await > 0);
     assert_eq!(world.first().await, 2 * RANGE + 1);
     assert_eq!(world.faults(&[&early, &late]).await, []);
+    assert!(world.removed(1).await >= 2 * RANGE);
+    assert!(world.removed(2 * RANGE + 1).await <= RANGE);
     assert_eq!(world.findings().await, [""; 0]);
     // A vault that begins late starts and goes on.
     let mut world = world;
