@@ -63,7 +63,7 @@ pub use self::{
     exchange::{Exchange, ExchangeRefusal, NotExchanged, Told},
     expire::BATCH as REAPER_BATCH,
     export::{Export, ExportEnd, ExportHistory, PreparedExport},
-    history::{LiveStream, WhichRecord},
+    history::{LiveStream, Skipped, WhichRecord},
     idempotency::{Idempotency, check_first_answer},
     identities::{CreateIdentity, IdentityFilter, UpdateIdentity},
     issue::{IssueLease, Issued, WantedHolder},
@@ -91,6 +91,7 @@ pub use self::{
     token::{CreateToken, IssuedToken, TokenView, TokenWorkspace},
     tokens::TokenFilter,
     update::{StateChange, UpdateCredential},
+    vault_history::HistoryOf,
     views::{CredentialView, LeaseView, VersionView},
     workspaces::{CreateWorkspace, UpdateWorkspace},
 };

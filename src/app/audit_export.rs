@@ -12,6 +12,7 @@ use crate::{
         export::{self, Refused, Verified},
     },
     cli::client::VerifyArgs,
+    domain::id::WorkspaceId,
     http,
 };
 
@@ -95,6 +96,10 @@ fn told(verified: &Verified, as_json: bool) -> String {
         true => "none".to_owned(),
         false => filter.join(" "),
     };
+    let whose = match header.workspace {
+        WorkspaceId::SYSTEM => "the vault itself".to_owned(),
+        _ => format!("the workspace `{}`", header.workspace_name),
+    };
     let removed = match removed {
         0 => ", of other workspaces or left out by the filter".to_owned(),
         removed => format!(
@@ -103,9 +108,8 @@ fn told(verified: &Verified, as_json: bool) -> String {
         ),
     };
     format!(
-        "intact: {records} records of the workspace `{}` between {} and {}, which the checkpoint of {} is over\n\
+        "intact: {records} records of {whose} between {} and {}, which the checkpoint of {} is over\n\
          filter: {filter}\nnot shown: {hidden} records{removed}",
-        header.workspace_name,
         after + 1,
         checkpoint.size,
         checkpoint.time,

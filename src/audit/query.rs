@@ -171,12 +171,12 @@ impl<'a> Reader<'a> {
         };
         let page = match self.look_up(filter, page(), false).await {
             Ok((page, _)) => page,
-            Err(error) => {
-                let reader = self.without_index(&error);
-                reader.look_up(filter, page(), false).await?.0
+            Err(failed) => {
+                let reader = self.without_index(failed)?;
+                reader.read_log(filter, page(), false).await?.0
             }
         };
-        Ok(page.into_records().pop())
+        Ok(page.into_records().0.pop())
     }
 
     /// The number of the newest record, of any workspace; 0 where there is none.

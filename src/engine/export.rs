@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Call, Engine, Lasting, Note,
+    Call, Engine, HistoryOf, Lasting, Note,
     lasting::{Places, Taken},
     unit::Unit,
 };
@@ -15,7 +15,7 @@ use crate::{
         query::AuditFilter,
         removal,
     },
-    authz::{Action, Resource},
+    authz::Action,
     domain::{
         error::{Error, Result},
         event::{Actor, Change, EventName, Object, Origin},
@@ -30,6 +30,9 @@ const AT_ONCE_OF_KEY: usize = 4;
 /// Batches that an export seals before it begins; what is left of a backlog is for the next one.
 const SEALED_FIRST: usize = 64;
 
+/// What a file calls the history of the vault itself, which is of no workspace.
+const VAULT: &str = "organisation";
+
 /// The places for exports.
 pub(super) fn places() -> Arc<Places> {
     Places::new("exports", AT_ONCE, AT_ONCE_OF_KEY)
@@ -42,6 +45,7 @@ pub struct ExportHistory {
     pub format: &'static str,
     /// Whether it proves itself, by the hashes of what it does not show.
     pub proven: bool,
+    pub of: HistoryOf,
     pub filter: AuditFilter,
     /// The filter as it was given, by the names of the parameters.
     pub given: BTreeMap<String, String>,
@@ -54,6 +58,8 @@ pub struct ExportHistory {
 /// An export that nobody may have yet: see [`Engine::export`].
 pub struct PreparedExport {
     asked: ExportHistory,
+    /// Where its records are.
+    of: WorkspaceId,
     checkpoint: Checkpoint,
     place: Taken,
     lasting: Lasting,
@@ -93,19 +99,20 @@ fn fact(field: &str, value: impl ToString) -> Change {
 }
 
 impl Engine {
-    /// Makes an export of the caller's workspace ready, for [`Self::export`].
+    /// Makes an export ready, for [`Self::export`].
     pub async fn prepare_export(
         &self,
         call: &Call,
         asked: ExportHistory,
     ) -> Result<PreparedExport> {
-        let (action, resource) = (Action::AuditExport, Resource::Workspace);
-        self.authorize(call, action, resource.clone()).await?;
+        let (_, of) = self
+            .authorize_history(call, Action::AuditExport, asked.of)
+            .await?;
         let place = self.exports.take(call.principal.account());
         let place = self
             .recorded(call, EventName::AuditExported, Object::default(), place)
             .await?;
-        let lasting = Lasting::begin(call, action, resource);
+        let lasting = Lasting::of_history(call, Action::AuditExport, asked.of);
         let checkpoint = self.sealed_now().await?;
         let (after, end) = (asked.after, checkpoint.statement().size);
         if after > end {
@@ -117,6 +124,7 @@ impl Engine {
         }
         Ok(PreparedExport {
             asked,
+            of,
             checkpoint,
             place,
             lasting,
@@ -127,6 +135,7 @@ impl Engine {
     pub async fn export(&self, call: &Call, prepared: PreparedExport) -> Result<Export> {
         let PreparedExport {
             asked,
+            of,
             checkpoint,
             place,
             lasting,
@@ -139,6 +148,7 @@ impl Engine {
             given,
             after,
             against,
+            of: whose,
         } = asked;
         let end = checkpoint.statement().size;
         let public_key = self.keyring.audit_key().public_key();
@@ -165,11 +175,14 @@ impl Engine {
         unit.commit().await?;
         lasting.recorded();
         let workspace = call.principal.workspace;
-        let name = (workspace, call.principal.workspace_name.as_str());
+        let name = match whose {
+            HistoryOf::Workspace => call.principal.workspace_name.as_str(),
+            HistoryOf::Vault => VAULT,
+        };
         let header = Header {
             filter: given,
             after,
-            ..Header::new(name, &checkpoint, public_key, time)
+            ..Header::new((of, name), &checkpoint, public_key, time)
         };
         let range = Range {
             filter,
@@ -179,7 +192,7 @@ impl Engine {
         };
         let (store, keyring) = (self.store.clone(), self.keyring.clone());
         Ok(Export {
-            extract: Extract::new(store, keyring, workspace, range).indexed_by(self.index.clone()),
+            extract: Extract::new(store, keyring, of, range).indexed_by(self.index.clone()),
             end,
             lasting,
             removed,

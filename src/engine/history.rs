@@ -8,11 +8,12 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Call, Engine, Lasting, Note};
+use super::{Call, Engine, HistoryOf, Lasting, Note};
 use crate::{
     audit::{
         index::Follower,
         query::{AuditFilter, AuditPage, Following, Numbered, Reader, Window},
+        removal,
     },
     authz::{Action, Resource},
     domain::{
@@ -109,6 +110,8 @@ pub struct LiveStream {
     /// Who may have it.
     pub lasting: Lasting,
     call: Call,
+    workspace: WorkspaceId,
+    skipped: Option<Skipped>,
     filter: AuditFilter,
     reached: u64,
     sent: u64,
@@ -116,7 +119,23 @@ pub struct LiveStream {
     _place: Place,
 }
 
+/// Records that a stream goes over because retention removed them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Skipped {
+    /// Behind this record.
+    pub after: u64,
+    /// Up to this one.
+    pub through: u64,
+    /// At most so many of them, of whatever workspace.
+    pub records: u64,
+}
+
 impl LiveStream {
+    /// What was removed of the records that it was to go on behind.
+    pub fn skipped(&self) -> Option<Skipped> {
+        self.skipped
+    }
+
     /// Every matching record up to this number was given out.
     pub fn reached(&self) -> u64 {
         self.reached
@@ -198,20 +217,23 @@ impl Engine {
         reader.query(filter, window).await
     }
 
-    /// One record of the workspace's history.
-    pub async fn audit_record(&self, call: &Call, which: WhichRecord) -> Result<Numbered> {
+    /// One record of history.
+    pub async fn audit_record(
+        &self,
+        call: &Call,
+        which: WhichRecord,
+        of: HistoryOf,
+    ) -> Result<Numbered> {
         let name = match which {
             WhichRecord::Sequence(sequence) => format!("record {sequence}"),
             WhichRecord::Id(id) => id.to_string(),
         };
         let object = Object {
-            name: Some(name),
+            name: Some(of.named(&name)),
             ..Object::default()
         };
-        let permit = self
-            .authorize(call, Action::AuditRead, Resource::Workspace)
-            .await?;
-        let reader = self.history(call.principal.workspace);
+        let (permit, workspace) = self.authorize_history(call, Action::AuditRead, of).await?;
+        let reader = self.history(workspace);
         let found = match which {
             WhichRecord::Sequence(sequence) => reader.record(sequence).await?,
             WhichRecord::Id(id) => {
@@ -229,33 +251,54 @@ impl Engine {
         Ok(found)
     }
 
-    /// Begins a live stream behind a sequence number: that of the newest record, where none is said. With `since`, at
-    /// the first record of that time. Its beginning is recorded here, its end by [`Self::end_stream`].
+    /// Begins a live stream behind a sequence number, which the log must have reached: that of the newest record, where none
+    /// is said. With `since`, at the first record of that time. Its beginning is recorded here, its end by [`Self::end_stream`].
     pub async fn begin_stream(
         &self,
         call: Call,
         filter: AuditFilter,
         after: Option<u64>,
+        of: HistoryOf,
     ) -> Result<LiveStream> {
         let account = call.principal.account();
-        self.authorize(&call, Action::AuditRead, Resource::Workspace)
-            .await?;
-        let place = self.streams.take(account);
+        let (permit, workspace) = self.authorize_history(&call, Action::AuditRead, of).await?;
+        let reader = self.history(workspace);
+        let newest = reader.newest().await?;
+        let place = match after.filter(|after| *after > newest) {
+            // What it was behind is gone, and what comes would be passed over until it is there again.
+            Some(after) => Err(Error::invalid(
+                "Last-Event-ID",
+                format!(
+                    "history ends at record {newest} and never reached {after}: the vault was put back to an earlier state, \
+                     or is another one"
+                ),
+            )
+            .with("limit", newest)),
+            None => self.streams.take(account),
+        };
         let place = self
             .recorded(&call, EventName::AuditRead, Object::default(), place)
             .await?;
-        let reader = self.history(call.principal.workspace);
+        let skipped = match after {
+            Some(after) => self.skipped(after, newest).await?,
+            None => None,
+        };
         let reached = match after {
             Some(after) => after,
             None if filter.since.is_some() => 0,
-            None => reader.newest().await?,
+            None => newest,
         };
-        let mut note = stream_note("a live stream begins", &[("after", reached)]);
+        let begins = of.named("a live stream begins");
+        let mut note = stream_note(&begins, &[("after", reached)]);
         note.changes.extend(filtered(&filter));
-        self.note_reading(&call, note).await?;
+        let mut unit = self.begin(&call, &permit, &[]).await?;
+        unit.record(note)?;
+        unit.commit().await?;
         Ok(LiveStream {
-            lasting: Lasting::begin(&call, Action::AuditRead, Resource::Workspace),
+            lasting: Lasting::of_history(&call, Action::AuditRead, of),
             call,
+            workspace,
+            skipped,
             filter,
             reached,
             sent: 0,
@@ -264,9 +307,24 @@ impl Engine {
         })
     }
 
+    /// What retention removed behind a record.
+    async fn skipped(&self, after: u64, newest: u64) -> Result<Option<Skipped>> {
+        let key = self.keyring.audit_key().public_key();
+        let gone = removal::gone(&mut self.read(), key, after + 1..=newest).await?;
+        let of = |gone: &removal::Gone| match gone.is_front() {
+            true => gone.last - after,
+            false => gone.records.min(gone.last - after),
+        };
+        Ok(gone.last().map(|last| Skipped {
+            after,
+            through: last.last,
+            records: gone.iter().map(of).sum(),
+        }))
+    }
+
     /// The records that came since. Nobody may see them yet: see [`Self::may_go_on`].
     pub async fn read_stream(&self, stream: &mut LiveStream) -> Result<Vec<Numbered>> {
-        let reader = self.history(stream.call.principal.workspace);
+        let reader = self.history(stream.workspace);
         let Following {
             records, reached, ..
         } = reader

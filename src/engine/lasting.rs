@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Call, Engine, Witness};
+use super::{Call, Engine, HistoryOf, Witness};
 use crate::{
     authz::{Action, Permit, Resource},
     domain::{
@@ -26,6 +26,8 @@ pub struct Lasting {
     proof: ProofId,
     action: Action,
     resource: Resource,
+    /// Whose history it is a reading of, where it is one.
+    history: Option<HistoryOf>,
     witness: Witness,
 }
 
@@ -40,7 +42,16 @@ impl Lasting {
             proof: principal.proof,
             action,
             resource,
+            history: None,
             witness: call.entered.witness().clone(),
+        }
+    }
+
+    /// The same for a reading of history.
+    pub(super) fn of_history(call: &Call, action: Action, of: HistoryOf) -> Self {
+        Self {
+            history: Some(of),
+            ..Self::begin(call, action, Resource::Workspace)
         }
     }
 
@@ -64,8 +75,14 @@ impl Engine {
         if !lasting.is_of(&call.principal) {
             return Err(Error::internal("work that lasts changed hands"));
         }
-        self.authorize(call, lasting.action, lasting.resource.clone())
-            .await
+        let action = lasting.action;
+        match lasting.history {
+            Some(of) => {
+                let (permit, _) = self.authorize_history(call, action, of).await?;
+                Ok(permit)
+            }
+            None => self.authorize(call, action, lasting.resource.clone()).await,
+        }
     }
 }
 

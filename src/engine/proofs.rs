@@ -1,6 +1,6 @@
 //! What anybody who may read history may ask about its seals: checkpoints, proofs, and whether all of it holds.
 
-use super::{Call, Engine, Note, Page, PageRequest};
+use super::{Call, Engine, HistoryOf, Note, Page, PageRequest};
 use crate::{
     audit::{
         check::{self, Question, Report},
@@ -101,22 +101,23 @@ impl Engine {
         }
     }
 
-    /// The proof that a record of the caller's workspace is in the tree over the first `size` records, or all that are
-    /// sealed. Not found: a record that is not there, not sealed yet, or of another workspace.
+    /// The proof that a record is in the tree over the first `size` records, or all that are
+    /// sealed. Not found: a record that is not there, not sealed yet, or not of the history that is asked for.
     pub async fn prove_inclusion(
         &self,
         call: &Call,
         sequence: Option<u64>,
         size: Option<u64>,
+        of: HistoryOf,
     ) -> Result<Inclusion> {
-        let permit = self.may_read_history(call).await?;
+        let (permit, workspace) = self.authorize_history(call, Action::AuditRead, of).await?;
         let sequence = sequence.ok_or_else(|| Error::missing("sequence"))?;
         let size = self.size("size", size).await?;
-        let workspace = call.principal.workspace;
         let proof =
             proof::inclusion(&mut self.read(), &self.keyring, workspace, sequence, size).await?;
         let proof = proof.ok_or_else(|| Error::not_found("record"))?;
-        self.note_question(call, &permit, "proof").await?;
+        self.note_question(call, &permit, &of.named("proof"))
+            .await?;
         Ok(proof)
     }
 

@@ -22,7 +22,7 @@ use crate::{
         policy_set::PolicyScope,
         principal::ProofId,
     },
-    engine::{Page, PageRequest, WhichRecord},
+    engine::{HistoryOf, Page, PageRequest, WhichRecord},
 };
 
 const SORTS: [(&str, ()); 1] = [("time", ())];
@@ -127,6 +127,15 @@ pub(super) fn filter(params: &mut Params) -> Result<AuditFilter> {
     })
 }
 
+/// Whose history is asked for.
+pub(super) fn scope(params: &mut Params) -> Result<HistoryOf> {
+    let scope = params.read("scope", "`workspace` or `organisation`", PolicyScope::parse)?;
+    Ok(match scope {
+        Some(PolicyScope::Organisation) => HistoryOf::Vault,
+        Some(PolicyScope::Workspace) | None => HistoryOf::Workspace,
+    })
+}
+
 /// An address, or a network in CIDR notation. An IPv4 address in IPv6's clothes is that address.
 fn network(text: &str) -> Option<IpNet> {
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
@@ -169,26 +178,28 @@ pub(super) async fn list(
         until: params.time("until")?,
         ..filter(&mut params)?
     };
-    let scope = params.read("scope", "`workspace` or `organisation`", PolicyScope::parse)?;
+    let of = scope(&mut params)?;
     params.finish()?;
     let (engine, call) = (surface.engine(), caller.call());
-    let page = match scope {
-        Some(PolicyScope::Organisation) => engine.vault_audit(&call, &filter, asked.window).await?,
-        _ => engine.audit(&call, &filter, asked.window).await?,
+    let page = match of {
+        HistoryOf::Vault => engine.vault_audit(&call, &filter, asked.window).await?,
+        HistoryOf::Workspace => engine.audit(&call, &filter, asked.window).await?,
     };
     Ok(asked.listing(page))
 }
 
 /// Shows one record, by its sequence number or by its id. The reading becomes part of history.
 #[utoipa::path(get, path = "/v1/audit/{sequence}", tag = "audit",
-    params(("sequence" = String, Path, description = "The record's sequence number, or its id, `evt_…`")),
+    params(("sequence" = String, Path, description = "The record's sequence number, or its id, `evt_…`"),
+        ("scope" = Option<String>, Query, description = "`workspace` (the default), or `organisation`: what happened to the vault itself")),
     responses((status = 200, body = Success<AuditBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn show(
     State(surface): State<Surface>,
     caller: Caller,
     Segments(which): Segments<String>,
-    params: Params,
+    mut params: Params,
 ) -> Result<Json<Success<AuditBody>>, ApiError> {
+    let of = scope(&mut params)?;
     params.finish()?;
     let number = || {
         let digits = which.bytes().all(|byte| byte.is_ascii_digit());
@@ -201,6 +212,7 @@ pub(super) async fn show(
             let why = "`sequence` must be a sequence number, or a record's id, `evt_…`";
             Error::invalid("sequence", why)
         })?;
-    let found = surface.engine().audit_record(&caller.call(), which).await?;
+    let call = caller.call();
+    let found = surface.engine().audit_record(&call, which, of).await?;
     Ok(Success::of(found.into()))
 }

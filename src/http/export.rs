@@ -88,6 +88,7 @@ pub fn readable(record: Numbered) -> Result<String> {
     params(("format" = Option<String>, Query, description = "`ndjson` (the default), `csv` or `ocsf`"),
         ("after" = Option<u64>, Query, description = "The sequence number of the record to go on behind"),
         ("against" = Option<u64>, Query, description = "The size of a checkpoint that the export is to be held against: no gap goes over it"),
+        ("scope" = Option<String>, Query, description = "`workspace` (the default), or `organisation`: what happened to the vault itself"),
         ("event" = Option<String>, Query, description = "One event, or several with commas between them", example = "lease.issued"),
         ("actor" = Option<String>, Query), ("identity" = Option<String>, Query, description = "Who acted, or who held the lease: a name or an id"),
         ("key_id" = Option<String>, Query), ("token_id" = Option<String>, Query),
@@ -116,6 +117,7 @@ pub(super) async fn export(
         until: params.time("until")?,
         ..audit::filter(&mut params)?
     };
+    let of = audit::scope(&mut params)?;
     params.finish()?;
     if let Some(name) = too_long {
         let message = format!("`{name}` is longer than {MAX_FILTER_BYTES} bytes");
@@ -124,6 +126,7 @@ pub(super) async fn export(
     let asked = ExportHistory {
         format: format.as_str(),
         proven: format == Format::Ndjson,
+        of,
         filter,
         given,
         after,

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 
-use super::{Surface, caller::Caller, error::ApiError, query::Params, wire::*};
+use super::{Surface, audit, caller::Caller, error::ApiError, query::Params, wire::*};
 
 type Answer<T> = Result<T, ApiError>;
 
@@ -38,11 +38,12 @@ pub(super) async fn latest(
     Ok(Success::of((&newest).into()))
 }
 
-/// Proves that a record of the workspace is in the sealed log (RFC 9162, section 2.1.3). The reading becomes part of
+/// Proves that a record is in the sealed log (RFC 9162, section 2.1.3). The reading becomes part of
 /// history.
 #[utoipa::path(get, path = "/v1/audit/proof", tag = "audit", operation_id = "prove_inclusion",
     params(("sequence" = u64, Query, description = "The record's number"),
-        ("size" = Option<u64>, Query, description = "In the tree over so many records; all that are sealed by default")),
+        ("size" = Option<u64>, Query, description = "In the tree over so many records; all that are sealed by default"),
+        ("scope" = Option<String>, Query, description = "`workspace` (the default), or `organisation`: what happened to the vault itself")),
     responses((status = 200, body = Success<InclusionBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn inclusion(
     State(surface): State<Surface>,
@@ -50,10 +51,11 @@ pub(super) async fn inclusion(
     mut params: Params,
 ) -> Answer<Json<Success<InclusionBody>>> {
     let (sequence, size) = (params.number("sequence")?, params.number("size")?);
+    let of = audit::scope(&mut params)?;
     params.finish()?;
     let proof = surface
         .engine()
-        .prove_inclusion(&caller.call(), sequence, size)
+        .prove_inclusion(&caller.call(), sequence, size, of)
         .await?;
     Ok(Success::of(proof.into()))
 }
@@ -90,9 +92,7 @@ pub(super) async fn verify(
 ) -> Answer<Json<Success<VerificationBody>>> {
     let (from, to) = (params.number("from")?, params.number("to")?);
     params.finish()?;
-    let report = surface
-        .engine()
-        .verify_log(&caller.call(), from, to)
-        .await?;
+    let call = caller.call();
+    let report = surface.engine().verify_log(&call, from, to).await?;
     Ok(Success::of(report.into()))
 }

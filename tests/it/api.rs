@@ -39,6 +39,7 @@ mod sweep;
 mod tokens;
 mod transparency;
 mod values;
+mod vault_history;
 
 const POST: Method = Method::POST;
 const GET: Method = Method::GET;

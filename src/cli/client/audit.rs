@@ -73,12 +73,44 @@ struct ShowArgs {
     /// The record's sequence number, or its id
     #[arg(value_name = "SEQUENCE|EVENT-ID")]
     which: String,
+    #[command(flatten)]
+    history: HistoryArgs,
+}
+
+/// Whose history is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum HistoryScope {
+    /// That of the workspace
+    Workspace,
+    /// What happened to the vault itself; needs a key that reaches every workspace
+    Organisation,
+}
+
+/// The flag for it.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct HistoryArgs {
+    /// Whose history: the workspace's, or what happened to the vault itself
+    #[arg(long, value_enum)]
+    scope: Option<HistoryScope>,
+}
+
+impl HistoryArgs {
+    /// As the API names it.
+    pub(super) fn pair(&self) -> Option<(&'static str, String)> {
+        let scope = match self.scope? {
+            HistoryScope::Workspace => "workspace",
+            HistoryScope::Organisation => "organisation",
+        };
+        Some(("scope", scope.to_owned()))
+    }
 }
 
 /// What records are looked for by. All that is given must fit.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Filters")]
 pub(super) struct FilterArgs {
+    #[command(flatten)]
+    history: HistoryArgs,
     /// Only this event, for example lease.issued, or several with commas between them
     #[arg(long)]
     event: Option<String>,
@@ -153,6 +185,7 @@ impl FilterArgs {
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value.clone()?)))
+        .chain(self.history.pair())
         .collect()
     }
 }
@@ -203,9 +236,10 @@ pub(super) async fn run(
     match what {
         What::Query(arguments) => query(vault, *arguments, mode).await,
         What::Show(arguments) => {
-            let answer = vault
-                .call(Call::get(&["v1", "audit", &arguments.which]))
-                .await?;
+            let query = arguments.history.pair();
+            let query = query.map(|(name, value)| (name.to_owned(), value));
+            let call = Call::get(&["v1", "audit", &arguments.which]);
+            let answer = vault.call(call.query(query.into_iter().collect())).await?;
             Ok(render::object(&answer, mode, ORDER))
         }
         What::Tail(arguments) => tail::run(vault, *arguments, mode).await,
@@ -345,6 +379,7 @@ mod tests {
         let command = AuditCommand {
             what: Some(What::Show(ShowArgs {
                 which: "1".to_owned(),
+                history: HistoryArgs::default(),
             })),
             query: QueryArgs {
                 until: Some("2026-06-13T10:30:00Z".to_owned()),

@@ -13,6 +13,7 @@ use serde_json::Value;
 pub use self::verify::Verification;
 use super::{
     answer::Answer,
+    audit::HistoryArgs,
     call::Call,
     export::{self, ExportArgs},
     failure::Failure,
@@ -90,6 +91,8 @@ pub struct ProofArgs {
     /// Prove it in the tree over so many records; all that are sealed by default
     #[arg(long, value_name = "N")]
     size: Option<u64>,
+    #[command(flatten)]
+    history: HistoryArgs,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -293,6 +296,8 @@ async fn proof(vault: &Vault, arguments: &ProofArgs, mode: Mode) -> Result<Repor
             .size
             .map(|size| ("size".to_owned(), size.to_string())),
     );
+    let whose = arguments.history.pair();
+    query.extend(whose.map(|(name, value)| (name.to_owned(), value)));
     let answer = vault
         .call(Call::get(&["v1", "audit", "proof"]).query(query))
         .await?;

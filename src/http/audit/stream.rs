@@ -26,12 +26,12 @@ use super::{
         query::Params,
         wire::*,
     },
-    filter,
+    filter, scope,
 };
 use crate::{
     audit::query::{AuditFilter, Numbered},
     domain::error::{Error, Result},
-    engine::LiveStream,
+    engine::{LiveStream, Skipped},
 };
 
 /// How often the log is looked at.
@@ -49,7 +49,9 @@ const RETRY_MILLIS: u64 = 2000;
 
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// Streams the workspace's history as it grows, as server-sent events. `Last-Event-ID` goes on behind a record.
+/// Streams the workspace's history as it grows, as server-sent events. `Last-Event-ID` goes on behind a record; an event
+/// `removed` tells which of those behind it retention removed. One that history never reached is refused: the vault was put
+/// back to an earlier state.
 #[utoipa::path(get, path = "/v1/audit/stream", tag = "audit",
     params(("Last-Event-ID" = Option<u64>, Header, description = "Go on behind this sequence number; else behind the newest record, or at `since`"),
         ("event" = Option<String>, Query, description = "One event, or several with commas between them"),
@@ -58,6 +60,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
         ("lease_id" = Option<String>, Query), ("session_id" = Option<String>, Query), ("request_id" = Option<String>, Query),
         ("outcome" = Option<String>, Query), ("code" = Option<String>, Query), ("source_ip" = Option<String>, Query), ("object" = Option<String>, Query),
         ("since" = Option<String>, Query, description = "Begin at the first record of this time"),
+        ("scope" = Option<String>, Query, description = "`workspace` (the default), or `organisation`: what happened to the vault itself"),
         ("follow" = Option<bool>, Query, description = "`false` ends the stream at the newest record")),
     responses((status = 200, description = "Events whose `id` is the sequence number and whose `data` is the record", body = String, content_type = "text/event-stream"),
         (status = "4XX", body = Failure), (status = 503, body = Failure)))]
@@ -73,11 +76,12 @@ pub(in crate::http) async fn stream(
         since: params.time("since")?,
         ..filter(&mut params)?
     };
+    let of = scope(&mut params)?;
     params.finish()?;
     let after = last_event_id(&headers)?;
     let stream = surface
         .engine()
-        .begin_stream(caller.call(), filter, after)
+        .begin_stream(caller.call(), filter, after, of)
         .await?;
     let (pieces, mut ready) = mpsc::channel(PIECES_AHEAD);
     let sending = Sending {
@@ -147,7 +151,10 @@ impl Sending {
 
     /// Sends until the stream ends, and says why it did.
     async fn send(&mut self) -> End {
-        let begins = format!("retry: {RETRY_MILLIS}\nid: {}\n\n", self.stream.reached());
+        let mut begins = format!("retry: {RETRY_MILLIS}\nid: {}\n\n", self.stream.reached());
+        if let Some(skipped) = self.stream.skipped() {
+            begins.push_str(&removed(skipped));
+        }
         if let Err(why) = self.piece(begins).await {
             return why;
         }
@@ -206,6 +213,17 @@ impl Sending {
         let engine: &Arc<_> = &self.surface.0.engine;
         engine.may_go_on(&self.stream.lasting, &call).await
     }
+}
+
+/// What a stream goes over.
+fn removed(skipped: Skipped) -> String {
+    let Skipped {
+        after,
+        through,
+        records,
+    } = skipped;
+    let said = serde_json::json!({"after": after, "through": through, "records": records});
+    format!("event: removed\ndata: {}\n\n", json(&said))
 }
 
 /// Records as events.

@@ -264,10 +264,28 @@ async fn streams_are_counted_and_refused_like_anything_else() {
             .await
             .fails(400, "INVALID_PARAMETER");
     }
-    let headers = [("last-event-id", "x")];
-    let path = "/v1/audit/stream";
-    let refused = vault
-        .request(GET, path, &vault.admin_key, None, &headers)
-        .await;
-    refused.fails(400, "INVALID_PARAMETER");
+    // One that history never reached too: else all would be passed over until it is.
+    for last in ["x", "1000000"] {
+        let headers = [("last-event-id", last)];
+        let path = "/v1/audit/stream?follow=false";
+        let refused = vault
+            .request(GET, path, &vault.admin_key, None, &headers)
+            .await;
+        let body = refused.fails(400, "INVALID_PARAMETER");
+        assert!(text(&body, "message").contains(match last {
+            "x" => "sequence number",
+            _ => "never reached 1000000",
+        }));
+    }
+    let tail = crate::support::leasehold()
+        .args(["audit", "tail", "--after", "1000000"])
+        .env("LEASEHOLD_ADDR", &vault.address)
+        .env("LEASEHOLD_KEY", &vault.admin_key)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&tail.stderr).into_owned();
+    assert!(
+        !tail.status.success() && said.contains("never reached"),
+        "{said}"
+    );
 }

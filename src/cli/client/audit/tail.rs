@@ -85,6 +85,10 @@ async fn follow(
     let mut take = |event: Event| {
         let data = event.data.unwrap_or_default();
         let shown = match event.kind.as_str() {
+            "removed" => {
+                output::note(&removed(&data));
+                true
+            }
             "end" => {
                 end = ended(&data)?;
                 return Ok(false);
@@ -106,6 +110,18 @@ async fn follow(
     };
     vault.events(call, from.as_deref(), &mut take).await?;
     Ok(end)
+}
+
+/// What retention took out of what was to be shown.
+fn removed(data: &str) -> String {
+    let said: Value = serde_json::from_str(data).unwrap_or_default();
+    let number = |name: &str| said.get(name).and_then(Value::as_u64).unwrap_or_default();
+    format!(
+        "behind record {} and up to {}, retention removed {} records, of this and of other workspaces\n",
+        number("after"),
+        number("through"),
+        number("records"),
+    )
 }
 
 /// Why the vault ended the stream: it is refused, or over, or to be asked for again.
@@ -152,6 +168,15 @@ mod tests {
             .map(|one| one.header("last-event-id"))
             .collect();
         assert_eq!(places, [Some("3"), Some("8"), Some("8"), Some("9")]);
+    }
+
+    #[test]
+    fn what_was_removed_is_told() {
+        let told = removed("{\"after\":7,\"through\":4096,\"records\":12}");
+        assert!(
+            told.contains("record 7 and up to 4096, retention removed 12 records"),
+            "{told}"
+        );
     }
 
     #[tokio::test]

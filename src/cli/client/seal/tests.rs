@@ -72,6 +72,7 @@ async fn prove(body: &Value) -> Result<Report, Failure> {
     let arguments = ProofArgs {
         sequence: 1,
         size: None,
+        history: HistoryArgs::default(),
         key: key(),
     };
     run(&vault.client(), SealCommand::Proof(arguments), PEOPLE).await
