@@ -214,6 +214,8 @@ impl Engine {
             ..Note::new(EventName::AuditRead, Object::default())
         };
         let reader = self.note_reading(call, note).await?;
+        // It may take long, and changes nothing that an emergency stop would have to wait for.
+        call.entered.leave();
         reader.query(filter, window).await
     }
 
@@ -333,6 +335,19 @@ impl Engine {
         stream.reached = reached;
         stream.sent += records.len() as u64;
         Ok(records)
+    }
+
+    /// Whether whoever asked for history may have it, now that it was proven once more.
+    pub async fn may_still_read(&self, asked: &Call, now: &Call, of: HistoryOf) -> Result<()> {
+        let (began, proven) = (&asked.principal, &now.principal);
+        if (began.workspace, began.identity, began.proof)
+            != (proven.workspace, proven.identity, proven.proof)
+        {
+            return Err(Error::internal("a reading of history changed hands"));
+        }
+        self.authorize_history(now, Action::AuditRead, of)
+            .await
+            .map(drop)
     }
 
     /// Records the end of a stream.

@@ -157,6 +157,7 @@ impl Engine {
             return Err(Error::invalid("from", "`from` must be 1 to `to`"));
         }
         self.note_question(call, &permit, "verification").await?;
+        call.entered.leave();
         let _turn = self.turn_to_verify().await?;
         let question = Question {
             from,

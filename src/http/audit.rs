@@ -8,7 +8,7 @@ use ipnet::IpNet;
 pub(super) use self::stream::{__path_stream, stream};
 use super::{
     Surface,
-    caller::Caller,
+    caller::{Caller, Presented},
     error::ApiError,
     query::{Params, Segments},
     wire::*,
@@ -22,7 +22,7 @@ use crate::{
         policy_set::PolicyScope,
         principal::ProofId,
     },
-    engine::{HistoryOf, Page, PageRequest, WhichRecord},
+    engine::{Call, HistoryOf, Page, PageRequest, WhichRecord},
 };
 
 const SORTS: [(&str, ()); 1] = [("time", ())];
@@ -136,6 +136,17 @@ pub(super) fn scope(params: &mut Params) -> Result<HistoryOf> {
     })
 }
 
+/// Proves whoever asked once more before the answer to what may have taken long: a stop did not wait for it.
+pub(super) async fn still(
+    surface: &Surface,
+    presented: &Presented,
+    asked: &Call,
+    of: HistoryOf,
+) -> Result<()> {
+    let now = presented.prove(surface).await?;
+    surface.engine().may_still_read(asked, &now, of).await
+}
+
 /// An address, or a network in CIDR notation. An IPv4 address in IPv6's clothes is that address.
 fn network(text: &str) -> Option<IpNet> {
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
@@ -169,6 +180,7 @@ fn network(text: &str) -> Option<IpNet> {
     responses((status = 200, body = Listing<AuditBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn list(
     State(surface): State<Surface>,
+    presented: Presented,
     caller: Caller,
     mut params: Params,
 ) -> Result<Json<Listing<AuditBody>>, ApiError> {
@@ -185,6 +197,7 @@ pub(super) async fn list(
         HistoryOf::Vault => engine.vault_audit(&call, &filter, asked.window).await?,
         HistoryOf::Workspace => engine.audit(&call, &filter, asked.window).await?,
     };
+    still(&surface, &presented, &call, of).await?;
     Ok(asked.listing(page))
 }
 

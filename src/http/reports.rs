@@ -9,7 +9,14 @@ use axum::{
 };
 use ipnet::IpNet;
 
-use super::{Surface, caller::Caller, error::ApiError, markdown, query::Params, wire::*};
+use super::{
+    Surface, audit,
+    caller::{Caller, Presented},
+    error::ApiError,
+    markdown,
+    query::Params,
+    wire::*,
+};
 use crate::{
     domain::{
         error::{Error, Result},
@@ -18,7 +25,7 @@ use crate::{
         principal::IdentityType,
         time::Ttl,
     },
-    engine::{ChosenCredential, ChosenIdentity, ExposureQuery, StaleKind},
+    engine::{ChosenCredential, ChosenIdentity, ExposureQuery, HistoryOf, StaleKind},
 };
 
 /// The route of a report that reads a year of history where it is asked to.
@@ -79,6 +86,7 @@ impl Format {
         (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn exposure(
     State(surface): State<Surface>,
+    presented: Presented,
     caller: Caller,
     headers: HeaderMap,
     mut params: Params,
@@ -87,7 +95,9 @@ pub(super) async fn exposure(
     let query = query(&mut params)?;
     params.finish()?;
     let engine = surface.engine();
-    let report = engine.exposure(&caller.call(), &query).await?;
+    let call = caller.call();
+    let report = engine.exposure(&call, &query).await?;
+    audit::still(&surface, &presented, &call, HistoryOf::Workspace).await?;
     Ok(match format {
         Format::Json => Success::of(ReportBody(report)).into_response(),
         Format::Signed => {

@@ -2,7 +2,14 @@
 
 use axum::extract::State;
 
-use super::{Surface, audit, caller::Caller, error::ApiError, query::Params, wire::*};
+use super::{
+    Surface, audit,
+    caller::{Caller, Presented},
+    error::ApiError,
+    query::Params,
+    wire::*,
+};
+use crate::engine::HistoryOf;
 
 type Answer<T> = Result<T, ApiError>;
 
@@ -87,6 +94,7 @@ pub(super) async fn consistency(
     responses((status = 200, body = Success<VerificationBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn verify(
     State(surface): State<Surface>,
+    presented: Presented,
     caller: Caller,
     mut params: Params,
 ) -> Answer<Json<Success<VerificationBody>>> {
@@ -94,5 +102,6 @@ pub(super) async fn verify(
     params.finish()?;
     let call = caller.call();
     let report = surface.engine().verify_log(&call, from, to).await?;
+    audit::still(&surface, &presented, &call, HistoryOf::Workspace).await?;
     Ok(Success::of(report.into()))
 }

@@ -66,6 +66,7 @@ impl Engine {
         let asked = query.asked(until);
         self.report_read(call, &permit, "exposure", described(&asked))
             .await?;
+        call.entered.leave();
         let tables = self.tables(call.principal.workspace)?;
         let search = self.search(&tables, &query, until).await?;
         let (wanted, filter) = (search.wanted, search.filter);

@@ -4,6 +4,7 @@ mod audit;
 mod churn;
 mod export;
 mod leases;
+mod readings;
 
 use std::{
     collections::BTreeMap,
