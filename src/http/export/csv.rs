@@ -1,8 +1,10 @@
 //! History as CSV (RFC 4180): a header row, a row a record, lines that end in CR LF, UTF-8 without a byte order mark.
 //!
-//! A spreadsheet takes some cells for formulas, and a name or a purpose is anybody's text: a cell that begins with one of
-//! `= + - @`, their full-width forms, a tab, a CR or a LF, gets a `'` in front, as OWASP says ("CSV Injection"). One that
-//! begins with a `'` of its own gets another, so that a reader who takes one away has what history says.
+//! A spreadsheet takes some cells for formulas, and a name or a purpose is anybody's text: a text that begins with one of
+//! `= + - @`, their full-width forms, a tab, a CR or a LF, gets a `'` in front, as OWASP says ("CSV Injection"). Where a
+//! spreadsheet divides rows by `;` or tabs, cells begin within a text as well: one of `= + - @` and their full-width forms
+//! behind a `;`, a tab, a CR or a LF gets a `'` in front too. So does a `'` of the text's own at any of these places, so
+//! that a reader who takes one `'` away at the beginning and behind each `;`, tab, CR and LF has what history says.
 
 use serde_json::Value;
 
@@ -37,10 +39,12 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("requests", "/requests"),
 ];
 
+/// What a spreadsheet may divide cells and rows by.
+const DIVIDING: [char; 4] = [';', '\t', '\r', '\n'];
 /// What a spreadsheet takes for the beginning of a formula, and the sign that says it is none.
-const ESCAPED: [char; 12] = [
-    '=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠', '\'',
-];
+const ESCAPED: [char; 9] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '\''];
+/// What some pass over in front of one, at a cell's beginning.
+const BLANKS: [char; 3] = ['\t', '\r', '\n'];
 
 /// Writes the header row.
 pub(super) fn header(out: &mut Vec<u8>) {
@@ -55,16 +59,26 @@ pub(super) fn row(record: &Value, out: &mut Vec<u8>) {
 fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => {
-            let mut cell = String::with_capacity(text.len());
-            if text.starts_with(ESCAPED) {
-                cell.push('\'');
-            }
-            cell.push_str(text);
-            cell
-        }
-        Some(other) => other.to_string(),
+        Some(Value::String(text)) => escaped(text),
+        Some(other) => escaped(&other.to_string()),
     }
+}
+
+/// The text with a `'` wherever it could begin a formula.
+fn escaped(text: &str) -> String {
+    let mut cell = String::with_capacity(text.len());
+    if text.starts_with(BLANKS) {
+        cell.push('\'');
+    }
+    let mut begins = true;
+    for sign in text.chars() {
+        if begins && ESCAPED.contains(&sign) {
+            cell.push('\'');
+        }
+        cell.push(sign);
+        begins = DIVIDING.contains(&sign);
+    }
+    cell
 }
 
 fn write_row(cells: impl Iterator<Item = String>, out: &mut Vec<u8>) {
@@ -72,7 +86,7 @@ fn write_row(cells: impl Iterator<Item = String>, out: &mut Vec<u8>) {
         if number > 0 {
             out.push(b',');
         }
-        let plain = !cell.contains(['"', ',', '\r', '\n']) && cell.trim() == cell;
+        let plain = !cell.contains(['"', ',', ';', '\t', '\r', '\n']) && cell.trim() == cell;
         if plain {
             out.extend_from_slice(cell.as_bytes());
         } else {

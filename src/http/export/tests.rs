@@ -54,7 +54,19 @@ fn row(record: &Value) -> Vec<String> {
     cells(&String::from_utf8(out).unwrap())
 }
 
-const HOSTILE: [&str; 16] = [
+/// What history says, of a cell: a `'` less at its beginning and behind each sign that a spreadsheet may divide cells by.
+fn undone(cell: &str) -> String {
+    let (mut text, mut begins) = (String::new(), true);
+    for sign in cell.chars() {
+        if !(begins && sign == '\'') {
+            text.push(sign);
+        }
+        begins = matches!(sign, ';' | '\t' | '\r' | '\n');
+    }
+    text
+}
+
+const HOSTILE: [&str; 22] = [
     "=1+1",
     "+1",
     "-1",
@@ -66,6 +78,12 @@ const HOSTILE: [&str; 16] = [
     "'=1",
     "a,b",
     "say \"hi\"",
+    "x;=1+1;y",
+    "x\t=1",
+    "x\r\n@SUM(A1)",
+    ";'=1;''2",
+    "'\t'=1;-",
+    "x;＋1",
     "two\r\nlines",
     " led ",
     "\u{feff}bom",
@@ -93,13 +111,39 @@ fn a_row_has_all_of_a_record_and_no_formula() {
         found = row(&record);
         let cell = &found[at("purpose")];
         let dangerous = ['=', '+', '-', '@', '\t', '\r', '\n', '＝'];
+        // However a spreadsheet divides it.
+        for part in cell
+            .split([';', '\t', '\r', '\n'])
+            .filter(|part| !part.is_empty())
+        {
+            assert!(!part.starts_with(dangerous), "{cell:?}");
+        }
         assert!(!cell.starts_with(dangerous), "{cell:?}");
-        assert_eq!(cell.strip_prefix('\'').unwrap_or(cell), text);
+        assert_eq!(undone(cell), text);
+        let mut record = whole();
+        record["changes"] = json!([{"field": text, "before": null, "after": text}]);
+        found = row(&record);
+        let json = undone(&found[at("changes")]);
+        let changes: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(changes, record["changes"]);
         assert_eq!(
             found[at("reason")],
             "r",
             "the cells beside it stay where they are"
         );
+    }
+}
+
+/// Signs that some spreadsheets divide cells by are in quotes.
+#[test]
+fn cells_that_may_be_divided_are_quoted() {
+    for text in ["x;y", "x\ty"] {
+        let mut record = whole();
+        record["purpose"] = json!(text);
+        let mut raw = Vec::new();
+        csv::row(&record, &mut raw);
+        let raw = String::from_utf8(raw).unwrap();
+        assert!(raw.contains(&format!(",\"{text}\",")), "{raw}");
     }
 }
 
