@@ -6,7 +6,7 @@
 //! logged once until it works again; serving never waits for it.
 
 use std::{
-    io::Write,
+    io::{ErrorKind, Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -214,13 +214,54 @@ fn client(url: &str) -> Result<reqwest::Client, Failure> {
     Ok(builder.build()?)
 }
 
-/// Appends a line and puts it on the disk. What others wrote is never touched.
+/// Appends a line and puts it on the disk. What others wrote is never touched, and where it does not end in a line's end,
+/// as after a disk that was full, the line begins one of its own.
 fn append(path: &Path, line: &str) -> std::io::Result<()> {
-    let mut file = std::fs::File::options()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(format!("{line}\n").as_bytes())?;
+    let mut options = std::fs::File::options();
+    options.append(true).create(true).mode(0o600);
+    let (mut file, whole) = match options.clone().read(true).open(path) {
+        Ok(mut file) => {
+            let whole = ends_a_line(&mut file)?;
+            (file, whole)
+        }
+        // It may be written and not read.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => (options.open(path)?, false),
+        Err(error) => return Err(error),
+    };
+    let begins = if whole { "" } else { "\n" };
+    file.write_all(format!("{begins}{line}\n").as_bytes())?;
     file.sync_data()
+}
+
+/// Whether what is appended to a file begins a line.
+fn ends_a_line(file: &mut std::fs::File) -> std::io::Result<bool> {
+    let about = file.metadata()?;
+    if !about.is_file() || about.len() == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_begins_behind_whatever_a_torn_one_left() {
+        let name = format!("leasehold-sinks-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_file(&path);
+        append(&path, "one").unwrap();
+        append(&path, "two").unwrap();
+        let mut torn = std::fs::File::options().append(true).open(&path).unwrap();
+        torn.write_all(b"thr").unwrap();
+        append(&path, "three").unwrap();
+        append(&path, "four").unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(text, "one\ntwo\nthr\nthree\nfour\n");
+    }
 }

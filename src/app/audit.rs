@@ -36,6 +36,7 @@ pub(super) async fn verify(data_dir: &Path, args: &VerifyArgs, as_json: bool) ->
 
 async fn examine(data_dir: &Path, args: &VerifyArgs) -> Result<Verification, Failure> {
     let pinned = args.pinned()?;
+    pinned.unread.iter().for_each(|line| process::note(line));
     let config = Config::development(data_dir.to_owned());
     process::log(&Log {
         filter: "warn".to_owned(),

@@ -47,6 +47,7 @@ struct Fault {
 
 fn examine(file: &Path, args: &VerifyArgs) -> Result<Result<Verified, Fault>, Failure> {
     let pinned = args.pinned()?;
+    pinned.unread.iter().for_each(|line| process::note(line));
     let kept: Vec<Statement> = pinned.kept.iter().map(|one| *one.statement()).collect();
     let told = |error: std::io::Error| format!("`{}`: {error}", file.display());
     let input = BufReader::new(File::open(file).map_err(told)?);

@@ -83,6 +83,11 @@ pub(super) fn fail(error: &Failure) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Says something on stderr beside a command's result.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// Writes to stdout, for the few lines that are a command's result.
 pub(super) fn say(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();

@@ -167,22 +167,67 @@ impl Checkpoint {
     }
 }
 
-/// The signed texts in a file: one text itself, or JSON values one after the other, as the API answers them and sinks
-/// write them, with the text in `note`, alarms between them. None where there is none, or anything else between.
-pub fn notes_in(file: &str) -> Option<Vec<String>> {
-    if !file.trim_start().starts_with('{') {
-        return Some(vec![file.to_owned()]);
+/// The signed texts in a file.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    pub notes: Vec<String>,
+    /// Lines that are neither a checkpoint nor an alarm, such as those of which a full disk took a part only.
+    pub unreadable: usize,
+}
+
+/// The signed texts in a file: one text itself, or JSON values one after the other, as the API answers them and sinks write
+/// them, with the text in `note`, alarms between them. What cannot be read is passed over, line by line, and counted.
+pub fn notes_in(file: &[u8]) -> Notes {
+    let text = String::from_utf8_lossy(file);
+    let mut found = Notes::default();
+    if text.starts_with(FORMAT) {
+        found.notes.push(text.into_owned());
+        return found;
     }
-    let note = |json: serde_json::Value| {
-        let body = json.get("data").unwrap_or(&json);
+    let note = |json: &serde_json::Value| {
+        let body = json.get("data").unwrap_or(json);
         Some(body.get("note")?.as_str()?.to_owned())
     };
     let alarm = |json: &serde_json::Value| json.get("type").is_some_and(|kind| kind == "alarm");
-    serde_json::Deserializer::from_str(file)
-        .into_iter()
-        .filter(|json| !json.as_ref().is_ok_and(alarm))
-        .map(|json| note(json.ok()?))
-        .collect()
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter();
+        rest = match values.next() {
+            Some(Ok(json)) => {
+                match note(&json) {
+                    Some(note) => found.notes.push(note),
+                    None if alarm(&json) => {}
+                    None => found.unreadable += 1,
+                }
+                rest.get(values.byte_offset()..).unwrap_or_default()
+            }
+            _ => {
+                found.unreadable += 1;
+                rest.split_once('\n').map_or("", |(_, rest)| rest)
+            }
+        }
+        .trim_start();
+    }
+    found
+}
+
+/// Of kept checkpoints, in the order of their sizes, those that a running vault must prove: the newest and the oldest one,
+/// those that no younger one names as the one before it, and some `few` of the rest at equal distances. A file that a sink
+/// wrote has one for each second.
+pub fn telling(kept: &[Checkpoint], few: usize) -> Vec<&Checkpoint> {
+    let step = kept.len().div_ceil(few.max(1)).max(1);
+    let next = kept.iter().skip(1).map(Some).chain([None]);
+    let told = kept
+        .iter()
+        .zip(next)
+        .enumerate()
+        .filter(|(at, (one, next))| {
+            let named = next.is_some_and(|next| {
+                next.statement.previous == Some(one.digest()) || next.note == one.note
+            });
+            !named || at % step == 0
+        });
+    told.map(|(_, (one, _))| one).collect()
 }
 
 /// Reads a public key as answers show it, in base64, or in hexadecimal.

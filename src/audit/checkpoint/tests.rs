@@ -93,25 +93,72 @@ fn other_statements_of_the_same_key_are_no_checkpoints() {
 #[test]
 fn a_file_holds_the_text_or_the_answer() {
     let text = note("first");
-    let one = Some(vec![text.clone()]);
-    assert_eq!(notes_in(&text), one);
+    let of = |file: &str| {
+        let Notes { notes, unreadable } = notes_in(file.as_bytes());
+        (notes, unreadable)
+    };
+    let one = (vec![text.clone()], 0);
+    assert_eq!(of(&text), one);
     let body = serde_json::json!({ "size": 1, "note": text });
-    assert_eq!(notes_in(&body.to_string()), one);
+    assert_eq!(of(&body.to_string()), one);
     let answer = serde_json::json!({ "status": "success", "data": body });
-    assert_eq!(notes_in(&answer.to_string()), one);
+    assert_eq!(of(&answer.to_string()), one);
+    assert_eq!(of(&format!("{answer:#}")), one);
     let lines = format!("{body}\n{answer}\n");
-    assert_eq!(notes_in(&lines), Some(vec![text.clone(), text.clone()]));
+    let two = vec![text.clone(), text.clone()];
+    assert_eq!(of(&lines), (two.clone(), 0));
     let keyring = keyring(Arc::new(OsEntropy));
     let key = keyring.audit_key().public_key();
     let opened = Checkpoint::open(&text, key).unwrap();
-    assert_eq!(notes_in(&opened.json()), one);
-    assert_eq!(notes_in("{\"size\":1}"), None);
-    assert_eq!(notes_in(&format!("{body}\nmore")), None);
-    assert_eq!(notes_in("{"), None);
+    assert_eq!(of(&opened.json()), one);
+    // Wherever a line was torn, what stands in the lines around it is read.
+    let line = body.to_string();
+    for (cut, _) in line.char_indices().skip(1) {
+        let torn = format!("{line}\n{}\n{line}\n", &line[..cut]);
+        assert_eq!(of(&torn), (two.clone(), 1), "{cut}");
+        assert_eq!(of(&line[..cut]), (Vec::new(), 1), "{cut}");
+    }
+    let holes = [&[0; 40][..], b"\n\xff\xfe{\n", line.as_bytes()].concat();
+    assert_eq!(notes_in(&holes).notes, vec![text.clone()]);
+    let alarms = "{\"type\":\"alarm\"}\n".repeat(3);
+    assert_eq!(of(&alarms), (Vec::new(), 0));
+    assert_eq!(of(&format!("{alarms}{line}")), one);
+    for nothing in ["", "{\"size\":1}", "more", "{"] {
+        assert!(of(nothing).0.is_empty(), "{nothing}");
+    }
     assert_eq!(parse_public_key(&STANDARD.encode(key)), Some(*key));
     assert_eq!(parse_public_key(&format!("{}\n", hex(key))), Some(*key));
     assert_eq!(parse_public_key(&"é".repeat(32)), None);
     assert_eq!(parse_public_key("AAAA"), None);
+}
+
+/// A sink writes a checkpoint each second: a running vault is not asked for a proof of each.
+#[test]
+fn kept_checkpoints_that_lead_back_are_asked_for_now_and_then() {
+    let keyring = keyring(Arc::new(OsEntropy));
+    let mut chain: Vec<Checkpoint> = Vec::new();
+    for size in 1..=1000 {
+        let statement = Statement {
+            size,
+            root: [size as u8; 32],
+            time: Timestamp::from_millis(size),
+            previous: chain.last().map(Checkpoint::digest),
+        };
+        chain.push(statement.sign(keyring.audit_key()).unwrap());
+    }
+    let sizes = |kept: &[Checkpoint]| -> Vec<u64> {
+        let told = telling(kept, 100);
+        told.iter().map(|one| one.statement().size).collect()
+    };
+    let some = sizes(&chain);
+    assert!(some.len() <= 101, "{}", some.len());
+    assert_eq!((some[0], *some.last().unwrap()), (1, 1000));
+    // Behind a gap nothing leads back, so that one is held too.
+    let mut broken = chain.clone();
+    broken.remove(555);
+    assert!(sizes(&broken).contains(&555));
+    assert_eq!(sizes(&chain[..50]).len(), 50);
+    assert!(sizes(&[]).is_empty());
 }
 
 proptest::proptest! {

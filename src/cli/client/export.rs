@@ -206,9 +206,10 @@ fn call(arguments: &ExportArgs, mut query: Query, after: Option<u64>) -> Result<
 /// How many records the newest checkpoint in a file is over. Whose it is, is for the verification to say.
 fn size_of(file: &Path) -> Result<u64, Failure> {
     let told = |what: &str| Failure::Local(format!("`{}`: {what}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| told(&error.to_string()))?;
-    let notes = checkpoint::notes_in(&text).unwrap_or_default();
-    let sizes = notes
+    let text = std::fs::read(file).map_err(|error| told(&error.to_string()))?;
+    let found = checkpoint::notes_in(&text);
+    let sizes = found
+        .notes
         .iter()
         .filter_map(|note| note.lines().nth(1)?.parse().ok());
     sizes.max().ok_or_else(|| told("it holds no checkpoint"))

@@ -1,19 +1,20 @@
-//! `leasehold audit checkpoint | proof | verify`: what the vault says about its log, held to its signature here.
+//! `leasehold audit checkpoint | proof | consistency | verify`: what the vault says about its log, held to its signature here.
 //!
 //! Nothing is believed because the vault says so: checkpoints count once their signature is good under the public key,
 //! which `--public-key` pins, and proofs are computed again. Only that each record under a checkpoint is as it was sealed
 //! is the vault's own word; `--data-dir` looks at the records themselves.
 
+mod consistency;
+mod proof;
 mod verify;
 
 use std::{fs, io::Write, path::PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use self::verify::Verification;
 use super::{
     answer::Answer,
-    audit::HistoryArgs,
     call::Call,
     export::{self, ExportArgs},
     failure::Failure,
@@ -25,8 +26,8 @@ use super::{
     render::{self, Column},
 };
 use crate::audit::{
-    checkpoint::{Checkpoint, notes_in, parse_public_key},
-    merkle::{self, Hash},
+    checkpoint::{Checkpoint, Notes, notes_in, parse_public_key},
+    merkle::Hash,
 };
 
 const COLUMNS: &[Column] = &[
@@ -42,7 +43,9 @@ pub enum SealCommand {
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
     /// Prove that a record is in the sealed log
-    Proof(ProofArgs),
+    Proof(proof::ProofArgs),
+    /// Prove that the log goes on from an earlier state of it
+    Consistency(consistency::ConsistencyArgs),
     /// Hold the log to its checkpoints: a running vault's, with --data-dir that of a stopped one, with --export a file
     Verify(VerifyArgs),
     /// Write history into a file that proves itself, into a table, or as events for a SIEM
@@ -83,20 +86,6 @@ pub struct KeyArgs {
     public_key: Option<String>,
 }
 
-/// Arguments of `leasehold audit proof`.
-#[derive(Debug, clap::Args)]
-pub struct ProofArgs {
-    /// The record's number
-    sequence: u64,
-    /// Prove it in the tree over so many records; all that are sealed by default
-    #[arg(long, value_name = "N")]
-    size: Option<u64>,
-    #[command(flatten)]
-    history: HistoryArgs,
-    #[command(flatten)]
-    key: KeyArgs,
-}
-
 /// Arguments of `leasehold audit verify`.
 #[derive(Debug, Default, clap::Args)]
 pub struct VerifyArgs {
@@ -124,6 +113,8 @@ pub struct VerifyArgs {
 pub struct Pinned {
     pub public_key: [u8; 32],
     pub kept: Vec<Checkpoint>,
+    /// What of the files could not be read, in words.
+    pub unread: Vec<String>,
 }
 
 impl VerifyArgs {
@@ -133,24 +124,43 @@ impl VerifyArgs {
             .key
             .pinned()?
             .ok_or("name the vault's public key with --public-key")?;
-        Ok(Pinned {
-            kept: self.kept(&public_key)?,
-            public_key,
-        })
+        self.opened(public_key)
     }
 
-    fn kept(&self, public_key: &[u8; 32]) -> Result<Vec<Checkpoint>, String> {
-        let mut kept = Vec::new();
+    /// The kept checkpoints by this key. A file that holds none holds the vault to nothing, and is refused.
+    fn opened(&self, public_key: [u8; 32]) -> Result<Pinned, String> {
+        let (mut kept, mut unread) = (Vec::new(), Vec::new());
         for file in &self.against {
-            let told = |what: &dyn std::fmt::Display| format!("`{}`: {what}", file.display());
-            let text = fs::read_to_string(file).map_err(|error| told(&error))?;
-            for note in notes_in(&text).ok_or_else(|| told(&"it holds no checkpoint"))? {
-                kept.push(Checkpoint::open(&note, public_key).map_err(|refused| told(&refused))?);
-            }
+            kept.extend(kept_in(file, &public_key, &mut unread)?);
         }
         kept.sort_by_key(|one| one.statement().size);
-        Ok(kept)
+        Ok(Pinned {
+            public_key,
+            kept,
+            unread,
+        })
     }
+}
+
+/// The checkpoints in a file, one at the least; says what could not be read.
+fn kept_in(
+    file: &std::path::Path,
+    public_key: &[u8; 32],
+    unread: &mut Vec<String>,
+) -> Result<Vec<Checkpoint>, String> {
+    let told = |what: &dyn std::fmt::Display| format!("`{}`: {what}", file.display());
+    let text = fs::read(file).map_err(|error| told(&error))?;
+    let Notes { notes, unreadable } = notes_in(&text);
+    if notes.is_empty() {
+        return Err(told(&"it holds no checkpoint"));
+    }
+    if unreadable > 0 {
+        unread.push(told(&format!(
+            "{unreadable} lines cannot be read and are left out"
+        )));
+    }
+    let open = |note: &String| Checkpoint::open(note, public_key).map_err(|refused| told(&refused));
+    notes.iter().map(open).collect()
 }
 
 impl KeyArgs {
@@ -217,7 +227,8 @@ pub(super) async fn run(
         SealCommand::Checkpoint(CheckpointCommand::Save { file, force, key }) => {
             save(vault, &file, force, &key, mode).await
         }
-        SealCommand::Proof(arguments) => proof(vault, &arguments, mode).await,
+        SealCommand::Proof(arguments) => proof::run(vault, &arguments, mode).await,
+        SealCommand::Consistency(arguments) => consistency::run(vault, &arguments, mode).await,
         SealCommand::Verify(arguments) => verify::verify(vault, &arguments, mode).await,
         SealCommand::Export(arguments) => export::run(vault, *arguments, mode).await,
         SealCommand::Hold(command) => hold::run(vault, command, mode).await,
@@ -288,100 +299,55 @@ fn path(body: &Value) -> Result<Vec<Hash>, Failure> {
         .ok_or_else(|| foreign("it has no `path`"))
 }
 
-async fn proof(vault: &Vault, arguments: &ProofArgs, mode: Mode) -> Result<Report, Failure> {
-    let (key, note) = arguments.key.get(vault).await?;
-    let mut query = vec![("sequence".to_owned(), arguments.sequence.to_string())];
-    query.extend(
-        arguments
-            .size
-            .map(|size| ("size".to_owned(), size.to_string())),
-    );
-    let whose = arguments.history.pair();
-    query.extend(whose.map(|(name, value)| (name.to_owned(), value)));
-    let answer = vault
-        .call(Call::get(&["v1", "audit", "proof"]).query(query))
-        .await?;
-    let (sequence, size, root) = (
-        number(answer.data(), "sequence")?,
-        number(answer.data(), "size")?,
-        field_hash(answer.data(), "root")?,
-    );
-    let leaf = leaf(&answer, sequence)?;
-    let held = sequence == arguments.sequence
-        && merkle::included(
-            &leaf,
-            sequence.saturating_sub(1),
-            size,
-            &path(answer.data())?,
-            &root,
-        );
-    if !held {
+/// The checkpoint over a tree, whose signature is good. Only where the tree was chosen by its size there may be none.
+fn signed(
+    body: &Value,
+    tree: (u64, Hash),
+    key: &[u8; 32],
+    chosen: bool,
+) -> Result<Option<Checkpoint>, Failure> {
+    let checkpoint = match body.get("checkpoint") {
+        None | Some(Value::Null) if chosen => return Ok(None),
+        None | Some(Value::Null) => return Err(foreign("no checkpoint signs it")),
+        Some(body) => opened(body, key)?,
+    };
+    let statement = checkpoint.statement();
+    if (statement.size, statement.root) != tree {
         return Err(foreign(
-            "the proof does not lead from the record to the root",
+            "the checkpoint is over another tree than the proof",
         ));
     }
-    let signed = match answer.data().get("checkpoint") {
-        None | Some(Value::Null) => None,
-        Some(body) => {
-            let checkpoint = opened(body, &key)?;
-            let statement = checkpoint.statement();
-            if (statement.size, statement.root) != (size, root) {
-                return Err(foreign(
-                    "the checkpoint is over another tree than the proof",
-                ));
-            }
-            Some(checkpoint)
-        }
-    };
-    let mut report = if mode.json {
-        Report::new(mode.layout(answer.text()))
-    } else {
-        let under = match &signed {
-            Some(checkpoint) => format!("the checkpoint of {}", checkpoint.statement().time),
-            None => "no checkpoint: compare the root with one over as many records".to_owned(),
-        };
-        Report::new(render::aligned(vec![
-            ("record".to_owned(), sequence.to_string()),
-            ("in the tree over".to_owned(), format!("{size} records")),
-            ("signed".to_owned(), under),
-        ]))
-    };
-    if let Some(note) = note {
-        report = report.with_note(note);
-    }
-    Ok(report)
+    Ok(Some(checkpoint))
 }
 
-/// The leaf, computed from its parts, and the content digest from the record itself.
-fn leaf(answer: &Answer, sequence: u64) -> Result<Hash, Failure> {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-
-    use crate::audit::leaf::digest;
-    let parts = answer.data().get("leaf").unwrap_or(&Value::Null);
-    let record = answer.data().get("record").and_then(Value::as_str);
-    let record = record
-        .and_then(|record| STANDARD.decode(record).ok())
-        .ok_or_else(|| foreign("it has no `record`"))?;
-    let content = field_hash(parts, "content")?;
-    if digest(&record) != content {
-        return Err(foreign("the record is not the one that the leaf is of"));
+/// What a proof comes to. One that nothing signs is shown, and is none: the process fails.
+fn told(
+    answer: &Answer,
+    mut rows: Vec<(String, String)>,
+    signed: Option<&Checkpoint>,
+    note: Option<&'static str>,
+    mode: Mode,
+) -> Report {
+    let mut report = if mode.json {
+        let mut data = answer.data().clone();
+        if let Some(data) = data.as_object_mut() {
+            data.insert("signed".to_owned(), signed.is_some().into());
+        }
+        let text = json!({"status": "success", "data": data}).to_string();
+        Report::new(mode.layout(&text))
+    } else {
+        let under = match signed {
+            Some(checkpoint) => format!("the checkpoint of {}", checkpoint.statement().time),
+            None => "by nobody: no checkpoint is over as many records".to_owned(),
+        };
+        rows.push(("signed".to_owned(), under));
+        Report::new(render::aligned(rows))
+    };
+    report.failed = signed.is_none();
+    match note {
+        Some(note) => report.with_note(note),
+        None => report,
     }
-    let workspace = parts
-        .get("workspace")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let workspace = parse_public_key(&format!("{workspace:0>64}"))
-        .filter(|_| workspace.len() == 32)
-        .ok_or_else(|| foreign("it has no `workspace`"))?;
-    let bytes: Vec<u8> = [
-        &[0][..],
-        &sequence.to_be_bytes(),
-        workspace.get(16..).unwrap_or_default(),
-        &content,
-        &field_hash(parts, "sealed")?,
-    ]
-    .concat();
-    Ok(digest(&bytes))
 }
 
 #[cfg(test)]

@@ -336,6 +336,17 @@ async fn the_command_line_holds_the_vault_to_what_was_kept() {
         verified.status.success() && said(&verified).starts_with("intact: "),
         "{verified:?}"
     );
+    let goes_on = run(&[
+        "consistency",
+        "--against",
+        &at("kept.json"),
+        "--public-key",
+        &at("key"),
+    ]);
+    assert!(
+        goes_on.status.success() && said(&goes_on).contains("checkpoint of"),
+        "{goes_on:?}"
+    );
     let asked = run(&["--json", "verify"]);
     assert!(asked.status.success(), "{asked:?}");
     let asked: Value = serde_json::from_str(&said(&asked)).unwrap();

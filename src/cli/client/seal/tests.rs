@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use super::{
-    super::test_vault::{PEOPLE, TempFile, TestVault},
+    super::test_vault::{JSON, PEOPLE, TempFile, TestVault},
     *,
 };
 use crate::audit::leaf::digest;
@@ -68,14 +68,18 @@ fn proof_of_first() -> Value {
 }
 
 async fn prove(body: &Value) -> Result<Report, Failure> {
+    prove_in(body, None, PEOPLE).await
+}
+
+async fn prove_in(body: &Value, size: Option<u64>, mode: Mode) -> Result<Report, Failure> {
     let vault = TestVault::answering(&[(200, &answer(body))]);
-    let arguments = ProofArgs {
+    let arguments = proof::ProofArgs {
         sequence: 1,
-        size: None,
-        history: HistoryArgs::default(),
+        size,
+        history: super::super::audit::HistoryArgs::default(),
         key: key(),
     };
-    run(&vault.client(), SealCommand::Proof(arguments), PEOPLE).await
+    run(&vault.client(), SealCommand::Proof(arguments), mode).await
 }
 
 #[tokio::test]
@@ -89,13 +93,18 @@ async fn a_proof_counts_once_it_is_computed_again() {
     );
     let mut unsigned = proof_of_first();
     unsigned["checkpoint"] = Value::Null;
-    assert!(
-        prove(&unsigned)
-            .await
-            .unwrap()
-            .out
-            .contains("no checkpoint")
-    );
+    // Without a signature it proves nothing; where a size was chosen that no checkpoint has, it is shown and fails.
+    assert!(!good.failed);
+    let refused = prove(&unsigned).await.unwrap_err();
+    assert!(matches!(refused, Failure::Foreign(_)), "{refused:?}");
+    let shown = prove_in(&unsigned, Some(2), PEOPLE).await.unwrap();
+    assert!(shown.failed && shown.out.contains("by nobody"));
+    for (body, signed) in [(unsigned, false), (proof_of_first(), true)] {
+        let shown = prove_in(&body, Some(2), JSON).await.unwrap();
+        let told: Value = serde_json::from_str(&shown.out).unwrap();
+        assert_eq!(told["data"]["signed"], signed);
+        assert_eq!(shown.failed, !signed);
+    }
     let zeros = "00".repeat(32);
     let wrong = [
         ("/sequence", json!(2)),
@@ -175,6 +184,90 @@ async fn a_vault_that_went_back_is_caught_by_what_was_kept() {
         *report.out,
         report.notes
     );
+}
+
+fn consistency_of_second() -> Value {
+    json!({
+        "from": 1,
+        "from_root": vector(CHECKPOINTS, "first.root"),
+        "to": 2,
+        "to_root": vector(CHECKPOINTS, "second.root"),
+        "path": [vector(BLOCKS, "second.leaf")],
+        "checkpoint": checkpoint("second"),
+    })
+}
+
+async fn goes_on(body: &Value, line: &str) -> Result<Report, Failure> {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: consistency::ConsistencyArgs,
+    }
+    let text = vector(KEYS, "audit_sign.public");
+    let line = format!("x --public-key {text} {line}");
+    let parsed = <Line as clap::Parser>::parse_from(line.split(' '));
+    let vault = TestVault::answering(&[(200, &answer(body))]);
+    let command = SealCommand::Consistency(parsed.arguments);
+    let report = run(&vault.client(), command, JSON).await;
+    assert!(vault.requests()[0].line.contains("consistency?from=1"));
+    report
+}
+
+#[tokio::test]
+async fn a_log_goes_on_from_what_it_was_once_that_is_computed_again() {
+    let good = consistency_of_second();
+    let kept = TempFile::new(checkpoint("first").to_string().as_bytes());
+    let against = format!("--against {}", kept.path().display());
+    for line in ["--from 1", "--from 1 --to 2", &against] {
+        let report = goes_on(&good, line).await.unwrap();
+        assert!(!report.failed, "{line}");
+        let told: Value = serde_json::from_str(&report.out).unwrap();
+        assert_eq!(told["data"]["signed"], true);
+    }
+    let mut unsigned = good.clone();
+    unsigned["checkpoint"] = Value::Null;
+    assert!(goes_on(&unsigned, "--from 1").await.is_err());
+    assert!(goes_on(&unsigned, "--from 1 --to 2").await.unwrap().failed);
+    let zeros = "00".repeat(32);
+    for (at, value) in [
+        ("/from", json!(2)),
+        ("/to", json!(3)),
+        ("/from_root", json!(zeros)),
+        ("/to_root", json!(zeros)),
+        ("/path", json!([])),
+        ("/path/0", json!(zeros)),
+        ("/checkpoint", checkpoint("first")),
+    ] {
+        let mut body = good.clone();
+        *body.pointer_mut(at).unwrap() = value;
+        let refused = goes_on(&body, "--from 1 --to 2").await.unwrap_err();
+        assert!(matches!(refused, Failure::Foreign(_)), "{at}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_holds_no_checkpoint_holds_the_vault_to_nothing_and_is_refused() {
+    let line = checkpoint("second").to_string();
+    for (text, good) in [
+        ("{\"type\":\"alarm\"}\n".to_owned(), false),
+        (String::new(), false),
+        (format!("{}\n{line}\n", &line[..40]), true),
+    ] {
+        let kept = TempFile::new(text.as_bytes());
+        let arguments = VerifyArgs {
+            against: vec![kept.path().to_owned()],
+            key: key(),
+            ..VerifyArgs::default()
+        };
+        match arguments.pinned() {
+            Ok(pinned) => {
+                assert!(good);
+                assert_eq!((pinned.kept.len(), pinned.unread.len()), (1, 1));
+                assert!(pinned.unread[0].contains("1 lines cannot be read"));
+            }
+            Err(told) => assert!(!good && told.contains("it holds no checkpoint"), "{told}"),
+        }
+    }
 }
 
 #[test]

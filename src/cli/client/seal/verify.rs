@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use super::{VerifyArgs, foreign, latest, number, opened, path};
 use crate::{
-    audit::{checkpoint::Checkpoint, merkle},
+    audit::{
+        checkpoint::{self, Checkpoint},
+        merkle,
+    },
     cli::client::{
         call::Call,
         failure::Failure,
@@ -16,6 +19,8 @@ use crate::{
 
 /// Records that the vault verifies in one request.
 const AT_ONCE: u64 = 250_000;
+/// Kept checkpoints that a running vault is held to by a proof each, of those that lead back from one to the next.
+const PROVEN: usize = 100;
 
 /// Holds a running vault to its checkpoints, and to those that were kept.
 pub(super) async fn verify(
@@ -24,11 +29,13 @@ pub(super) async fn verify(
     mode: Mode,
 ) -> Result<Report, Failure> {
     let (key, note) = arguments.key.get(vault).await?;
-    let kept = arguments.kept(&key).map_err(Failure::Local)?;
+    let pinned = arguments.opened(key).map_err(Failure::Local)?;
     let mut found = Verification::default();
     let answer = vault.call(latest()).await?;
     let newest = opened(answer.data(), &key)?;
-    for one in &kept {
+    let all = pinned.kept.len();
+    let chosen = checkpoint::telling(&pinned.kept, PROVEN);
+    for one in &chosen {
         against(vault, one, &newest, &mut found).await?;
     }
     chain(vault, &key, &mut found).await?;
@@ -49,10 +56,15 @@ pub(super) async fn verify(
         from = last + 1;
     }
     let mut report = found.report(mode);
-    if let Some(note) = note {
-        report = report.with_note(note);
+    if all > chosen.len() {
+        report = report.with_note(&format!(
+            "{} of {all} kept checkpoints were held by a proof, the others by what the next one names; --data-dir looks \
+             at all",
+            chosen.len()
+        ));
     }
-    Ok(report)
+    let notes = pinned.unread.iter().map(String::as_str).chain(note);
+    Ok(notes.fold(report, Report::with_note))
 }
 
 /// Holds the running vault to a checkpoint that was kept.
