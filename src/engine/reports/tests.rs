@@ -89,6 +89,7 @@ impl World {
             closed_leases: Span::from_millis(1_000 * DAY),
             audit: AuditRetention {
                 ages,
+                class_max_bytes: [None; CLASSES],
                 max_bytes: None,
             },
         });

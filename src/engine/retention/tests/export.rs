@@ -8,7 +8,7 @@ use crate::{
         query::{AuditFilter, Numbered},
         removal::RANGE,
     },
-    engine::ExportHistory,
+    engine::{Export, ExportHistory},
 };
 
 fn readable(found: Numbered) -> Result<String> {
@@ -30,6 +30,12 @@ async fn lines(mut extract: Extract, mut writer: Writer, out: &mut Vec<u8>) -> R
 }
 
 impl World {
+    async fn begun(&self, asked: ExportHistory) -> Result<Export> {
+        let prepared = self.engine.prepare_export(&self.call(), asked).await?;
+        // Proven anew, as the server does.
+        self.engine.export(&self.call(), prepared).await
+    }
+
     async fn exported(&self, after: u64) -> Result<String> {
         let asked = ExportHistory {
             format: "ndjson",
@@ -37,7 +43,7 @@ impl World {
             after,
             ..ExportHistory::default()
         };
-        let export = self.engine.export(&self.call(), asked).await?;
+        let export = self.begun(asked).await?;
         let mut out = Vec::new();
         let writer = export.writer(&self.engine, &mut out)?;
         lines(export.extract, writer, &mut out).await?;
@@ -118,7 +124,7 @@ async fn what_was_removed_is_told_and_the_rest_can_still_be_exported() {
         after: 100,
         ..ExportHistory::default()
     };
-    let table = world.engine.export(&world.call(), asked).await.unwrap();
+    let table = world.begun(asked).await.unwrap();
     assert_eq!(table.removed, front, "a table needs no hashes");
     for (from, good) in [(100, false), (ended, true), (front, true)] {
         let call = world.call();
