@@ -44,6 +44,7 @@ mod terms;
 mod token;
 mod tokens;
 mod unit;
+mod unreadable;
 mod update;
 mod usage;
 mod vault_history;
@@ -150,6 +151,9 @@ pub struct Engine {
     retention_turn: retention::RetentionTurn,
     /// How often keys without a limit of their own are let through in a minute.
     default_rate: Option<std::num::NonZeroU32>,
+    sweep_batch: usize,
+    sweep_turn: cascade::SweepTurn,
+    unreadable: unreadable::Unreadable,
 }
 
 /// One request: who asks, from where, and whether it may be a retry.
@@ -218,6 +222,9 @@ impl Engine {
             retention: Retention::default(),
             retention_turn: tokio::sync::Mutex::default(),
             default_rate: None,
+            sweep_batch: cascade::BATCH,
+            sweep_turn: cascade::SweepTurn::default(),
+            unreadable: unreadable::Unreadable::default(),
         }
     }
 

@@ -114,7 +114,7 @@ impl Surface {
     }
 }
 
-/// Runs to its end, whether or not the client waits for it: what was begun in an emergency is not given up.
+/// Runs to its end, whether or not the client waits for it: what was begun to stop somebody is not given up.
 async fn to_the_end<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
     surface: &Surface,
     work: impl FnOnce(Arc<Engine>) -> F,

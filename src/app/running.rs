@@ -296,6 +296,7 @@ fn tasks(engine: &Arc<Engine>, surface: &Surface, metrics: PrometheusHandle) -> 
     let ended = engine.clone();
     let recorder = engine.clone();
     let retained = engine.clone();
+    let cascades = engine.clone();
     vec![
         Task::new("*/5 * * * * *", move || {
             let engine = recorder.clone();
@@ -325,6 +326,18 @@ fn tasks(engine: &Arc<Engine>, surface: &Surface, metrics: PrometheusHandle) -> 
                     }
                     Err(error) => {
                         tracing::warn!(%error, "tokens that ended could not be forgotten")
+                    }
+                }
+            }
+        }),
+        Task::new("5/10 * * * * *", move || {
+            let engine = cascades.clone();
+            async move {
+                match engine.finish_cascades().await {
+                    Ok(0) => {}
+                    Ok(closed) => tracing::info!(closed, "finished revocations that were left"),
+                    Err(error) => {
+                        tracing::warn!(%error, "what is left of revocations could not be read")
                     }
                 }
             }

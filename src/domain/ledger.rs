@@ -79,6 +79,14 @@ impl OpenVersion {
         self.reveal.saturating_add(self.broker)
     }
 
+    /// Those that may still be used.
+    pub const fn usable_leases(&self) -> u32 {
+        match self.stage {
+            Stage::Current | Stage::Rotated => self.leases(),
+            Stage::Cut | Stage::Revoked => 0,
+        }
+    }
+
     fn of(&mut self, delivery: Delivery) -> &mut u32 {
         match delivery {
             Delivery::Reveal => &mut self.reveal,
@@ -152,6 +160,15 @@ impl Ledger {
         self.versions
             .iter()
             .find(|version| version.number == number)
+    }
+
+    /// The versions whose leases are stopped, and not all closed yet.
+    pub fn stopped(&self) -> Vec<u32> {
+        let stopped = |open: &&OpenVersion| {
+            matches!(open.stage, Stage::Cut | Stage::Revoked) && open.leases() > 0
+        };
+        let stopped = self.versions.iter().filter(stopped);
+        stopped.map(|open| open.number).collect()
     }
 
     /// The version that grants are made on.
@@ -313,7 +330,7 @@ impl Ledger {
         })
     }
 
-    /// Stops a version in an emergency; gives back how many leases are still to be closed.
+    /// Stops a version in an emergency; gives back how many leases that stops, which are still to be closed.
     pub fn revoke_version(&mut self, number: u32) -> Result<u32> {
         let Some(open) = self
             .versions
@@ -322,8 +339,8 @@ impl Ledger {
         else {
             return Err(Error::state("the version holds no value any more"));
         };
+        let leases = open.usable_leases();
         open.stage = Stage::Revoked;
-        let leases = open.leases();
         self.sweep();
         Ok(leases)
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{
     Call, Engine, Note, Unit, Witness,
-    cascade::open_lease_at,
     credential::{author, change},
     leases::LeaseFilter,
     stop::{Begun, Counts, Stopped, Target},
+    unreadable::Indexed,
     update::check_reason,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
         credential::Author,
         error::{Code, Error, Result},
         event::{Actor, Change, EventName, Object, Origin},
-        id::{CredentialId, WorkspaceId},
+        id::{CredentialId, LeaseId, WorkspaceId},
         lease::{Ending, Lease},
         name::{CredentialName, MAX_NAME_BYTES, MAX_SESSION_BYTES, check_text},
         time::Timestamp,
@@ -30,6 +30,8 @@ use crate::{
 
 /// Open leases looked at in one transaction.
 const BATCH: usize = 256;
+/// Leases that a failure names, at most.
+const MAX_NAMED: usize = 20;
 
 /// Which leases to revoke.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +46,31 @@ pub struct BulkFilter {
 
 /// Whether a lease, which uses that version, is to be revoked.
 pub(super) type Wanted<'a> = dyn Fn(&Lease, u32, Timestamp) -> bool + Sync + 'a;
+
+/// What a search for leases came to.
+#[derive(Default)]
+struct Found {
+    revoked: u64,
+    /// Those that do not open: nobody can use them, and nothing says whether they are wanted.
+    unreadable: Vec<LeaseId>,
+}
+
+impl Found {
+    /// How many leases were revoked; where the search cannot be complete it fails, once all others are.
+    fn complete(self) -> Result<u64> {
+        if self.unreadable.is_empty() {
+            return Ok(self.revoked);
+        }
+        let named = self.unreadable.iter().take(MAX_NAMED);
+        let named: Vec<_> = named.map(ToString::to_string).collect();
+        Err(Error::new(
+            Code::Internal,
+            "leases whose records do not open could not be looked at; all others are revoked",
+        )
+        .with("revoked_leases", self.revoked)
+        .with("unreadable_leases", named))
+    }
+}
 
 /// Who revokes and why, for the leases' records and for history.
 pub(super) struct Revoker {
@@ -161,25 +188,38 @@ impl Engine {
         };
         // A grant that was let in before may not have its lease yet.
         self.drained(call).await;
-        let leases = match &filter.credential_name {
-            None => self.revoke_open(&tables, &revoker, &matches).await?,
-            Some(name) => match tables.credential_id(&mut self.read(), name).await? {
-                Some(id) => self.revoke_open_of(&tables, id, &revoker, &matches).await?,
-                // A name that does not exist has no leases, and the count says so.
-                None => 0,
-            },
-        };
+        // One that its client gave up may have left a lease behind that is queued and not durable yet, which the search
+        // would pass over. What is written after it is durable after it.
+        self.mark_clock().await?;
+        let mut found = Found::default();
+        match &filter.credential_name {
+            None => {
+                self.search(&tables, &revoker, &matches, &mut found).await?;
+            }
+            // A name that does not exist has no leases, and the count says so.
+            Some(name) => {
+                if let Some(id) = tables.credential_id(&mut self.read(), name).await? {
+                    self.search_in(&tables, id, &revoker, &matches, &mut found)
+                        .await?;
+                }
+            }
+        }
         // Who found a lease open has its answer by then.
         self.drained(call).await;
         let mut unit = self.begin(call, &permit, &[]).await?;
         let mut changes = filter.describe();
-        changes.push(change("revoked", None, Some(leases.to_string())));
+        changes.push(change("revoked", None, Some(found.revoked.to_string())));
+        if !found.unreadable.is_empty() {
+            let count = Some(found.unreadable.len().to_string());
+            changes.push(change("unreadable_leases", None, count));
+        }
         let event = unit.record_as(Note {
             reason: reason.clone(),
             changes,
             ..Note::new(EventName::LeaseBulkRevoked, Object::default())
         })?;
         unit.commit().await?;
+        let leases = found.complete()?;
         let begun = Begun { at, event, permit };
         let target = Target::leases(&call.principal, filter.named());
         let counts = Counts {
@@ -189,35 +229,46 @@ impl Engine {
         self.stopped(call, &begun, target, reason, counts)
     }
 
-    /// Revokes every open lease of a workspace that is wanted, credential by credential.
+    /// Revokes every open lease of a workspace that is wanted, credential by credential. Fails where some do not open,
+    /// once all others are revoked.
     pub(super) async fn revoke_open(
         &self,
         tables: &Tables,
         revoker: &Revoker,
         wanted: &Wanted<'_>,
     ) -> Result<u64> {
-        let mut revoked = 0;
+        let mut found = Found::default();
+        self.search(tables, revoker, wanted, &mut found).await?;
+        found.complete()
+    }
+
+    async fn search(
+        &self,
+        tables: &Tables,
+        revoker: &Revoker,
+        wanted: &Wanted<'_>,
+        found: &mut Found,
+    ) -> Result<()> {
         let mut scan = key::open_leases_of(tables.workspace);
         scan.limit = 1;
         while let Some((at, _)) = self.read().scan(&scan).await?.pop() {
             let open = key::parse_open_lease(&at)
                 .ok_or_else(|| Error::internal("malformed open-lease key"))?;
-            revoked += self
-                .revoke_open_of(tables, open.credential, revoker, wanted)
+            self.search_in(tables, open.credential, revoker, wanted, found)
                 .await?;
             scan.start = after_prefix(&key::open_leases(tables.workspace, open.credential).start);
         }
-        Ok(revoked)
+        Ok(())
     }
 
-    async fn revoke_open_of(
+    async fn search_in(
         &self,
         tables: &Tables,
         id: CredentialId,
         revoker: &Revoker,
         wanted: &Wanted<'_>,
-    ) -> Result<u64> {
-        let mut revoked = 0;
+        found: &mut Found,
+    ) -> Result<()> {
         let mut scan = Scan {
             limit: BATCH,
             ..key::open_leases(tables.workspace, id)
@@ -227,18 +278,20 @@ impl Engine {
             let mut unit = revoker.begin(self, tables.workspace, &locks).await?;
             let open = unit.txn.scan(&scan).await?;
             let Some((last, _)) = open.last() else {
-                return Ok(revoked);
+                return Ok(());
             };
             scan = scan.after(last);
             let mut ledger = unit.tables.ledger(&mut unit.txn, id).await?;
             let mut closed = false;
-            for (at, _) in &open {
-                let missing = || Error::internal("an open lease has no record");
-                let lease = unit
-                    .tables
-                    .lease(&mut unit.txn, open_lease_at(at)?)
-                    .await?
-                    .ok_or_else(missing)?;
+            for (entry, _) in &open {
+                let lease = match unit.indexed(entry).await? {
+                    Indexed::Open(lease) => *lease,
+                    Indexed::Stray => continue,
+                    Indexed::Unreadable(lease) => {
+                        found.unreadable.push(lease);
+                        continue;
+                    }
+                };
                 let version = ledger.pinned(lease.version, lease.delivery);
                 if !wanted(&lease, version, unit.now) {
                     continue;
@@ -247,7 +300,7 @@ impl Engine {
                 let ending = match lease.check_open(unit.now) {
                     Err(_) => Ending::Expired,
                     Ok(()) => {
-                        revoked += 1;
+                        found.revoked += 1;
                         Ending::Revoked {
                             by: revoker.by.clone(),
                             reason: revoker.reason.clone(),

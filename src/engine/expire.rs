@@ -5,11 +5,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{Engine, cascade::open_lease_at, schedule::Place};
+use super::{Engine, schedule::Place};
 use crate::{
     domain::{
         error::{Error, Result},
-        id::WorkspaceId,
+        id::{CredentialId, WorkspaceId},
         lease::Ending,
         ledger::Ledger,
         time::{Span, Timestamp},
@@ -20,6 +20,10 @@ use crate::{
 
 /// Leases closed in one transaction: bounds how long a grant on the same credential waits.
 pub const BATCH: usize = 128;
+/// Batches of due leases looked at in one transaction, where some of them do not open.
+const BATCHES: usize = 8;
+/// When leases that do not open are looked at again: a restart may help, and waiting hardly does.
+const LOOK_AGAIN: Span = Span::from_secs(300);
 /// Credentials worked on at a time; their batches share commit groups.
 const AT_ONCE: usize = 8;
 /// The longest rest between two rounds of a backlog.
@@ -33,33 +37,51 @@ const MARK_EVERY: Span = Span::from_secs(1);
 const BACKOFF: Span = Span::from_millis(250);
 const LONGEST_BACKOFF: Span = Span::from_secs(30);
 
+/// What became of a credential's due leases.
+#[derive(Default)]
+pub(super) struct Due {
+    pub(super) closed: usize,
+    /// Entries whose lease does not open, or is none.
+    passed_over: usize,
+}
+
 impl super::Unit<'_> {
-    /// Closes up to `limit` leases of the credential that are due; the caller writes the ledger.
+    /// Closes up to `limit` leases of the credential that are due, and passes over those that do not open; the caller
+    /// writes the ledger.
     pub(super) async fn close_due(
         &mut self,
-        credential: crate::domain::id::CredentialId,
+        credential: CredentialId,
         ledger: &mut Ledger,
         limit: usize,
-    ) -> Result<usize> {
+    ) -> Result<Due> {
         let mut scan = key::due_leases(self.tables.workspace, credential, self.now);
-        scan.limit = limit;
-        let due = self.txn.scan(&scan).await?;
-        for (at, _) in &due {
-            let missing = || Error::internal("an open lease has no record");
-            let lease = self
-                .tables
-                .lease(&mut self.txn, open_lease_at(at)?)
-                .await?
-                .ok_or_else(missing)?;
-            self.close_lease(ledger, lease, Ending::Expired).await?;
+        let mut done = Due::default();
+        for _ in 0..BATCHES {
+            scan.limit = limit.saturating_sub(done.closed);
+            let due = self.txn.scan(&scan).await?;
+            for (entry, _) in &due {
+                match self.indexed(entry).await?.open() {
+                    Some(lease) => {
+                        self.close_lease(ledger, lease, Ending::Expired).await?;
+                        done.closed += 1;
+                    }
+                    None => done.passed_over += 1,
+                }
+            }
+            match due.last() {
+                Some((last, _)) if due.len() == scan.limit && done.closed < limit => {
+                    scan = scan.after(last);
+                }
+                _ => break,
+            }
         }
-        Ok(due.len())
+        Ok(done)
     }
 }
 
 impl Engine {
     /// Closes a batch of a credential's due leases, at most [`BATCH`]; gives back when to look again, which is a
-    /// time past where more are due. The reaper does nothing else.
+    /// time past where more are due that it could close. The reaper does nothing else.
     pub async fn expire(&self, (workspace, credential): Place) -> Result<Option<Timestamp>> {
         let mut unit = self
             .begin_own("reaper", workspace, &[key::credential_lock(credential)])
@@ -76,18 +98,27 @@ impl Engine {
             return Ok(Some(open.expiry));
         }
         let mut ledger = unit.tables.ledger(&mut unit.txn, credential).await?;
-        let closed = unit.close_due(credential, &mut ledger, BATCH).await?;
-        unit.tables
-            .put_ledger(&mut *unit.txn, credential, &ledger)?;
+        let due = unit.close_due(credential, &mut ledger, BATCH).await?;
+        let mut again = None;
+        if due.passed_over > 0 && due.closed < BATCH {
+            // Whatever is due and still open does not open.
+            again = Some(unit.now.plus(LOOK_AGAIN));
+            scan.start = key::due_leases(workspace, credential, unit.now).end;
+        }
         let next = unit
             .txn
             .scan(&scan)
             .await?
             .pop()
-            .and_then(|(at, _)| key::parse_open_lease(&at));
-        unit.commit().await?;
-        metrics::counter!("leasehold_reaper_closed_total").increment(closed as u64);
-        Ok(next.map(|open| open.expiry))
+            .and_then(|(at, _)| key::parse_open_lease(&at))
+            .map(|open| open.expiry);
+        if due.closed > 0 {
+            unit.tables
+                .put_ledger(&mut *unit.txn, credential, &ledger)?;
+            unit.commit().await?;
+            metrics::counter!("leasehold_reaper_closed_total").increment(due.closed as u64);
+        }
+        Ok(next.into_iter().chain(again).min())
     }
 
     /// Fills the schedule from the index of open leases: one seek for each credential, however many its leases.
@@ -106,7 +137,7 @@ impl Engine {
 
     /// Writes the clock's high-water mark. INVARIANT (clock): while leases are open it is never much older
     /// than a second, so that a clock set back during a stop cannot reopen them.
-    async fn mark_clock(&self) -> Result<()> {
+    pub(super) async fn mark_clock(&self) -> Result<()> {
         let mut txn = self.store.begin(&[key::clock_lock()]).await?;
         let keys = self.keyring.workspace(WorkspaceId::SYSTEM)?;
         txn.put(key::clock(), tables::seal_mark(&keys, self.now())?)?;

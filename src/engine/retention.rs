@@ -97,4 +97,4 @@ impl Unit<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Call, Engine, Note, Unit, authorize,
-    cascade::{Sweep, object},
+    cascade::{Pass, Sweep, object},
     credential::{author, change, fingerprint_change, metadata_changes, no_credential},
     idempotency::{Answer, Slot},
     views::CredentialView,
@@ -23,7 +23,7 @@ use crate::{
         policy::OnRotate,
         secret::SecretText,
     },
-    store::{key, port::Scan},
+    store::key,
 };
 
 /// A new value for a credential.
@@ -42,9 +42,10 @@ pub struct RotateCredential {
 pub struct Rotated {
     pub view: CredentialView,
     pub previous_version: u32,
-    /// Whether the old version retired at once, no lease being open on it.
+    /// Whether the old version is retired already, no lease being open on it.
     pub previous_retired: bool,
     pub on_open_leases: OnRotate,
+    /// Leases that it stopped.
     pub revoked_leases: u32,
 }
 
@@ -76,13 +77,19 @@ impl Engine {
             Some(Answer::Rotated(rotated)) => {
                 drop(unit);
                 slot.durable(self, tables.workspace).await?;
-                return Ok(*rotated);
+                // The first request may have gone away in the middle of its cascade.
+                return match rotated.on_open_leases {
+                    OnRotate::Cut if !rotated.previous_retired => {
+                        self.swept(call, *rotated, None).await
+                    }
+                    _ => Ok(*rotated),
+                };
             }
             Some(_) => return Err(Error::internal("a first answer of another operation")),
             None => {}
         }
         let outcome = unit.rotate(call, id, command).await;
-        let (rotated, sweep_from) = match outcome {
+        let (rotated, pass) = match outcome {
             Ok(done) => done,
             Err(error) => {
                 drop(unit);
@@ -98,18 +105,29 @@ impl Engine {
         };
         slot.keep(&mut unit, || Answer::Rotated(Box::new(rotated.clone())))?;
         unit.commit().await?;
-        let mut rotated = rotated;
-        if sweep_from.is_some() {
-            rotated.revoked_leases += self.finish_sweep(tables.workspace, id, sweep_from).await?;
-            // The answer tells of the end of the cascade and not of its first step, unless the credential has been
-            // deleted since.
-            if let Some(ledger) = tables.find_ledger(&mut self.read(), id).await? {
-                let due = self.due(&tables, &mut self.read(), id, &ledger).await?;
-                rotated.previous_retired = ledger.version(rotated.previous_version).is_none();
-                let settings = self.settings(tables.workspace).await?;
-                let credential = rotated.view.credential;
-                rotated.view = self.credential_view(call, credential, &settings, &ledger, due);
-            }
+        match pass {
+            None => Ok(rotated),
+            Some(_) => self.swept(call, rotated, pass).await,
+        }
+    }
+
+    /// A rotation once its cascade is over: the answer tells of its end and not of its first step, unless the credential
+    /// has been deleted since.
+    async fn swept(
+        &self,
+        call: &Call,
+        mut rotated: Rotated,
+        pass: Option<Pass>,
+    ) -> Result<Rotated> {
+        let tables = self.tables(call.principal.workspace)?;
+        let id = rotated.view.credential.id;
+        self.finish_sweep(tables.workspace, id, pass).await?;
+        if let Some(ledger) = tables.find_ledger(&mut self.read(), id).await? {
+            let due = self.due(&tables, &mut self.read(), id, &ledger).await?;
+            rotated.previous_retired = ledger.version(rotated.previous_version).is_none();
+            let settings = self.settings(tables.workspace).await?;
+            let credential = rotated.view.credential;
+            rotated.view = self.credential_view(call, credential, &settings, &ledger, due);
         }
         Ok(rotated)
     }
@@ -149,7 +167,7 @@ impl Unit<'_> {
         call: &Call,
         id: CredentialId,
         command: RotateCredential,
-    ) -> Result<(Rotated, Option<Scan>)> {
+    ) -> Result<(Rotated, Option<Pass>)> {
         let tables = self.tables.clone();
         let before = tables
             .credential(&mut self.txn, id)
@@ -230,18 +248,17 @@ impl Unit<'_> {
             let why = "it was rotated, and no lease was open on it";
             self.retire(id, &credential.name, emptied, why).await?;
         }
-        let (closed, next) = if rotation.to_close > 0 {
+        let next = if rotation.to_close > 0 {
             let reason = Some("the credential was rotated with `cut`".to_owned());
             let sweep = Sweep {
                 by: Some(author(&call.principal)),
                 reason,
                 delete: false,
             };
-            let step = self.cascade(&credential, &mut ledger, &sweep).await?;
-            (step.closed, step.next)
+            self.cascade(&credential, &mut ledger, &sweep).await?
         } else {
             tables.put_ledger(&mut *self.txn, id, &ledger)?;
-            (0, None)
+            None
         };
         let due = self.engine.due(&tables, &mut self.txn, id, &ledger).await?;
         let rotated = Rotated {
@@ -251,7 +268,7 @@ impl Unit<'_> {
             previous_version: rotation.old,
             previous_retired: ledger.version(rotation.old).is_none(),
             on_open_leases: mode,
-            revoked_leases: closed,
+            revoked_leases: rotation.to_close,
         };
         Ok((rotated, next))
     }

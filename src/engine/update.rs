@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{
     Call, Engine, Note, Unit, authorize,
-    cascade::{Sweep, object},
+    cascade::{Pass, Sweep, object},
     credential::{author, change, metadata_changes, no_credential},
+    expire::BATCH,
     views::CredentialView,
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
         name::{CredentialName, MAX_TEXT_BYTES, check_text},
         policy::LeasePolicyPatch,
     },
-    store::{key, port::Scan},
+    store::key,
 };
 
 /// A merge patch of a credential (RFC 7396): what is absent stays.
@@ -102,7 +103,7 @@ impl Engine {
             .lock_credential(call, Action::CredentialUpdate, name)
             .await?;
         let outcome = unit.update(call, credential, &mut ledger, patch).await;
-        let (credential, sweep_from) = match outcome {
+        let (credential, pass) = match outcome {
             Ok(done) => done,
             Err(error) => {
                 drop(unit);
@@ -117,8 +118,8 @@ impl Engine {
         };
         unit.commit().await?;
         let tables = self.tables(call.principal.workspace)?;
-        if sweep_from.is_some() {
-            self.finish_sweep(tables.workspace, credential.id, sweep_from)
+        if pass.is_some() {
+            self.finish_sweep(tables.workspace, credential.id, pass)
                 .await?;
             // Where the credential has been deleted since, the answer tells of the first step.
             let swept = tables.find_ledger(&mut self.read(), credential.id).await?;
@@ -132,7 +133,7 @@ impl Engine {
     }
 
     /// Stops a version in an emergency: its leases are revoked and its value is erased. Gives back how many
-    /// leases that ended.
+    /// leases that stopped.
     pub async fn revoke_version(
         &self,
         call: &Call,
@@ -154,16 +155,19 @@ impl Engine {
             .await?;
         let known = known.ok_or_else(|| Error::not_found("version"))?;
         let held = ledger.version(number).cloned();
-        if let Err(error) = ledger.revoke_version(number) {
-            drop(unit);
-            let at = Object {
-                version: Some(number),
-                ..object(&credential)
-            };
-            return self
-                .recorded(call, EventName::CredentialRefused, at, Err(error))
-                .await;
-        }
+        let stopped = match ledger.revoke_version(number) {
+            Ok(stopped) => stopped,
+            Err(error) => {
+                drop(unit);
+                let at = Object {
+                    version: Some(number),
+                    ..object(&credential)
+                };
+                return self
+                    .recorded(call, EventName::CredentialRefused, at, Err(error))
+                    .await;
+            }
+        };
         unit.erase_versions(credential.id, held.as_slice()).await?;
         let at = Object {
             version: Some(number),
@@ -179,9 +183,9 @@ impl Engine {
             reason,
             delete: false,
         };
-        let step = unit.cascade(&credential, &mut ledger, &sweep).await?;
-        self.finish(unit, credential.id, step.closed, step.next)
-            .await
+        let pass = unit.cascade(&credential, &mut ledger, &sweep).await?;
+        self.finish(unit, credential.id, pass).await?;
+        Ok(stopped)
     }
 
     /// Deletes a credential; with `force` its open leases are revoked first. Gives back how many those were.
@@ -191,34 +195,38 @@ impl Engine {
         name: &CredentialName,
         force: bool,
     ) -> Result<u32> {
+        let action = Action::CredentialDelete;
+        let mut locked = self.lock_credential(call, action, name).await?;
+        if !force && locked.ledger.active > 0 {
+            // Leases that have expired already are no reason to refuse.
+            let (id, active) = (locked.credential.id, locked.ledger.active);
+            drop(locked);
+            self.close_all_due(call, id, active).await?;
+            locked = self.lock_credential(call, action, name).await?;
+        }
         let Locked {
             mut unit,
             credential,
             mut ledger,
-        } = self
-            .lock_credential(call, Action::CredentialDelete, name)
-            .await?;
+        } = locked;
         let id = credential.id;
         if !force && ledger.active > 0 {
-            // Leases that have expired already are no reason to refuse.
-            while ledger.active > 0 && unit.close_due(id, &mut ledger, 128).await? > 0 {}
-            if ledger.active > 0 {
-                drop(unit);
-                let error =
-                    Error::state("leases are active; end them first, or delete with `force=true`")
-                        .with("active_leases", u64::from(ledger.active));
-                return self
-                    .recorded(
-                        call,
-                        EventName::CredentialRefused,
-                        object(&credential),
-                        Err(error),
-                    )
-                    .await;
-            }
+            drop(unit);
+            let error =
+                Error::state("leases are active; end them first, or delete with `force=true`")
+                    .with("active_leases", u64::from(ledger.active));
+            return self
+                .recorded(
+                    call,
+                    EventName::CredentialRefused,
+                    object(&credential),
+                    Err(error),
+                )
+                .await;
         }
         let before = ledger.state;
         let held = ledger.revoke();
+        let stopped = held.iter().map(OpenVersion::usable_leases).sum();
         let changes = unit.erase_all(id, before, &held).await?;
         let reason = Some("the credential was deleted".to_owned());
         let sweep = Sweep {
@@ -226,30 +234,38 @@ impl Engine {
             reason,
             delete: true,
         };
-        let step = unit.cascade(&credential, &mut ledger, &sweep).await?;
-        if step.next.is_some() {
+        let pass = unit.cascade(&credential, &mut ledger, &sweep).await?;
+        if pass.is_some() {
             unit.record(Note {
                 reason: sweep.reason.clone(),
                 changes,
                 ..Note::new(EventName::CredentialRevoked, object(&credential))
             })?;
         }
-        self.finish(unit, id, step.closed, step.next).await
+        self.finish(unit, id, pass).await?;
+        Ok(stopped)
     }
 
-    async fn finish(
-        &self,
-        unit: Unit<'_>,
-        id: CredentialId,
-        closed: u32,
-        from: Option<Scan>,
-    ) -> Result<u32> {
+    /// Closes what has expired of so many leases, as the reaper does: batch by batch, each a commit of its own.
+    async fn close_all_due(&self, call: &Call, id: CredentialId, active: u32) -> Result<()> {
+        let place = (call.principal.workspace, id);
+        for _ in 0..=usize::try_from(active).unwrap_or(usize::MAX) / BATCH {
+            match self.expire(place).await? {
+                Some(next) if next <= self.now() => tokio::task::yield_now().await,
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits the first step of a cascade, and goes on to its end.
+    async fn finish(&self, unit: Unit<'_>, id: CredentialId, pass: Option<Pass>) -> Result<()> {
         let workspace = unit.tables.workspace;
         unit.commit().await?;
-        match from {
-            Some(_) => Ok(closed + self.finish_sweep(workspace, id, from).await?),
-            None => Ok(closed),
+        if pass.is_some() {
+            self.finish_sweep(workspace, id, pass).await?;
         }
+        Ok(())
     }
 }
 
@@ -260,7 +276,7 @@ impl Unit<'_> {
         before: Credential,
         ledger: &mut Ledger,
         patch: UpdateCredential,
-    ) -> Result<(Credential, Option<Scan>)> {
+    ) -> Result<(Credential, Option<Pass>)> {
         let tables = self.tables.clone();
         let mut after = before.clone();
         if let Some(description) = patch.description {
@@ -341,7 +357,7 @@ impl Unit<'_> {
         credential: &Credential,
         ledger: &mut Ledger,
         state: StateChange,
-    ) -> Result<Option<Scan>> {
+    ) -> Result<Option<Pass>> {
         if ledger.state == CredentialState::Revoked {
             return Err(Error::new(
                 crate::domain::error::Code::CredentialRevoked,
@@ -367,7 +383,7 @@ impl Unit<'_> {
             reason,
             delete: false,
         };
-        Ok(self.cascade(credential, ledger, &sweep).await?.next)
+        self.cascade(credential, ledger, &sweep).await
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Call, Engine, canary::knows_canaries, cascade::open_lease_at};
 use crate::{
     domain::{
         credential::{Credential, Version},
-        error::{Error, Result},
+        error::{Code, Error, Result},
         id::CredentialId,
         lease::{Lease, LeaseStatus},
         ledger::{CredentialState, Ledger},
@@ -153,7 +153,14 @@ impl Engine {
             };
             scan = scan.after(last);
             for (at, _) in &page {
-                let lease = tables.lease(read, open_lease_at(at)?).await?;
+                let id = open_lease_at(at)?;
+                let lease = match tables.lease(read, id).await {
+                    Err(error) if error.code() != Code::StorageUnavailable => {
+                        self.unreadable.tell(id, &error);
+                        continue;
+                    }
+                    read => read?,
+                };
                 if let Some(lease) = lease.filter(Lease::counted) {
                     let version = ledger.pinned(lease.version, lease.delivery);
                     *due.entry(version).or_default() += 1;

@@ -8,6 +8,7 @@ use super::{
     caller::Caller,
     error::ApiError,
     query::{Params, Segments},
+    to_the_end,
     wire::*,
 };
 use crate::{
@@ -100,10 +101,12 @@ pub(super) async fn update(
     Segments(at): Segments<String>,
     payload: Payload<UpdateCredentialBody>,
 ) -> Answer<Json<Success<CredentialBody>>> {
-    let view = surface
-        .engine()
-        .update_credential(&caller.call(), &name(&at)?, payload.value.command()?)
-        .await?;
+    let (name, command) = (name(&at)?, payload.value.command()?);
+    let view = to_the_end(&surface, async move |engine| {
+        let call = caller.call();
+        engine.update_credential(&call, &name, command).await
+    })
+    .await?;
     Ok(Success::of(view.into()))
 }
 
@@ -119,10 +122,12 @@ pub(super) async fn delete(
 ) -> Answer<Json<Success<RevokedBody>>> {
     let force = params.flag("force")?;
     params.finish()?;
-    let revoked = surface
-        .engine()
-        .delete_credential(&caller.call(), &name(&at)?, force)
-        .await?;
+    let name = name(&at)?;
+    let revoked = to_the_end(&surface, async move |engine| {
+        let call = caller.call();
+        engine.delete_credential(&call, &name, force).await
+    })
+    .await?;
     Ok(Success::of(RevokedBody {
         revoked_leases: revoked.into(),
     }))
@@ -160,10 +165,11 @@ pub(super) async fn rotate(
     payload: Payload<RotateBody>,
 ) -> Answer<Json<Success<RotatedBody>>> {
     let call = caller.creating(&surface, &payload.bytes)?;
-    let rotated = surface
-        .engine()
-        .rotate_credential(&call, &name(&at)?, payload.value.command())
-        .await?;
+    let (name, command) = (name(&at)?, payload.value.command());
+    let rotated = to_the_end(&surface, async move |engine| {
+        engine.rotate_credential(&call, &name, command).await
+    })
+    .await?;
     Ok(Success::of(rotated.into()))
 }
 
@@ -180,10 +186,14 @@ pub(super) async fn revoke_version(
     let number = number.parse::<u32>().map_err(|_| {
         crate::domain::error::Error::invalid("number", "`number` must be the number of a version")
     })?;
-    let revoked = surface
-        .engine()
-        .revoke_version(&caller.call(), &name(&at)?, number, body.reason)
-        .await?;
+    let name = name(&at)?;
+    let revoked = to_the_end(&surface, async move |engine| {
+        let call = caller.call();
+        engine
+            .revoke_version(&call, &name, number, body.reason)
+            .await
+    })
+    .await?;
     Ok(Success::of(RevokedBody {
         revoked_leases: revoked.into(),
     }))

@@ -234,13 +234,22 @@ impl Model {
         })
     }
 
+    /// Gives back how many leases that stops: those of a version that is cut were stopped before.
     pub(super) fn revoke_version(&mut self, number: u32) -> Result<usize, Code> {
-        match self.versions.get_mut(index(number)) {
-            Some((life @ (Life::Current | Life::Rotated | Life::Cut), _)) => *life = Life::Revoked,
+        let stopped = match self.versions.get_mut(index(number)) {
+            Some((life @ (Life::Current | Life::Rotated | Life::Cut), _)) => {
+                let stopped = matches!(life, Life::Cut);
+                *life = Life::Revoked;
+                stopped
+            }
             _ => return Err(Code::InvalidState),
-        }
+        };
         self.clear();
-        Ok(self.open(Some(number)).count())
+        Ok(if stopped {
+            0
+        } else {
+            self.open(Some(number)).count()
+        })
     }
 
     /// Gives back the versions that held a value.

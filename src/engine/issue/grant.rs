@@ -123,6 +123,8 @@ impl Unit<'_> {
             return Ok(error);
         }
         let mut scan = key::open_leases(self.tables.workspace, credential);
+        // What is due by now and still open does not open, and never makes place.
+        scan.start = key::due_leases(self.tables.workspace, credential, self.now).end;
         scan.limit = 1;
         let first = self
             .txn

@@ -100,16 +100,16 @@ impl Store for Fragile {
 }
 
 /// A vault in memory, with a workspace, and an owner of all of it.
-struct World {
-    memory: Memory,
+pub(in crate::engine) struct World {
+    pub(in crate::engine) memory: Memory,
     clocks: Arc<Clocks>,
     root: RootKey,
     header: Header,
-    engine: Engine,
+    pub(in crate::engine) engine: Engine,
     /// Transactions that may begin.
-    left: Arc<AtomicUsize>,
+    pub(in crate::engine) left: Arc<AtomicUsize>,
     owner: Principal,
-    workspace: WorkspaceId,
+    pub(in crate::engine) workspace: WorkspaceId,
 }
 
 async fn serve(
@@ -133,7 +133,7 @@ async fn serve(
 }
 
 impl World {
-    async fn new(retention: Retention) -> Self {
+    pub(in crate::engine) async fn new(retention: Retention) -> Self {
         let root = RootKey::generate(&OsEntropy).unwrap();
         let keyring = Keyring::new(&root, Arc::new(OsEntropy)).unwrap();
         let clocks = Arc::new(Clocks(AtomicI64::new(1_800_000_000_000)));
@@ -175,11 +175,11 @@ impl World {
         self.left = left;
     }
 
-    fn pass(&self, millis: u64) {
+    pub(in crate::engine) fn pass(&self, millis: u64) {
         self.clocks.0.fetch_add(millis as i64, Ordering::SeqCst);
     }
 
-    fn call(&self) -> Call {
+    pub(in crate::engine) fn call(&self) -> Call {
         Call {
             principal: self.owner.clone(),
             origin: Origin::default(),
@@ -188,7 +188,7 @@ impl World {
         }
     }
 
-    async fn store(&self, name: &str) -> CredentialName {
+    pub(in crate::engine) async fn store(&self, name: &str) -> CredentialName {
         let name = CredentialName::parse(name, "name").unwrap();
         let command = CreateCredential {
             name: name.clone(),
@@ -208,7 +208,7 @@ impl World {
         name
     }
 
-    async fn lease(&self, name: &CredentialName, ttl: u64) -> LeaseId {
+    pub(in crate::engine) async fn lease(&self, name: &CredentialName, ttl: u64) -> LeaseId {
         let command = IssueLease {
             credential_name: name.clone(),
             ttl: Some(Ttl::from_secs(ttl)),
@@ -250,7 +250,7 @@ impl World {
     }
 
     /// What the doctor finds.
-    async fn findings(&self) -> Vec<String> {
+    pub(in crate::engine) async fn findings(&self) -> Vec<String> {
         let (store, now) = (&*self.engine.store, self.engine.now());
         crate::doctor::look(store, &self.engine.keyring, now)
             .await

@@ -206,6 +206,27 @@ async fn cut_revokes_the_old_versions_leases_in_the_same_answer() {
         .fails(400, "INVALID_PARAMETER");
 }
 
+/// A request that is given up in the middle of a cascade, and one that was only sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_goes_on_when_its_client_hangs_up() {
+    let vault = Vault::dev();
+    vault.store("many", "v1", json!({"max_leases": 1000})).await;
+    for _ in 0..600 {
+        take(&vault, "many").await;
+    }
+    let rotated = async { while shown(&vault, "many").await["current_version"] != 2 {} };
+    tokio::select! {
+        _ = rotate(&vault, "many", "v2", Some("cut")) => {}
+        () = rotated => {}
+    }
+    let begun = std::time::Instant::now();
+    while versions(&vault, "many").await[1]["state"] != "retired" {
+        assert!(begun.elapsed().as_secs() < 60, "the cascade was given up");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(shown(&vault, "many").await["active_leases"], 0);
+}
+
 /// More leases than one transaction closes: the cascade goes on in batches, all before the answer.
 #[tokio::test]
 async fn a_cut_that_reaches_many_leases_is_over_before_its_answer() {

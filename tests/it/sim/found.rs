@@ -15,7 +15,8 @@ use leasehold::{
         time::Ttl,
     },
     engine::{
-        Call, CreateCredential, Engine, IssueLease, RotateCredential, Unsealed, WantedHolder,
+        BulkFilter, Call, CreateCredential, Engine, IssueLease, RotateCredential, Unsealed,
+        WantedHolder,
     },
     store::local::LocalStore,
 };
@@ -30,11 +31,12 @@ const COMMITTER: &str = "committer";
 /// Steps in which a task that waits for nothing ends.
 const MANY: usize = 200;
 
-/// What an answer tells: a lease and whether its value was shown, or a version.
+/// What an answer tells: a lease and whether its value was shown, a version, or how many leases were revoked.
 #[derive(Debug, PartialEq)]
 enum Told {
     Lease(LeaseId, bool),
     Version(u32),
+    Revoked(u64),
 }
 
 type Slot<T> = Rc<RefCell<Option<T>>>;
@@ -96,6 +98,14 @@ async fn ask(engine: Arc<Engine>, operation: &'static str) -> Result<Told> {
                 .rotate_credential(&call, &name, command)
                 .await
                 .map(|done| Told::Version(done.view.current_version))
+        }
+        "revoke" => {
+            let all = BulkFilter {
+                all: true,
+                ..BulkFilter::default()
+            };
+            let revoked = engine.revoke_leases(&call, &all, None).await;
+            revoked.map(|done| Told::Revoked(done.counts.leases))
         }
         _ => {
             let command = IssueLease {
@@ -159,6 +169,22 @@ impl Bench {
         answer
     }
 
+    /// Asks while nothing becomes durable, and hangs up when all is queued.
+    async fn ask_and_hang_up(&mut self, operation: &'static str) {
+        let hung_up = Rc::new(tokio::sync::Notify::new());
+        let (engine, told) = (self.engine.clone(), hung_up.clone());
+        let given_up = spawn(&mut self.tasks, async move {
+            tokio::select! {
+                _ = ask(engine, operation) => false,
+                () = told.notified() => true,
+            }
+        });
+        run(&mut self.tasks, Some(COMMITTER)).await;
+        hung_up.notify_one();
+        run(&mut self.tasks, Some(COMMITTER)).await;
+        assert_eq!(given_up.take(), Some(true), "{operation}: told too early");
+    }
+
     async fn told(&mut self, answer: Slot<Result<Told>>) -> Told {
         run(&mut self.tasks, None).await;
         answer.take().unwrap().unwrap()
@@ -175,6 +201,17 @@ async fn a_retry_is_answered_only_when_the_first_request_is_durable() {
         let first = bench.told(first).await;
         assert_eq!(first, bench.told(again).await, "{operation}");
     }
+}
+
+// INVARIANT (stop-is-complete)
+#[tokio::test]
+async fn a_bulk_revocation_waits_for_leases_that_nobody_waits_for_any_more() {
+    let mut bench = Bench::new().await;
+    let created = bench.ask("create").await;
+    bench.told(created).await;
+    bench.ask_and_hang_up("issue").await;
+    let revoked = bench.ask("revoke").await;
+    assert_eq!(bench.told(revoked).await, Told::Revoked(1));
 }
 
 // INVARIANT (ttl)
