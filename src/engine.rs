@@ -154,6 +154,7 @@ pub struct Engine {
     sweep_batch: usize,
     sweep_turn: cascade::SweepTurn,
     unreadable: unreadable::Unreadable,
+    lists: Semaphore,
 }
 
 /// One request: who asks, from where, and whether it may be a retry.
@@ -225,6 +226,7 @@ impl Engine {
             sweep_batch: cascade::BATCH,
             sweep_turn: cascade::SweepTurn::default(),
             unreadable: unreadable::Unreadable::default(),
+            lists: leases::turns(),
         }
     }
 

@@ -1,9 +1,11 @@
 //! Showing leases.
 
+use tokio::sync::Semaphore;
+
 use super::{
     Call, Engine,
     lease::no_lease,
-    page::{Page, PageRequest},
+    page::{Page, PageRequest, Picking},
     views::{LeaseView, LeaseViews, lease_view},
 };
 use crate::{
@@ -45,6 +47,17 @@ const SORTS: [(&str, SortBy); 3] = [
     ("expires_at", SortBy::ExpiresAt),
 ];
 const DEFAULT_SORT: &str = "-created_at";
+/// Lists made at a time. Each opens every lease of its workspace, and the processors belong to grants.
+const AT_ONCE: usize = 2;
+/// Leases opened before others get their turn on the thread.
+const OPENED_AT_ONCE: usize = 128;
+/// The most leases that an offset passes over: they are all held meanwhile, and those before a cursor are not.
+const MAX_OFFSET: u64 = 100_000;
+
+/// Whose turn it is to list leases.
+pub(super) fn turns() -> Semaphore {
+    Semaphore::new(AT_ONCE)
+}
 
 impl Engine {
     /// One lease.
@@ -109,12 +122,22 @@ impl Engine {
         };
         let mut sight = self.sight(call, Action::LeaseRead);
         let window = request.window(&SORTS, DEFAULT_SORT)?;
+        if window.offset() > MAX_OFFSET {
+            return Err(Error::invalid(
+                "offset",
+                format!("`offset` must be at most {MAX_OFFSET} here; go on with `cursor`"),
+            )
+            .with("limit", MAX_OFFSET));
+        }
+        let turn = self.lists.acquire().await.map_err(Error::internal)?;
         let tables = self.tables(call.principal.workspace)?;
         let now = self.now();
         let read = &mut self.read();
         let mut views = LeaseViews::new(&tables, now);
-        let mut found = Vec::new();
+        let mut picking = Picking::new(&window);
+        let mut unreadable = 0;
         let mut scan = key::leases(tables.workspace);
+        scan.limit = OPENED_AT_ONCE;
         loop {
             let pairs = read.range(&scan).await?;
             let Some((last, _)) = pairs.last() else { break };
@@ -122,7 +145,14 @@ impl Engine {
             for (at, stored) in &pairs {
                 let id =
                     key::parse_lease(at).ok_or_else(|| Error::internal("malformed lease key"))?;
-                let lease = tables.open_lease(id, stored)?;
+                let lease = match tables.open_lease(id, stored) {
+                    Ok(lease) => lease,
+                    Err(error) => {
+                        self.unreadable.tell(id, &error);
+                        unreadable += u64::from(!own_only);
+                        continue;
+                    }
+                };
                 let visible = !own_only || lease.holder.identity == call.principal.identity;
                 if !visible || !filter.matches(&lease, now) {
                     continue;
@@ -140,11 +170,12 @@ impl Engine {
                     continue;
                 }
                 let position = [&sorted_by.as_millis().to_be_bytes()[..], id.as_bytes()].concat();
-                found.push((position, id));
+                picking.offer(position, id);
             }
             tokio::task::yield_now().await;
         }
-        let page = request.cut(&window, DEFAULT_SORT, found);
+        drop(turn);
+        let page = request.picked(&window, DEFAULT_SORT, picking);
         let mut items = Vec::with_capacity(page.items.len());
         for id in page.items {
             // Past its retention since the scan.
@@ -162,6 +193,7 @@ impl Engine {
             limit: page.limit,
             next_cursor: page.next_cursor,
             total: page.total,
+            unreadable,
         })
     }
 }
@@ -197,3 +229,6 @@ impl LeaseFilter {
             && self.until.is_none_or(|until| lease.issued_at < until)
     }
 }
+
+#[cfg(test)]
+mod tests;

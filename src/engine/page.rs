@@ -1,5 +1,7 @@
 //! Pages of sorted lists, by cursor or offset.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::domain::error::{Error, Result};
@@ -26,6 +28,8 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
     /// Items on all pages.
     pub total: u64,
+    /// Items whose records do not open, and which are on no page.
+    pub unreadable: u64,
 }
 
 impl<T> Page<T> {
@@ -36,7 +40,59 @@ impl<T> Page<T> {
             limit: self.limit,
             next_cursor: self.next_cursor,
             total: self.total,
+            unreadable: self.unreadable,
         }
+    }
+}
+
+/// One page's items, picked while a list is read: of all that it is offered it holds no more than the page, what the
+/// offset passes over, and one behind them.
+pub struct Picking<T> {
+    descending: bool,
+    after: Option<Vec<u8>>,
+    most: usize,
+    picked: BTreeMap<Vec<u8>, T>,
+    total: u64,
+}
+
+impl<T> Picking<T> {
+    pub fn new<S>(window: &Window<S>) -> Self {
+        let offset = usize::try_from(window.offset).unwrap_or(usize::MAX);
+        Self {
+            descending: window.descending,
+            after: window.after.clone(),
+            most: offset.saturating_add(window.limit).saturating_add(1),
+            picked: BTreeMap::new(),
+            total: 0,
+        }
+    }
+
+    /// An item of the list, at its position, which no other has.
+    pub fn offer(&mut self, position: Vec<u8>, item: T) {
+        self.total += 1;
+        let descending = self.descending;
+        let precedes = |one: &[u8], other: &[u8]| match descending {
+            true => one > other,
+            false => one < other,
+        };
+        if self
+            .after
+            .as_ref()
+            .is_some_and(|after| !precedes(after, &position))
+        {
+            return;
+        }
+        if self.picked.len() == self.most {
+            let last = match descending {
+                true => self.picked.first_entry(),
+                false => self.picked.last_entry(),
+            };
+            match last {
+                Some(last) if precedes(&position, last.key()) => drop(last.remove()),
+                _ => return,
+            }
+        }
+        self.picked.insert(position, item);
     }
 }
 
@@ -113,28 +169,28 @@ impl PageRequest {
         &self,
         window: &Window<S>,
         default: &str,
-        mut items: Vec<(Vec<u8>, T)>,
+        items: Vec<(Vec<u8>, T)>,
     ) -> Page<T> {
-        let total = items.len() as u64;
-        items.sort_by(|(a, _), (b, _)| {
-            if window.descending {
-                b.cmp(a)
-            } else {
-                a.cmp(b)
-            }
-        });
-        let passed = |position: &Vec<u8>| {
-            window.after.as_ref().is_none_or(|after| {
-                if window.descending {
-                    position < after
-                } else {
-                    position > after
-                }
-            })
+        let mut picking = Picking::new(window);
+        for (position, item) in items {
+            picking.offer(position, item);
+        }
+        self.picked(window, default, picking)
+    }
+
+    /// The page of a list whose every item was offered.
+    pub fn picked<S: Copy, T>(
+        &self,
+        window: &Window<S>,
+        default: &str,
+        picking: Picking<T>,
+    ) -> Page<T> {
+        let Picking { picked, total, .. } = picking;
+        let in_order: Box<dyn Iterator<Item = _>> = match window.descending {
+            true => Box::new(picked.into_iter().rev()),
+            false => Box::new(picked.into_iter()),
         };
-        let mut rest = items
-            .into_iter()
-            .filter(|(position, _)| passed(position))
+        let mut rest = in_order
             .skip(usize::try_from(window.offset).unwrap_or(usize::MAX))
             .peekable();
         let mut page = Vec::with_capacity(window.limit.min(64));
@@ -154,6 +210,7 @@ impl PageRequest {
             limit: window.limit,
             next_cursor,
             total,
+            unreadable: 0,
         }
     }
 }
@@ -217,6 +274,33 @@ mod tests {
                 expected.reverse();
             }
             assert_eq!(seen, expected, "{sort}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_a_long_list_holds_no_more_than_it_shows() {
+        for (sort, offset, expected) in [("n", 5, [5u32, 6, 7]), ("-n", 0, [999, 998, 997])] {
+            let request = PageRequest {
+                limit: Some(3),
+                offset: Some(offset),
+                sort: Some(sort.into()),
+                ..PageRequest::default()
+            };
+            let window = request.window(&SORTS, "n").unwrap();
+            let mut picking = Picking::new(&window);
+            for n in 0..1000u32 {
+                // In no order.
+                let n = n * 7 % 1000;
+                picking.offer(n.to_be_bytes().to_vec(), n);
+                assert!(picking.picked.len() <= 3 + offset as usize + 1);
+            }
+            let page = request.picked(&window, "n", picking);
+            assert_eq!(
+                (page.items, page.total),
+                (expected.to_vec(), 1000),
+                "{sort}"
+            );
+            assert!(page.next_cursor.is_some());
         }
     }
 

@@ -203,6 +203,7 @@ impl Engine {
             limit: page.limit,
             next_cursor: page.next_cursor,
             total: page.total,
+            unreadable: 0,
         })
     }
 

@@ -77,6 +77,7 @@ impl Engine {
             limit: window.limit,
             next_cursor,
             total,
+            unreadable: 0,
         })
     }
 

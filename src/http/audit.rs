@@ -76,6 +76,7 @@ impl Asked {
             limit: self.window.limit,
             next_cursor,
             total: total.unwrap_or(0),
+            unreadable: 0,
         };
         Listing::counting(page, total, unreadable, AuditBody::from)
     }

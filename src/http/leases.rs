@@ -39,7 +39,7 @@ pub(super) async fn create(
     params(("credential_name" = Option<String>, Query), ("identity" = Option<String>, Query), ("session_id" = Option<String>, Query),
         ("state" = Option<String>, Query, description = "`active`, `expired`, `released` or `revoked`"), ("version" = Option<u32>, Query),
         ("since" = Option<String>, Query, description = "Issued at or after this time"), ("until" = Option<String>, Query, description = "Issued before this time"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query, maximum = 100000),
         ("sort" = Option<String>, Query, description = "`created_at` or `expires_at`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<LeaseBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn list(

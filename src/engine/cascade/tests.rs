@@ -1,5 +1,7 @@
 //! Cascades of several transactions, and what does not open in their way, over the real engine in memory.
 
+mod unreadable;
+
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use super::*;

@@ -56,6 +56,9 @@ pub(crate) struct PageBody {
     /// Of history: the numbers of records that are damaged and might match. At most 100 are told.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unreadable: Vec<u64>,
+    /// Leases whose records do not open: damage, which the doctor names. They are on no page and in no total.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable_leases: Option<u64>,
 }
 
 impl<T> Listing<T> {
@@ -77,6 +80,7 @@ impl<T> Listing<T> {
             next_cursor: page.next_cursor,
             total,
             unreadable,
+            unreadable_leases: (page.unreadable > 0).then_some(page.unreadable),
         };
         Json(Self {
             status: "success",
