@@ -1,11 +1,11 @@
 //! Issuing leases.
 
+mod again;
 mod grant;
 
 use self::grant::Granted;
 use super::{
-    Call, Engine, Note, Unit,
-    close::object,
+    Call, Engine,
     credential::no_credential,
     idempotency::{Answer, Slot},
     views::LeaseView,
@@ -15,10 +15,8 @@ use crate::{
     domain::{
         error::{Code, Error, Result},
         event::{EventName, Object},
-        lease::{Holder, Lease, LeaseStatus},
-        name::{
-            CredentialName, IdentityName, MAX_SESSION_BYTES, MAX_TEXT_BYTES, Metadata, check_text,
-        },
+        lease::{Holder, LeaseStatus},
+        name::{CredentialName, IdentityName, MAX_SESSION_BYTES, MAX_TEXT_BYTES, check_text},
         policy::Delivery,
         principal::{IdentityType, Principal},
         secret::SecretText,
@@ -66,6 +64,8 @@ pub struct Issued {
     pub view: LeaseView,
     pub handle: SecretText,
     pub value: Option<SecretText>,
+    /// Whether a retry does not show the value again, since that would be one use too many.
+    pub withheld: bool,
 }
 
 impl Engine {
@@ -111,7 +111,7 @@ impl Engine {
                 reveal,
             }) => {
                 return self
-                    .issue_again(call, unit, &slot, *lease, metadata, reveal)
+                    .issue_again(call, unit, &slot, (*lease, metadata), reveal)
                     .await;
             }
             Some(_) => return Err(Error::internal("a first answer of another operation")),
@@ -166,6 +166,7 @@ impl Engine {
             view,
             handle,
             value,
+            withheld: false,
         })
     }
 
@@ -222,68 +223,6 @@ impl Engine {
             kind,
             name: identity.name,
             session,
-        })
-    }
-
-    /// The first answer again: the same lease and handle; the value only while the lease may still show it.
-    async fn issue_again(
-        &self,
-        call: &Call,
-        mut unit: Unit<'_>,
-        slot: &Slot<'_>,
-        lease: Lease,
-        metadata: Metadata,
-        reveal: bool,
-    ) -> Result<Issued> {
-        let minted = self.keyring.mint_repeatable(
-            unit.tables.workspace,
-            lease.id,
-            slot.key().unwrap_or_default(),
-        );
-        let (mut value, mut ends) = (None, lease.expires_at);
-        if reveal
-            && let Some(now) = unit.tables.lease(&mut unit.txn, lease.id).await?
-            && now.check_open(unit.now).is_ok()
-        {
-            let ledger = unit.tables.ledger(&mut unit.txn, lease.credential).await?;
-            if ledger.check_use(lease.version).is_ok() {
-                value = Some(
-                    unit.tables
-                        .value(&mut unit.txn, lease.credential, lease.version)
-                        .await?,
-                );
-                let reason = Some("the same request was sent again".to_owned());
-                unit.record(Note {
-                    purpose: lease.purpose.clone(),
-                    reason,
-                    ..Note::new(EventName::LeaseRedeemed, object(&lease))
-                })?;
-                ends = now.expires_at;
-            }
-        }
-        // A retry of what a crash cut off may be the first that anybody hears of it.
-        let touch = unit
-            .touch(&lease, "a lease of it was asked for again")
-            .await?;
-        if value.is_some() || touch.is_some() {
-            unit.commit_touched(call, touch).await?;
-            // INVARIANT (ttl): as after a grant.
-            value = value.filter(|_| self.now() < ends);
-        } else {
-            let workspace = unit.tables.workspace;
-            drop(unit);
-            slot.durable(self, workspace).await?;
-        }
-        let view = LeaseView {
-            status: LeaseStatus::Active,
-            version: lease.version,
-            metadata,
-            lease,
-        };
-        Ok(Issued {
-            view,
-            handle: minted.text,
-            value,
         })
     }
 }

@@ -121,6 +121,10 @@ pub(crate) struct IssuedBody {
     /// The credential's value, where `reveal` asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Shown>,
+    /// Why a retry does not show the value again: it counts as a use, and `max_uses` is used up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "max_uses")]
+    value_withheld: Option<&'static str>,
     /// How a broker lease is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     broker: Option<BrokerBody>,
@@ -150,6 +154,7 @@ impl IssuedBody {
             lease: issued.view.into(),
             handle: Shown(issued.handle),
             value: issued.value.map(Shown),
+            value_withheld: issued.withheld.then_some("max_uses"),
             broker,
         }
     }

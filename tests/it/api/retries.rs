@@ -114,6 +114,49 @@ async fn a_retry_gets_the_first_answer_with_handle_and_value_and_creates_nothing
         .data(201);
 }
 
+/// What a retry shows counts like any other use, and it shows nothing over the budget.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_does_not_show_a_value_more_often_than_max_uses() {
+    let vault = Vault::dev();
+    let agent = vault.agent_key.clone();
+    for (name, max_uses) in [("one", json!(1)), ("two", json!(2)), ("any", json!(null))] {
+        vault
+            .store(name, "the-value", json!({"max_uses": max_uses}))
+            .await;
+        let body = json!({"credential_name": name, "reveal": true});
+        let send = async || {
+            keyed(&vault, &agent, "/v1/leases", name, body.clone())
+                .await
+                .data(201)
+        };
+        let first = send().await;
+        assert_eq!(first["value"], "the-value");
+        for uses in 2..=3 {
+            let again = send().await;
+            assert_eq!(
+                (&again["id"], &again["handle"]),
+                (&first["id"], &first["handle"])
+            );
+            let within = max_uses.as_u64().is_none_or(|max| uses <= max);
+            let expected = match within {
+                true => (json!("the-value"), json!(null)),
+                false => (json!(null), json!("max_uses")),
+            };
+            let told = (again["value"].clone(), again["value_withheld"].clone());
+            assert_eq!(told, expected, "{name}: {uses}");
+        }
+        let path = format!("/v1/leases/{}", text(&first, "id"));
+        let lease = vault.admin(GET, &path, None).await.data(200);
+        let counted = max_uses.as_u64().unwrap_or(3);
+        assert_eq!(lease["uses"], json!(counted), "{name}");
+        let redeemed = vault.redeem(text(&first, "handle")).await;
+        match max_uses.is_null() {
+            true => drop(redeemed.data(200)),
+            false => drop(redeemed.fails(429, "BUDGET_EXHAUSTED")),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_retries_create_one() {
     let vault = std::sync::Arc::new(Vault::dev());

@@ -185,10 +185,14 @@ impl Model {
                     let shown = &mut credential.shown;
                     shown.entry(event.version).or_insert(record.time);
                 }
-                // What a grant shows is counted with it.
-                if !matches!(event.what(), What::Issue { .. }) {
+                // What a grant shows is counted with it, and what its retry shows is a use like any other.
+                let with_grant =
+                    record.reason.as_deref() == Some("shown in the answer to the grant");
+                if !with_grant {
                     lease.uses += 1;
                 }
+                let told = event.change("uses") == lease.uses.to_string();
+                event.hold("max-uses", told, lease)?;
                 let within = lease.max_uses.is_none_or(|max| lease.uses <= max);
                 event.hold(
                     "max-uses",
