@@ -156,6 +156,7 @@ const MUST_HAPPEN: &[&str] = &[
     "stop",
     "reaper",
     "sealer",
+    "cascade under way",
 ];
 
 #[test]

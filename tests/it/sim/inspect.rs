@@ -182,13 +182,13 @@ impl Snapshot {
                 })?;
                 let same = match version.state {
                     VersionState::Current => stage == Stage::Current,
-                    VersionState::Rotated { .. } => stage == Stage::Rotated,
+                    VersionState::Rotated { .. } => matches!(stage, Stage::Rotated | Stage::Cut),
                     VersionState::Retired { .. } => stage == Stage::Retired,
                     VersionState::Revoked { .. } => stage == Stage::Revoked,
                 };
                 let at = key::value(tables.workspace, id, version.number);
                 let held = self.durable.get(&at).await.unwrap().is_some();
-                let needed = matches!(stage, Stage::Current | Stage::Rotated);
+                let needed = matches!(stage, Stage::Current | Stage::Rotated | Stage::Cut);
                 hold("retire-on-last-close", same && held == needed, || {
                     format!("{version:?} of {id} is {stage:?}; value held: {held}")
                 })?;

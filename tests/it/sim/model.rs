@@ -208,13 +208,32 @@ impl Model {
         let right = match code.as_str() {
             "LEASE_EXPIRED" => record.time >= lease.expires_at,
             "LEASE_RELEASED" => lease.closed == Some(EventName::LeaseReleased),
-            "LEASE_REVOKED" => lease.closed == Some(EventName::LeaseRevoked),
+            "LEASE_REVOKED" => {
+                let credential = self.credentials.get(&lease.credential);
+                let stage = credential.and_then(|of| of.versions.get(&lease.version));
+                lease.closed == Some(EventName::LeaseRevoked)
+                    || matches!(stage, Some(Stage::Cut | Stage::Revoked))
+            }
             "BUDGET_EXHAUSTED" => lease.max_uses.is_some_and(|max| lease.uses >= max),
             _ => true,
         };
         hold("right-refusal", right, || {
             format!("{code} for {lease:?} at {}", record.time)
         })
+    }
+
+    /// What must hold once every cascade is at its end.
+    pub fn swept(&self) -> Kept {
+        for (id, credential) in &self.credentials {
+            for (version, stage) in &credential.versions {
+                let stopped = matches!(stage, Stage::Cut | Stage::Revoked);
+                let open = self.open_on(*id, *version);
+                hold("cascade-ends", !stopped || open == 0, || {
+                    format!("version {version} of {id} is {stage:?} with {open} leases")
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// What must hold wherever a transaction ends.
@@ -224,10 +243,10 @@ impl Model {
                 let open = self.open_on(*id, *version);
                 let right = match stage {
                     Stage::Current => true,
-                    Stage::Rotated => open > 0,
-                    Stage::Cut | Stage::Retired | Stage::Revoked => {
-                        open == 0 && *stage != Stage::Cut
-                    }
+                    Stage::Rotated | Stage::Cut => open > 0,
+                    Stage::Retired => open == 0,
+                    // Its leases are stopped, and closed in some transactions more.
+                    Stage::Revoked => true,
                 };
                 hold("retire-on-last-close", right, || {
                     format!("version {version} of {id} is {stage:?} with {open} leases")

@@ -37,6 +37,9 @@ const DEADLOCK: Duration = Duration::from_secs(60);
 const COMMITTER: &str = "committer";
 const REAPER: &str = "reaper";
 const SEALER: &str = "sealer";
+const SWEEPER: &str = "sweeper";
+/// Open leases that a cascade looks at in one transaction: so few that most cascades need several.
+const SWEPT_AT_ONCE: usize = 2;
 const CLIENT: &str = "client";
 
 /// How a run ended.
@@ -117,7 +120,14 @@ impl World {
         self.settle().await?;
         self.stop().await?;
         self.start().await?;
-        self.look(true).await
+        for _ in 0..PATIENCE {
+            if !self.tasks.runs(SWEEPER) {
+                break;
+            }
+            self.step(u64::MAX).await?;
+        }
+        self.look(true).await?;
+        self.model.swept()
     }
 
     async fn step(&mut self, now: u64) -> Kept {
@@ -194,10 +204,11 @@ impl World {
             NamedPolicies::default(),
         );
         let engine = self.finish("start", serve).await?;
-        let engine = Arc::new(engine.map_err(|error| Broken {
+        let engine = engine.map_err(|error| Broken {
             promise: "restart",
             how: error.to_string(),
-        })?);
+        })?;
+        let engine = Arc::new(engine.sweeping_at_once(SWEPT_AT_ONCE));
         let redeemer = match redeemers_store.take() {
             Some(gate) => Arc::new(Engine::new(
                 Arc::new(gate),
@@ -218,7 +229,7 @@ impl World {
         self.shared.troubled.set(false);
         let sweeps = engine.clone();
         self.tasks
-            .spawn("sweeps", async move { drop(sweeps.finish_sweeps().await) });
+            .spawn(SWEEPER, async move { drop(sweeps.finish_sweeps().await) });
         for client in 0..self.base.principals.len() {
             self.tasks
                 .spawn(CLIENT, clients::run(self.shared.clone(), client));
@@ -282,6 +293,9 @@ impl World {
         if dice.one_in(40) {
             self.sealer();
         }
+        if dice.one_in(40) {
+            self.sweeper();
+        }
         if dice.one_in(300) {
             self.inspect().await?;
         }
@@ -321,6 +335,18 @@ impl World {
             let round = async move { drop(engine.seal_next().await) };
             self.tasks.spawn(SEALER, round);
             self.shared.count("sealer");
+        }
+    }
+
+    /// Carries on the cascades whose clients went away, unless that is under way.
+    fn sweeper(&mut self) {
+        let Some(running) = &self.running else {
+            return;
+        };
+        if !self.tasks.runs(SWEEPER) {
+            let engine = running.engine.clone();
+            let round = async move { drop(engine.finish_cascades().await) };
+            self.tasks.spawn(SWEEPER, round);
         }
     }
 
@@ -391,6 +417,9 @@ impl World {
             format!("{total} records are in the log, and {seen} were")
         })?;
         self.model.settled()?;
+        if self.model.swept().is_err() {
+            self.shared.count("cascade under way");
+        }
         snapshot.compare(&self.model, workspaces).await?;
         if whole_log {
             snapshot.sealed().await?;
