@@ -194,7 +194,8 @@ impl Engine {
         let mut found = Found::default();
         match &filter.credential_name {
             None => {
-                self.search(&tables, &revoker, &matches, &mut found).await?;
+                self.search_all(&tables, &revoker, &matches, &mut found)
+                    .await?;
             }
             // A name that does not exist has no leases, and the count says so.
             Some(name) => {
@@ -238,11 +239,11 @@ impl Engine {
         wanted: &Wanted<'_>,
     ) -> Result<u64> {
         let mut found = Found::default();
-        self.search(tables, revoker, wanted, &mut found).await?;
+        self.search_all(tables, revoker, wanted, &mut found).await?;
         found.complete()
     }
 
-    async fn search(
+    async fn search_all(
         &self,
         tables: &Tables,
         revoker: &Revoker,
