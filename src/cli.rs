@@ -154,6 +154,9 @@ pub struct DevArgs {
     /// How long closed leases and records of every class are kept, for measurements
     #[arg(long, value_name = "TIME", hide = true, value_parser = humantime::parse_duration)]
     pub retention: Option<std::time::Duration>,
+    /// Keep no index of history, for measuring what it costs: queries read the log itself
+    #[arg(long, hide = true)]
+    pub danger_disable_index: bool,
     #[command(flatten)]
     pub serving: ServingArgs,
 }

@@ -157,6 +157,8 @@ pub struct Log {
 pub struct Audit {
     /// Whether the log is sealed in the background. Default `true`; `false` is for measuring what it costs.
     pub sealing: bool,
+    /// Whether an index of the log is kept. Always, but under `dev --danger-disable-index`.
+    pub indexing: bool,
     /// A file that each checkpoint is appended to. Default: none.
     pub checkpoint_file: Option<PathBuf>,
     /// An http or https URL that checkpoints are posted to. Default: none.
@@ -289,6 +291,7 @@ impl Config {
             },
             audit: Audit {
                 sealing: true,
+                indexing: true,
                 checkpoint_file: None,
                 checkpoint_url: None,
                 checkpoint_log: false,

@@ -54,6 +54,7 @@ pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
     config.server.listen = args.listen;
     config.reaper.enabled = !args.serving.danger_disable_reaper;
     config.audit.sealing = !args.serving.danger_disable_sealing;
+    config.audit.indexing = !args.danger_disable_index;
     if let Some(kept) = args.retention {
         let kept = Span::from_millis(u64::try_from(kept.as_millis())?);
         config.retention.closed_leases = kept;

@@ -142,7 +142,7 @@ pub(super) struct Running {
     reaper: Option<JoinHandle<()>>,
     sealer: Option<JoinHandle<()>>,
     sinks: Sinks,
-    follower: JoinHandle<()>,
+    follower: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     schedule: Schedule,
     drain_deadline: Duration,
@@ -167,7 +167,10 @@ impl Running {
         engine.reach_stops().await?;
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(finish_sweeps(engine.clone(), stopped.clone()));
-        let follower = follow(&engine, stopped.clone());
+        let follower = config
+            .audit
+            .indexing
+            .then(|| follow(&engine, stopped.clone()));
         let reaper = config
             .reaper
             .enabled
@@ -242,7 +245,9 @@ impl Running {
         self.engine.end_streams().await;
         let served = self.server.await?;
         self.stop.send_replace(true);
-        self.follower.await?;
+        if let Some(follower) = self.follower {
+            follower.await?;
+        }
         if let Some(reaper) = self.reaper {
             reaper.await?;
         }

@@ -279,6 +279,7 @@ impl Step<'_> {
         let switch = |set: Option<Switch>, default| set.map_or(default, |Switch(on)| on);
         Ok(Audit {
             sealing: switch(raw.sealing, default.sealing),
+            indexing: default.indexing,
             checkpoint_file: self.path("audit.checkpoint_file", raw.checkpoint_file)?,
             checkpoint_url: raw.checkpoint_url,
             checkpoint_log: switch(raw.checkpoint_log, default.checkpoint_log),

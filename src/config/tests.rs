@@ -109,6 +109,7 @@ fn every_key_reaches_its_field() {
         },
         audit: Audit {
             sealing: false,
+            indexing: true,
             checkpoint_file: Some("/mnt/elsewhere/checkpoints".into()),
             checkpoint_url: Some("https://witness.example.com/leasehold?t=1".into()),
             checkpoint_log: true,
