@@ -1,4 +1,4 @@
-//! Clustered keys, many in one of sled's: what sled does for a key it then does for eight leases, or for eighty bare keys.
+//! Clustered keys, many in one of sled's: what sled does for a key it then does for sixteen leases, or for eighty bare keys.
 //!
 //! ```text
 //! pack  = some clustered key → entries, in order: the keys from this one on that come before the next pack's
@@ -19,8 +19,10 @@ use crate::{
     },
 };
 
-/// The longest pack, in bytes: half a page, so that a single change does not write much more than it needs.
-const MAX_PACK_BYTES: usize = 2048;
+/// The longest pack of bare keys, in bytes: half a page, so that a single change does not write much more than it needs.
+const MAX_BARE_BYTES: usize = 2048;
+/// The longest pack of keys with values: a page, since most of them change with their neighbours or not at all.
+const MAX_VALUED_BYTES: usize = 4096;
 /// The most changes of one step, and their bytes: bounds what readers wait for.
 const MAX_CHANGES: usize = 512;
 const MAX_STEP_BYTES: usize = 16 << 10;
@@ -101,7 +103,11 @@ fn write<'a>(
     let mut before = at;
     for (key, value) in entries {
         let most = 5 + key.len() + value.len();
-        let fits = |(_, pack): &Pack| pack.len() + most <= MAX_PACK_BYTES;
+        let room = match is_bare(key) {
+            true => MAX_BARE_BYTES,
+            false => MAX_VALUED_BYTES,
+        };
+        let fits = |(_, pack): &Pack| pack.len() + most <= room;
         if !packs.last().is_some_and(fits) {
             before = if packs.is_empty() { at } else { key };
             packs.push((before.to_vec(), Vec::new()));
@@ -247,7 +253,7 @@ mod tests {
         assert!(packs.len() < 20, "{}", packs.len());
         let mut back = Vec::new();
         for pack in &packs {
-            assert!(pack.1.len() <= MAX_PACK_BYTES);
+            assert!(pack.1.len() <= MAX_BARE_BYTES);
             let some = keys_of(pack);
             assert!(some.iter().all(|key| *key >= pack.0));
             back.extend(some);
