@@ -298,7 +298,7 @@ impl Engine {
                 reason: Some(error.message().to_owned()),
                 ..Note::new(event, object)
             };
-            self.record_refusal(call, note, error.code(), None).await?;
+            Box::pin(self.record_refusal(call, note, error.code(), None)).await?;
         }
         result
     }

@@ -204,8 +204,8 @@ impl Engine {
             reason: Some(reason),
             ..Note::new(EventName::AuthzDenied, object)
         };
-        self.record_refusal(call, note, refusal.code(), policy)
-            .await?;
+        // Rare: in line it would lengthen the future of everything that is decided.
+        Box::pin(self.record_refusal(call, note, refusal.code(), policy)).await?;
         Ok(refusal)
     }
 }

@@ -211,9 +211,14 @@ impl Unit<'_> {
     /// Commits; where a canary was touched, raises the alarm and stops the caller first, whether or not the caller
     /// waits for it. Whoever may change credentials knows which are canaries and is not stopped: it tests the alarm.
     pub(super) async fn commit_touched(self, call: &Call, touch: Option<Touch>) -> Result<()> {
-        let Some(touch) = touch else {
-            return self.commit().await;
-        };
+        match touch {
+            None => self.commit().await,
+            // Rare and long: in line it would make the future of every grant and use longer by half.
+            Some(touch) => Box::pin(self.commit_alarmed(call, touch)).await,
+        }
+    }
+
+    async fn commit_alarmed(self, call: &Call, touch: Touch) -> Result<()> {
         let suspect =
             (touch == Touch::Suspend && !knows_canaries(&call.principal)).then_some(Suspect {
                 workspace: self.tables.workspace,

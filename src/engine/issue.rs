@@ -110,9 +110,8 @@ impl Engine {
                 metadata,
                 reveal,
             }) => {
-                return self
-                    .issue_again(call, unit, &slot, (*lease, metadata), reveal)
-                    .await;
+                let again = self.issue_again(call, unit, &slot, (*lease, metadata), reveal);
+                return Box::pin(again).await;
             }
             Some(_) => return Err(Error::internal("a first answer of another operation")),
             None => {}

@@ -46,8 +46,7 @@ impl Unit<'_> {
         let mut ledger = tables.ledger(&mut self.txn, credential_id).await?;
         let delivery = check_request(&command, terms)?;
         if ledger.active >= terms.max_leases {
-            self.close_due(credential_id, &mut ledger, DUE_AT_GRANT)
-                .await?;
+            Box::pin(self.close_due(credential_id, &mut ledger, DUE_AT_GRANT)).await?;
         }
         let version = match ledger.grant(delivery, terms.max_leases, self.now) {
             Ok(version) => version,
