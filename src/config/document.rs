@@ -12,6 +12,8 @@ use std::{
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
+use crate::domain::strict::expected;
+
 /// A place in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
@@ -119,8 +121,8 @@ pub fn reason(key: &str, message: &str) -> String {
         "unknown variant ",
     ];
     let message = match message.rsplit_once(", expected ") {
-        Some((_, expected)) if repeats.iter().any(|start| message.starts_with(start)) => {
-            format!("must be {expected}")
+        Some((_, what)) if repeats.iter().any(|start| message.starts_with(start)) => {
+            format!("must be {}", expected(what))
         }
         _ => message,
     };

@@ -297,7 +297,7 @@ mod tests {
             ),
             (
                 "max_leases = \"ten\"",
-                "x.toml:1:14: `max_leases` must be u32",
+                "x.toml:1:14: `max_leases` must be a whole number from 0 to 4294967295",
             ),
             (
                 "max_leases = 1\nmax_lease = 2",

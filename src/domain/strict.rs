@@ -1,7 +1,7 @@
 //! Reading objects strictly. Derived `Deserialize` also takes a JSON array for a struct, by position, and
 //! keeps the last of two equal keys of a map; people who send that made a mistake, and are told.
 
-use std::{collections::BTreeMap, fmt, marker::PhantomData};
+use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
@@ -76,6 +76,20 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<V> {
 
         deserializer.deserialize_map(Maps(PhantomData)).map(Self)
     }
+}
+
+/// What serde says that it expected, in the words of who writes JSON or TOML and knows no Rust.
+pub fn expected(what: &str) -> Cow<'_, str> {
+    let most = match what {
+        "a sequence" => return Cow::Borrowed("an array"),
+        "a map" => return Cow::Borrowed("an object"),
+        "u8" => u64::from(u8::MAX),
+        "u16" => u64::from(u16::MAX),
+        "u32" => u64::from(u32::MAX),
+        "u64" | "usize" => u64::MAX,
+        other => return Cow::Borrowed(other),
+    };
+    Cow::Owned(format!("a whole number from 0 to {most}"))
 }
 
 #[cfg(test)]

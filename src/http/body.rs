@@ -3,15 +3,15 @@
 
 use axum::{
     body::{Body, Bytes, to_bytes},
-    extract::{FromRequest, Request},
+    extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderMap, header},
 };
 use serde::de::DeserializeOwned;
 
-use super::{context, error::ApiError};
+use super::{context, error::ApiError, query::Params};
 use crate::domain::{
     error::{Code, Error},
-    strict::Object,
+    strict::{Object, expected},
 };
 
 /// The longest body: 1 MiB.
@@ -30,10 +30,12 @@ pub(super) struct Payload<T> {
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Payload<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        let bytes = read(body).await?;
-        check_type(&parts.headers, &bytes)?;
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (headers, bytes) = received(request, state).await?;
+        if bytes.is_empty() {
+            return Err(Error::new(Code::InvalidRequest, "a JSON body is required").into());
+        }
+        check_type(&headers)?;
         Ok(Self {
             value: parse(&bytes)?,
             bytes,
@@ -59,17 +61,28 @@ pub(super) struct SparsePayload<T>(pub(super) Payload<T>);
 impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for SparsePayload<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        let bytes = read(body).await?;
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (headers, bytes) = received(request, state).await?;
         if bytes.is_empty() {
             let value = T::default();
             return Ok(Self(Payload { value, bytes }));
         }
-        check_type(&parts.headers, &bytes)?;
+        check_type(&headers)?;
         let value = parse(&bytes)?;
         Ok(Self(Payload { value, bytes }))
     }
+}
+
+/// The headers and the body of a request whose parameters are all in its body: in its address it has none.
+async fn received<S: Send + Sync>(
+    request: Request,
+    state: &S,
+) -> Result<(HeaderMap, Bytes), ApiError> {
+    let (mut parts, body) = request.into_parts();
+    Params::from_request_parts(&mut parts, state)
+        .await?
+        .finish()?;
+    Ok((parts.headers, read(body).await?))
 }
 
 async fn read(body: Body) -> Result<Bytes, Error> {
@@ -112,7 +125,7 @@ async fn read(body: Body) -> Result<Bytes, Error> {
     })
 }
 
-fn check_type(headers: &HeaderMap, bytes: &Bytes) -> Result<(), Error> {
+fn check_type(headers: &HeaderMap) -> Result<(), Error> {
     let essence = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -122,9 +135,6 @@ fn check_type(headers: &HeaderMap, bytes: &Bytes) -> Result<(), Error> {
         Some("application/json") => Ok(()),
         Some(essence) if essence.starts_with("application/") && essence.ends_with("+json") => {
             Ok(())
-        }
-        None if bytes.is_empty() => {
-            Err(Error::new(Code::InvalidRequest, "a JSON body is required"))
         }
         _ => Err(Error::new(
             Code::UnsupportedMediaType,
@@ -198,8 +208,8 @@ fn explain(path: &str, message: &str) -> Error {
         "" => "body",
         path => path,
     };
-    if let Some((_, expected)) = message.rsplit_once(", expected ") {
-        return Error::invalid(field, format!("`{field}` must be {expected}"));
+    if let Some((_, what)) = message.rsplit_once(", expected ") {
+        return Error::invalid(field, format!("`{field}` must be {}", expected(what)));
     }
     if message.starts_with("invalid ") || message.starts_with("expected ") {
         return Error::invalid(field, format!("`{field}` is of the wrong type"));
@@ -241,6 +251,7 @@ mod tests {
         count: Option<u32>,
         metadata: Option<UniqueMap<String>>,
         kind: Option<crate::domain::ledger::CredentialState>,
+        kinds: Option<Vec<String>>,
     }
 
     fn refusal(body: &[u8]) -> (Code, String) {
@@ -275,12 +286,17 @@ mod tests {
             (
                 r#"{"name":"a","value":"b","count":-1}"#,
                 Code::InvalidParameter,
-                "`count` must be u32",
+                "`count` must be a whole number from 0 to 4294967295",
             ),
             (
                 r#"{"name":"a","value":"b","metadata":{"k":"1","k":"2"}}"#,
                 Code::InvalidParameter,
                 "`metadata`: a key is given twice",
+            ),
+            (
+                r#"{"name":"a","value":"b","kinds":{}}"#,
+                Code::InvalidParameter,
+                "`kinds` must be an array",
             ),
             (
                 r#"["a","b",1,{}]"#,

@@ -23,6 +23,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
         let mut params = BTreeMap::new();
         let query = parts.uri.query().unwrap_or_default();
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            // What is not UTF-8 is read as this character, and would be looked for as such.
+            if name.contains('\u{fffd}') || value.contains('\u{fffd}') {
+                return Err(Error::invalid(
+                    harmless(&name),
+                    format!("`{}` is not UTF-8", harmless(&name)),
+                )
+                .into());
+            }
             if params.contains_key(&*name) {
                 return Err(Error::invalid(
                     harmless(&name),

@@ -369,6 +369,11 @@ async fn what_is_not_one_proper_json_object_is_refused() {
             answer.text
         );
     }
+    let missing = vault
+        .raw(POST, "/v1/credentials", &key, "application/json", vec![])
+        .await
+        .fails(400, "INVALID_REQUEST");
+    assert_eq!(missing["message"], "a JSON body is required");
     for bytes in [
         &b"{\"name\":\"a\",\"type\":\"api-key\",\"value\":\"\xff\xfe\"}"[..],
         b"\xff\xfe{\x00}\x00",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{GET, raw, text};
+use super::{GET, PATCH, POST, raw, text};
 use crate::support::Vault;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,5 +175,46 @@ async fn lists_are_walked_whole_by_cursor_and_by_offset() {
                 .await
                 .fails(400, "INVALID_PARAMETER");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_behind_a_question_mark_is_read_or_refused() {
+    let vault = Vault::dev();
+    vault.store("a", "v", json!({})).await;
+    // A request with a body takes no parameters: what was meant to narrow a change must not be passed over.
+    for (method, path, body) in [
+        (
+            POST,
+            "/v1/credentials",
+            json!({"name": "c", "type": "api-key", "value": "v"}),
+        ),
+        (PATCH, "/v1/credentials/a", json!({"state": "revoked"})),
+        (
+            POST,
+            "/v1/credentials/a/versions/1/revoke",
+            json!({"reason": "r"}),
+        ),
+        (POST, "/v1/leases/revoke", json!({"all": true})),
+    ] {
+        let failure = vault
+            .admin(method, &format!("{path}?dry_run=true"), Some(body))
+            .await
+            .fails(400, "INVALID_PARAMETER");
+        assert_eq!(failure["details"]["field"], "dry_run", "{path}");
+    }
+    let list = |path| vault.admin(GET, path, None);
+    let made = list("/v1/credentials?name=c").await;
+    assert_eq!(made.body["page"]["total"], 0);
+    let kept = list("/v1/credentials/a").await.data(200);
+    assert_eq!(
+        (&kept["state"], &kept["current_version"]),
+        (&json!("active"), &json!(1))
+    );
+    for query in ["name=%ff", "name=a%c3", "%fe=a"] {
+        vault
+            .admin(GET, &format!("/v1/credentials?{query}"), None)
+            .await
+            .fails(400, "INVALID_PARAMETER");
     }
 }
