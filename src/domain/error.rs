@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, error::Error as StdError, fmt};
 
 use serde::Serialize;
 
-/// A stable error code, as clients see it. API.md's table is the contract.
+/// A stable error code, as clients see it: none is taken away or changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
     InvalidRequest,

@@ -20,7 +20,7 @@ impl From<Error> for ApiError {
     }
 }
 
-/// The status of a code. API.md's table is the contract.
+/// The status of a code, which clients rely on.
 pub(super) const fn status(code: Code) -> StatusCode {
     match code {
         Code::InvalidRequest | Code::MissingParameter | Code::InvalidParameter => {

@@ -1,4 +1,4 @@
-//! The HTTP contract, as `API.md` words it, held to the real server.
+//! The HTTP contract, held to the real server.
 
 use reqwest::Method;
 use serde_json::{Value, json};
