@@ -6,7 +6,8 @@ use utoipa::{
     Modify, OpenApi,
     openapi::{
         OpenApi as Document, RefOr,
-        path::Operation,
+        path::{Operation, ParameterBuilder, ParameterIn},
+        schema::{Object, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -61,6 +62,25 @@ pub(super) fn document() -> Document {
     Base::openapi()
 }
 
+/// Lets whoever reaches several workspaces say which one is meant.
+fn choose_workspace(operation: &mut Operation) {
+    // What needs no key belongs to no workspace.
+    if operation.security.is_some() {
+        return;
+    }
+    let chosen = ParameterBuilder::new()
+        .name("X-Workspace")
+        .parameter_in(ParameterIn::Header)
+        .description(Some(
+            "The workspace to act in, for a key that reaches several; `default` where it is missing",
+        ))
+        .schema(Some(Object::with_type(Type::String)));
+    operation
+        .parameters
+        .get_or_insert_default()
+        .push(chosen.build().into());
+}
+
 /// What any request with a key may be refused with.
 const REFUSALS: [(&str, &str); 6] = [
     (
@@ -77,7 +97,10 @@ const REFUSALS: [(&str, &str); 6] = [
         "`INSUFFICIENT_PERMISSIONS`, `POLICY_DENIED` or `IDENTITY_SUSPENDED`; for an exchange `ISSUER_STOPPED`",
     ),
     ("404", "`NOT_FOUND`"),
-    ("429", "`RATE_LIMITED`, with `Retry-After`"),
+    (
+        "429",
+        "`RATE_LIMITED`, with `Retry-After`; `QUOTA_EXCEEDED` for one thing too many, `BUDGET_EXHAUSTED` for one use too many",
+    ),
     ("500", "`INTERNAL`"),
 ];
 /// What a request that changes something may be refused with as well.
@@ -134,10 +157,12 @@ pub(super) fn explorer(mut document: Document) -> Router<Surface> {
         ];
         for operation in changing.into_iter().flatten() {
             tell_refusals(operation, true);
+            choose_workspace(operation);
         }
-        path.get
-            .iter_mut()
-            .for_each(|operation| tell_refusals(operation, false));
+        if let Some(operation) = &mut path.get {
+            tell_refusals(operation, false);
+            choose_workspace(operation);
+        }
     }
     let config = Config::default()
         .try_it_out_enabled(true)

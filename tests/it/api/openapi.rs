@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{GET, take, text};
 use crate::support::Vault;
 
-/// Every route of API.md that this stage serves: method, path, and what an agent gets on a lease of its own or a
+/// Every route: method, path, and what an agent gets on a lease of its own or a
 /// credential `a`. Routes that need no key have a zero.
 const ROUTES: &[(&str, &str, u16)] = &[
     ("GET", "/v1/auth/whoami", 200),
@@ -152,6 +152,15 @@ async fn the_document_names_every_route_and_every_route_holds_its_permission() {
         documented.difference(&known)
     );
     assert!(answer.body["components"]["securitySchemes"].is_object());
+    // Every request with a key may choose a workspace, and no other.
+    for (path, operations) in answer.body["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let empty = vec![];
+            let parameters = operation["parameters"].as_array().unwrap_or(&empty);
+            let chooses = parameters.iter().any(|one| one["name"] == "X-Workspace");
+            assert_eq!(chooses, operation["security"].is_null(), "{method} {path}");
+        }
+    }
 
     let lease = take(&vault, "a").await;
     let new_key = json!({"name": "k", "role": "viewer"});
