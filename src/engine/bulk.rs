@@ -18,7 +18,7 @@ use crate::{
         event::{Actor, Change, EventName, Object, Origin},
         id::{CredentialId, LeaseId, WorkspaceId},
         lease::{Ending, Lease},
-        name::{CredentialName, MAX_NAME_BYTES, MAX_SESSION_BYTES, check_text},
+        name::{CredentialName, IdentityName, MAX_SESSION_BYTES, check_text},
         time::Timestamp,
     },
     store::{
@@ -37,7 +37,7 @@ const MAX_NAMED: usize = 20;
 #[derive(Debug, Clone, Default)]
 pub struct BulkFilter {
     pub credential_name: Option<CredentialName>,
-    pub identity: Option<String>,
+    pub identity: Option<IdentityName>,
     pub version: Option<u32>,
     pub session: Option<String>,
     /// Required in place of an empty filter.
@@ -122,7 +122,7 @@ impl BulkFilter {
         let name = self.credential_name.as_ref().map(ToString::to_string);
         [
             ("credential_name", name),
-            ("identity", self.identity.clone()),
+            ("identity", self.identity.as_ref().map(ToString::to_string)),
             ("session_id", self.session.clone()),
             ("version", version),
         ]
@@ -162,13 +162,8 @@ impl Engine {
                 .with("field", "filter")
             });
         }
-        for (text, field, max) in [
-            (&filter.identity, "filter.identity", MAX_NAME_BYTES),
-            (&filter.session, "filter.session_id", MAX_SESSION_BYTES),
-        ] {
-            if let Some(text) = text {
-                check_text(text, field, max)?;
-            }
+        if let Some(session) = &filter.session {
+            check_text(session, "filter.session_id", MAX_SESSION_BYTES)?;
         }
         if filter.version.is_some() && filter.credential_name.is_none() {
             return Err(Error::missing("filter.credential_name"));
@@ -179,7 +174,7 @@ impl Engine {
         let tables = self.tables(call.principal.workspace)?;
         let revoker = Revoker::of(call, &permit, reason.clone());
         let wanted = LeaseFilter {
-            identity: filter.identity.clone(),
+            identity: filter.identity.as_ref().map(ToString::to_string),
             session: filter.session.clone(),
             ..LeaseFilter::default()
         };

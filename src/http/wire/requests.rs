@@ -337,7 +337,11 @@ impl BulkRevokeBody {
             credential_name: name
                 .map(|name| CredentialName::parse(name, "filter.credential_name"))
                 .transpose()?,
-            identity: filter.identity,
+            // A name that nobody can have would match nothing, and look like a stop.
+            identity: filter
+                .identity
+                .map(|name| IdentityName::parse(&name, "filter.identity"))
+                .transpose()?,
             version: filter.version,
             session: filter.session_id,
             all: self.all,

@@ -162,7 +162,7 @@ async fn a_bulk_revocation_waits_for_grants_that_were_let_in_before_it() {
         let (house, call) = (house.clone(), house.call(&owner).await);
         tokio::spawn(async move {
             let filter = BulkFilter {
-                identity: Some("agent".to_owned()),
+                identity: Some(IdentityName::parse("agent", "identity").unwrap()),
                 ..BulkFilter::default()
             };
             house.engine.revoke_leases(&call, &filter, None).await

@@ -176,6 +176,11 @@ async fn bulk_revocation_ends_what_matches_and_nothing_else() {
             "INVALID_PARAMETER",
         ),
         (json!({"filter": {"credential": "a"}}), "INVALID_PARAMETER"),
+        // Nobody is named so: an answer of no leases would look like a stop.
+        (
+            json!({"filter": {"identity": "agent/claude-code"}}),
+            "INVALID_PARAMETER",
+        ),
         (json!({"filter": ["a"]}), "INVALID_PARAMETER"),
         (
             json!({"filter": {"credential_name": "a"}, "all": "yes"}),
