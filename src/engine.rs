@@ -48,6 +48,7 @@ mod unreadable;
 mod update;
 mod usage;
 mod vault_history;
+mod versions;
 mod views;
 mod workspaces;
 
@@ -93,6 +94,7 @@ pub use self::{
     tokens::TokenFilter,
     update::{StateChange, UpdateCredential},
     vault_history::HistoryOf,
+    versions::VersionFilter,
     views::{CredentialView, LeaseView, VersionView},
     workspaces::{CreateWorkspace, UpdateWorkspace},
 };

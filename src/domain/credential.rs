@@ -81,6 +81,9 @@ pub enum VersionState {
 }
 
 impl VersionState {
+    /// How the states are spelled.
+    pub const SPELLINGS: [&str; 4] = ["current", "rotated", "retired", "revoked"];
+
     /// The state's spelling.
     pub const fn as_str(&self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use super::{
     cascade::object,
     idempotency::{Answer, Slot},
     page::{Page, PageRequest},
-    views::{CredentialView, VersionView},
+    views::CredentialView,
 };
 use crate::{
     authz::{Action, CredentialFacts, Facts, Resource, ValueFacts},
@@ -22,6 +22,7 @@ use crate::{
         policy::LeasePolicy,
         principal::Principal,
         secret::SecretText,
+        time::TimeRange,
     },
     store::key,
     tables::Tables,
@@ -46,6 +47,8 @@ pub struct CredentialFilter {
     pub kind: Option<CredentialType>,
     pub state: Option<CredentialState>,
     pub metadata: BTreeMap<String, String>,
+    /// When it was made.
+    pub made: TimeRange,
 }
 
 #[derive(Clone, Copy)]
@@ -190,7 +193,7 @@ impl Engine {
     }
 
     /// The credential of that name, once the caller may read it.
-    async fn readable(
+    pub(super) async fn readable(
         &self,
         call: &Call,
         tables: &Tables,
@@ -256,6 +259,7 @@ impl Engine {
                     .metadata
                     .iter()
                     .all(|(key, value)| credential.metadata.get(key) == Some(value));
+            let matches = matches && filter.made.holds(credential.created_at);
             if !matches || !sight.of_credential(&credential) {
                 continue;
             }
@@ -288,42 +292,6 @@ impl Engine {
             total: page.total,
             unreadable: 0,
         })
-    }
-
-    /// A page of a credential's versions, newest first.
-    pub async fn versions(
-        &self,
-        call: &Call,
-        name: &CredentialName,
-        request: &PageRequest,
-    ) -> Result<Page<VersionView>> {
-        let tables = self.tables(call.principal.workspace)?;
-        let read = &mut self.read();
-        let id = self.readable(call, &tables, name).await?.id;
-        let window = request.window(&[("number", ())], "-number")?;
-        let ledger = tables
-            .find_ledger(read, id)
-            .await?
-            .ok_or_else(no_credential)?;
-        let due = self.due_by_version(&tables, read, id, &ledger).await?;
-        let view = |version: Version| {
-            let open = ledger.version(version.number);
-            let due = due.get(&version.number).copied().unwrap_or(0);
-            VersionView {
-                active_leases: open
-                    .map_or(0, crate::domain::ledger::OpenVersion::leases)
-                    .saturating_sub(due),
-                revealed_at: version
-                    .revealed_at
-                    .or(open.and_then(|open| open.revealed_at)),
-                version,
-            }
-        };
-        let versions = tables.versions(read, id).await?;
-        let found = versions
-            .into_iter()
-            .map(|version| (version.number.to_be_bytes().to_vec(), view(version)));
-        Ok(request.cut(&window, "-number", found.collect()))
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
         name::{IdentityName, MAX_DIRECTORY_TEXT_BYTES, Metadata, check_text},
         principal::{Identity, IdentityState, IdentityType, Principal, Unfinished},
         scope::Role,
+        time::TimeRange,
     },
     store::key,
 };
@@ -51,6 +52,8 @@ pub struct IdentityFilter {
     /// `active` or `suspended`.
     pub suspended: Option<bool>,
     pub labels: BTreeMap<String, String>,
+    /// When it was made.
+    pub made: TimeRange,
 }
 
 #[derive(Clone, Copy)]
@@ -119,6 +122,7 @@ impl IdentityFilter {
                 .labels
                 .iter()
                 .all(|(key, value)| labels.get(key) == Some(value))
+            && self.made.holds(identity.created_at)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
         },
         name::IssuerName,
         scope::Scope,
-        time::{Span, Ttl},
+        time::{Span, TimeRange, Ttl},
     },
     store::key,
 };
@@ -275,13 +275,21 @@ impl Engine {
         self.visible_issuer(call, named).await
     }
 
-    /// A page of the issuers.
-    pub async fn issuers(&self, call: &Call, request: &PageRequest) -> Result<Page<Issuer>> {
+    /// A page of the issuers that were made within a range.
+    pub async fn issuers(
+        &self,
+        call: &Call,
+        made: TimeRange,
+        request: &PageRequest,
+    ) -> Result<Page<Issuer>> {
         self.authorize(call, Action::IssuerRead, Resource::Workspace)
             .await?;
         let window = request.window(&SORTS, DEFAULT_SORT)?;
         let all = self.visible_issuers(call).await?;
-        let placed = all.into_iter().map(|issuer| {
+        let found = all
+            .into_iter()
+            .filter(|issuer| made.holds(issuer.created_at));
+        let placed = found.map(|issuer| {
             let created = issuer.created_at.as_millis().to_be_bytes();
             ([&created[..], issuer.id.as_bytes()].concat(), issuer)
         });

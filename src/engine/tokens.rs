@@ -14,6 +14,7 @@ use crate::{
         event::EventName,
         id::{TokenId, WorkspaceId},
         principal::Reach,
+        time::TimeRange,
         token::{Token, TokenStatus},
     },
     store::key,
@@ -29,6 +30,8 @@ const FORGET_TOGETHER: usize = 64;
 pub struct TokenFilter {
     pub identity: Option<String>,
     pub status: Option<TokenStatus>,
+    /// When it was made.
+    pub made: TimeRange,
 }
 
 #[derive(Clone, Copy)]
@@ -132,7 +135,7 @@ impl Engine {
         let mut found = Vec::new();
         for token in self.visible_tokens(call).await? {
             let seen = !own_only || token.identity == call.principal.identity;
-            if !seen || !filter.names(&token) {
+            if !seen || !filter.takes(&token) {
                 continue;
             }
             let status = standings.token(read, &token).await?;
@@ -232,8 +235,9 @@ fn visible(call: &Call, token: &Token) -> bool {
 }
 
 impl TokenFilter {
-    fn names(&self, token: &Token) -> bool {
+    fn takes(&self, token: &Token) -> bool {
         let name = token.identity_name.as_str();
         self.identity.as_deref().is_none_or(|wanted| wanted == name)
+            && self.made.holds(token.created_at)
     }
 }

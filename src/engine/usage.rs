@@ -17,7 +17,7 @@ use crate::{
         error::{Error, Result},
         id::{KeyId, WorkspaceId},
         principal::ProofId,
-        time::Timestamp,
+        time::{TimeRange, Timestamp},
         usage::{BLOCK_USES, KEPT_USES, LastUse, Use, block_of, first_kept},
     },
     store::key,
@@ -142,6 +142,7 @@ impl Engine {
         &self,
         call: &Call,
         id: KeyId,
+        within: TimeRange,
         request: &PageRequest,
     ) -> Result<Page<Use>> {
         let key = self.find_key(call, id).await?;
@@ -160,6 +161,7 @@ impl Engine {
         let found = (first..)
             .zip(uses)
             .skip(trimmed)
+            .filter(|(_, one)| within.holds(one.at))
             .map(|(number, one)| (number.to_be_bytes().to_vec(), one));
         Ok(request.cut(&window, DEFAULT_SORT, found.collect()))
     }

@@ -14,6 +14,7 @@ use crate::{
         event::{EventName, Object},
         id::WorkspaceId,
         name::{MAX_DIRECTORY_TEXT_BYTES, WorkspaceName, check_text},
+        time::TimeRange,
         workspace::{Settings, SettingsPatch, Workspace},
     },
     store::key,
@@ -131,6 +132,7 @@ impl Engine {
         &self,
         call: &Call,
         name: Option<&str>,
+        made: TimeRange,
         request: &PageRequest,
     ) -> Result<Page<Workspace>> {
         self.authorize(call, Action::WorkspaceRead, Resource::Workspace)
@@ -142,6 +144,7 @@ impl Engine {
         let found = all.into_iter().filter(|workspace| {
             (principal.organisation || workspace.id == principal.workspace)
                 && name.is_none_or(|name| name == workspace.name.as_str())
+                && made.holds(workspace.created_at)
         });
         let found = found.map(|workspace| {
             let mut position = match window.sort {

@@ -12,8 +12,8 @@ use super::{
     wire::*,
 };
 use crate::{
-    domain::{kind::CredentialType, ledger::CredentialState},
-    engine::CredentialFilter,
+    domain::{credential::VersionState, kind::CredentialType, ledger::CredentialState},
+    engine::{CredentialFilter, VersionFilter},
 };
 
 type Answer<T> = Result<T, ApiError>;
@@ -39,6 +39,7 @@ pub(super) async fn create(
 #[utoipa::path(get, path = "/v1/credentials", tag = "credentials",
     params(("name" = Option<String>, Query), ("type" = Option<String>, Query), ("state" = Option<String>, Query),
         ("metadata.service" = Option<String>, Query, description = "Any `metadata.<key>` filters by that key"),
+        ("since" = Option<String>, Query, description = "Made at or after this time"), ("until" = Option<String>, Query, description = "Made before this time"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
         ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or `name`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<CredentialBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
@@ -65,6 +66,7 @@ pub(super) async fn list(
             .find(|state| state.as_str() == text)
         })?,
         metadata: params.prefixed("metadata."),
+        made: params.range()?,
     };
     params.finish()?;
     let page = surface
@@ -135,8 +137,11 @@ pub(super) async fn delete(
 
 /// Lists the versions of a credential, newest first.
 #[utoipa::path(get, path = "/v1/credentials/{name}/versions", tag = "credentials",
-    params(("name" = String, Path), ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query),
-        ("offset" = Option<u64>, Query), ("sort" = Option<String>, Query, description = "`number` or `-number`")),
+    params(("name" = String, Path),
+        ("state" = Option<String>, Query, description = "`current`, `rotated`, `retired` or `revoked`"),
+        ("since" = Option<String>, Query, description = "Made at or after this time"), ("until" = Option<String>, Query, description = "Made before this time"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query),
+        ("offset" = Option<u64>, Query), ("sort" = Option<String>, Query, description = "`number` or `created_at`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<VersionBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn versions(
     State(surface): State<Surface>,
@@ -145,10 +150,22 @@ pub(super) async fn versions(
     mut params: Params,
 ) -> Answer<Json<Listing<VersionBody>>> {
     let request = params.page()?;
+    let filter = VersionFilter {
+        state: params.read(
+            "state",
+            "`current`, `rotated`, `retired` or `revoked`",
+            |text| {
+                VersionState::SPELLINGS
+                    .into_iter()
+                    .find(|state| *state == text)
+            },
+        )?,
+        made: params.range()?,
+    };
     params.finish()?;
     let page = surface
         .engine()
-        .versions(&caller.call(), &name(&at)?, &request)
+        .versions(&caller.call(), &name(&at)?, &filter, &request)
         .await?;
     Ok(Listing::of(page, VersionBody::from))
 }

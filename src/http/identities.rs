@@ -46,6 +46,7 @@ pub(super) async fn create(
     params(("name" = Option<String>, Query), ("type" = Option<String>, Query, description = "`agent`, `human` or `service`"),
         ("role" = Option<String>, Query), ("state" = Option<String>, Query, description = "`active` or `suspended`"),
         ("labels.team" = Option<String>, Query, description = "Any `labels.<key>` filters by that key"),
+        ("since" = Option<String>, Query, description = "Made at or after this time"), ("until" = Option<String>, Query, description = "Made before this time"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
         ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or `name`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<IdentityRecordBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
@@ -65,6 +66,7 @@ pub(super) async fn list(
             _ => None,
         })?,
         labels: params.prefixed("labels."),
+        made: params.range()?,
     };
     params.finish()?;
     let page = surface

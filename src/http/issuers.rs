@@ -54,7 +54,8 @@ pub(super) async fn create(
 
 /// Lists the issuers of the workspace, and those of the organisation for who reaches all of it.
 #[utoipa::path(get, path = "/v1/issuers", tag = "issuers",
-    params(("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
+    params(("since" = Option<String>, Query, description = "Made at or after this time"), ("until" = Option<String>, Query, description = "Made before this time"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
         ("sort" = Option<String>, Query, description = "`created_at` or `-created_at`")),
     responses((status = 200, body = Listing<IssuerBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn list(
@@ -62,9 +63,12 @@ pub(super) async fn list(
     caller: Caller,
     mut params: Params,
 ) -> Answer<Json<Listing<IssuerBody>>> {
-    let request = params.page()?;
+    let (request, made) = (params.page()?, params.range()?);
     params.finish()?;
-    let page = surface.engine().issuers(&caller.call(), &request).await?;
+    let page = surface
+        .engine()
+        .issuers(&caller.call(), made, &request)
+        .await?;
     Ok(Listing::of(page, IssuerBody::from))
 }
 

@@ -40,6 +40,7 @@ pub(super) async fn create(
     params(("name" = Option<String>, Query), ("identity" = Option<String>, Query, description = "The name of the identity"),
         ("state" = Option<String>, Query, description = "`active`, `paused`, `expired`, `suspended` or `revoked`"), ("role" = Option<String>, Query),
         ("unused_for" = Option<String>, Query, description = "Never used, or not used for so long, such as `30d`"),
+        ("since" = Option<String>, Query, description = "Made at or after this time"), ("until" = Option<String>, Query, description = "Made before this time"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
         ("sort" = Option<String>, Query, description = "`created_at`, `expires_at`, `last_used_at` or `name`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<KeyBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
@@ -62,6 +63,7 @@ pub(super) async fn list(
             .text("unused_for")
             .map(|text| Ttl::parse(&text, "unused_for"))
             .transpose()?,
+        made: params.range()?,
     };
     params.finish()?;
     let page = surface
@@ -192,7 +194,8 @@ pub(super) async fn test(
 
 /// Lists the newest thousand requests that an API key made, newest first.
 #[utoipa::path(get, path = "/v1/api-keys/{id}/usage", tag = "api-keys",
-    params(("id" = String, Path), ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query),
+    params(("id" = String, Path), ("since" = Option<String>, Query, description = "At or after this time"),
+        ("until" = Option<String>, Query, description = "Before this time"), ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query),
         ("offset" = Option<u64>, Query), ("sort" = Option<String>, Query, description = "`time` or `-time`")),
     responses((status = 200, body = Listing<UseBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn usage(
@@ -201,11 +204,11 @@ pub(super) async fn usage(
     Segments(id): Segments<String>,
     mut params: Params,
 ) -> Answer<Json<Listing<UseBody>>> {
-    let request = params.page()?;
+    let (request, within) = (params.page()?, params.range()?);
     params.finish()?;
     let page = surface
         .engine()
-        .key_usage(&caller.call(), key_id(&id)?, &request)
+        .key_usage(&caller.call(), key_id(&id)?, within, &request)
         .await?;
     Ok(Listing::of(page, UseBody::from))
 }

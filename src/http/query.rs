@@ -8,7 +8,7 @@ use super::{body::harmless, error::ApiError};
 use crate::{
     domain::{
         error::{Error, Result},
-        time::Timestamp,
+        time::{TimeRange, Timestamp},
     },
     engine::PageRequest,
 };
@@ -81,6 +81,14 @@ impl Params {
             "an RFC 3339 timestamp such as `2026-06-13T10:30:00Z`",
             |text| text.parse().ok(),
         )
+    }
+
+    /// The stretch of time from `since` until before `until`.
+    pub(super) fn range(&mut self) -> Result<TimeRange> {
+        Ok(TimeRange {
+            since: self.time("since")?,
+            until: self.time("until")?,
+        })
     }
 
     /// The parameter as `true` or `false`.

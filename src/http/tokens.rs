@@ -35,6 +35,7 @@ pub(super) async fn create(
 #[utoipa::path(get, path = "/v1/tokens", tag = "tokens",
     params(("identity" = Option<String>, Query, description = "The name of the identity that it proves"),
         ("state" = Option<String>, Query, description = "`active`, `expired`, `revoked` or `suspended`"),
+        ("since" = Option<String>, Query, description = "Made at or after this time"), ("until" = Option<String>, Query, description = "Made before this time"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
         ("sort" = Option<String>, Query, description = "`created_at` or `expires_at`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<TokenBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
@@ -55,6 +56,7 @@ pub(super) async fn list(
                     .find(|status| status.as_str() == text)
             },
         )?,
+        made: params.range()?,
     };
     params.finish()?;
     let page = surface

@@ -38,6 +38,7 @@ pub(super) async fn create(
 /// Lists the workspaces that the caller reaches: all of them, or its own.
 #[utoipa::path(get, path = "/v1/workspaces", tag = "workspaces", operation_id = "list_workspaces",
     params(("name" = Option<String>, Query),
+        ("since" = Option<String>, Query, description = "Made at or after this time"), ("until" = Option<String>, Query, description = "Made before this time"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
         ("sort" = Option<String>, Query, description = "`name`, `created_at` or `updated_at`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<WorkspaceBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
@@ -47,11 +48,11 @@ pub(super) async fn list(
     mut params: Params,
 ) -> Answer<Json<Listing<WorkspaceBody>>> {
     let request = params.page()?;
-    let name = params.text("name");
+    let (name, made) = (params.text("name"), params.range()?);
     params.finish()?;
     let page = surface
         .engine()
-        .workspaces(&caller.call(), name.as_deref(), &request)
+        .workspaces(&caller.call(), name.as_deref(), made, &request)
         .await?;
     Ok(Listing::of(page, WorkspaceBody::from))
 }

@@ -15,7 +15,7 @@ use crate::{
         id::{KeyId, WorkspaceId},
         principal::KeyStatus,
         scope::Role,
-        time::{Timestamp, Ttl},
+        time::{TimeRange, Timestamp, Ttl},
     },
 };
 
@@ -29,6 +29,8 @@ pub struct KeyFilter {
     pub role: Option<Role>,
     /// Only keys that were not let in for so long, or never.
     pub unused_for: Option<Ttl>,
+    /// When it was made.
+    pub made: TimeRange,
 }
 
 #[derive(Clone, Copy)]
@@ -122,5 +124,6 @@ impl KeyFilter {
             && self.status.is_none_or(|status| status == view.status)
             && (self.role.is_none() || self.role == view.role)
             && self.unused_for.is_none_or(unused)
+            && self.made.holds(view.created_at)
     }
 }

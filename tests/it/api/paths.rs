@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{GET, PATCH, POST, raw, text};
+use super::{GET, PATCH, POST, millis, raw, take, text};
 use crate::support::Vault;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,4 +217,101 @@ async fn what_stands_behind_a_question_mark_is_read_or_refused() {
             .await
             .fails(400, "INVALID_PARAMETER");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_narrowed_to_when_things_were_made() {
+    let vault = Vault::dev();
+    vault.store("a", "v", json!({})).await;
+    let issuer = json!({
+        "name": "ci", "iss": "https://ci", "jwks_url": "https://ci/jwks", "audiences": ["vault"],
+        "conditions": {"sub": "me"}, "identity": {"name": "ci"},
+    });
+    for (path, body) in [
+        ("/v1/issuers", issuer),
+        ("/v1/tokens", json!({"expires_in": "1h"})),
+    ] {
+        vault.admin(POST, path, Some(body)).await.data(201);
+    }
+    let whoami = vault.admin(GET, "/v1/auth/whoami", None).await.data(200);
+    let usage = format!("/v1/api-keys/{}/usage", text(&whoami["key"], "id"));
+    for path in [
+        "/v1/credentials",
+        "/v1/credentials/a/versions",
+        "/v1/identities",
+        "/v1/api-keys",
+        &usage,
+        "/v1/tokens",
+        "/v1/workspaces",
+        "/v1/issuers",
+        "/v1/leases",
+        "/v1/audit",
+    ] {
+        if path == "/v1/leases" {
+            take(&vault, "a").await;
+        }
+        let list = async |query: &str| vault.admin(GET, &format!("{path}?{query}"), None).await;
+        let first = list("limit=1").await.data(200);
+        let at = ["created_at", "issued_at", "time"]
+            .iter()
+            .find_map(|field| first[0][field].as_str());
+        let at = at
+            .unwrap_or_else(|| panic!("{path} has no time"))
+            .to_owned();
+        let times = async |query: String| {
+            let listed = list(&format!("limit=200&{query}")).await.data(200);
+            let of = |one: &Value| {
+                let fields = ["created_at", "issued_at", "time"];
+                fields.iter().find_map(|field| one.get(field)).map(millis)
+            };
+            let items = listed.as_array().unwrap().iter();
+            items.map(|one| of(one).unwrap()).collect::<Vec<_>>()
+        };
+        let limit = millis(&json!(at));
+        let from = times(format!("since={at}")).await;
+        assert!(
+            !from.is_empty() && from.iter().all(|time| *time >= limit),
+            "{path}"
+        );
+        let before = times(format!("until={at}")).await;
+        assert!(before.iter().all(|time| *time < limit), "{path}");
+        let never = times("since=2999-01-01T00:00:00Z".into()).await;
+        assert_eq!(never.len(), 0, "{path}");
+        list("since=yesterday")
+            .await
+            .fails(400, "INVALID_PARAMETER");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_are_narrowed_to_a_state() {
+    let vault = Vault::dev();
+    vault.store("a", "v", json!({})).await;
+    take(&vault, "a").await;
+    for value in ["w", "x"] {
+        let body = json!({"new_value": value, "on_open_leases": "drain"});
+        vault
+            .admin(POST, "/v1/credentials/a/rotate", Some(body))
+            .await
+            .data(200);
+    }
+    let numbers = async |query: &str| {
+        let path = format!("/v1/credentials/a/versions?{query}");
+        let listed = vault.admin(GET, &path, None).await.data(200);
+        let items = listed.as_array().unwrap().iter();
+        items
+            .map(|one| one["number"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(numbers("state=current").await, [3]);
+    assert_eq!(numbers("state=rotated").await, [1]);
+    assert_eq!(numbers("state=retired").await, [2]);
+    assert_eq!(numbers("state=revoked").await, [0; 0]);
+    assert_eq!(numbers("sort=created_at").await, [1, 2, 3]);
+    assert_eq!(numbers("sort=-created_at").await, [3, 2, 1]);
+    let wrong = "/v1/credentials/a/versions?state=old";
+    vault
+        .admin(GET, wrong, None)
+        .await
+        .fails(400, "INVALID_PARAMETER");
 }

@@ -15,7 +15,7 @@ use leasehold::{
     },
     engine::{
         BulkFilter, CreateCredential, CredentialFilter, PageRequest, RotateCredential,
-        UpdateCredential,
+        UpdateCredential, VersionFilter,
     },
 };
 
@@ -30,9 +30,10 @@ impl Client {
     pub async fn credentials(&self, credential: &str) {
         let (call, id) = self.shared.ask(self.client, What::Other);
         let engine = self.shared.vault().engine;
-        let (page, all, credential) = (
+        let (page, all, every, credential) = (
             PageRequest::default(),
             CredentialFilter::default(),
+            VersionFilter::default(),
             name(credential),
         );
         let what = self.shared.dice.below(4);
@@ -55,7 +56,7 @@ impl Client {
                 .await
                 .map(|forgotten| forgotten.map(drop)),
             _ => {
-                let listed = engine.versions(&call, &credential, &page);
+                let listed = engine.versions(&call, &credential, &every, &page);
                 self.shared
                     .answer(listed)
                     .await

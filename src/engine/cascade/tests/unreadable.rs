@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     domain::{error::Detail, lease::LeaseStatus},
-    engine::{BulkFilter, LeaseFilter, Page, PageRequest, views::LeaseView},
+    engine::{BulkFilter, LeaseFilter, Page, PageRequest, VersionFilter, views::LeaseView},
 };
 
 impl World {
@@ -56,7 +56,11 @@ async fn the_reaper_closes_all_others_and_looks_again_later() {
         (3, 3, 1)
     );
     let page = PageRequest::default();
-    let versions = world.engine.versions(&world.call(), &name, &page).await;
+    let every = VersionFilter::default();
+    let versions = world
+        .engine
+        .versions(&world.call(), &name, &every, &page)
+        .await;
     assert_eq!(versions.unwrap().items.len(), 2);
     // A whole batch of them in front holds up nobody.
     let more = world.take(&name, crate::engine::REAPER_BATCH + 1).await;
