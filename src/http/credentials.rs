@@ -200,7 +200,10 @@ pub(super) async fn revoke_version(
     Segments((at, number)): Segments<(String, String)>,
     OptionalPayload(body): OptionalPayload<ReasonBody>,
 ) -> Answer<Json<Success<RevokedBody>>> {
-    let number = number.parse::<u32>().map_err(|_| {
+    // `parse` alone would take a plus sign.
+    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+    let number = number.parse::<u32>().ok().filter(|_| digits);
+    let number = number.ok_or_else(|| {
         crate::domain::error::Error::invalid("number", "`number` must be the number of a version")
     })?;
     let name = name(&at)?;

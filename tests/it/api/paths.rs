@@ -83,6 +83,16 @@ async fn odd_paths_reach_nothing_and_break_nothing() {
         let answer = raw::send(&vault, &format!("GET {path}"), &headers, b"");
         assert_eq!(answer.status, 404, "{path}");
     }
+    // A version is revoked for good: its number is digits and nothing else.
+    for number in ["+1", "%2B1", "-1", "1.0", "1e0", "4294967297"] {
+        let path = format!("/v1/credentials/a/versions/{number}/revoke");
+        vault
+            .admin(POST, &path, None)
+            .await
+            .fails(400, "INVALID_PARAMETER");
+    }
+    let versions = vault.admin(GET, "/v1/credentials/a/versions", None).await;
+    assert_eq!(versions.data(200)[0]["state"], "current");
     vault.admin(GET, "/ready", None).await.data(200);
 }
 
