@@ -26,13 +26,24 @@ pub struct Cli {
 impl Cli {
     /// Reads this process's arguments; prints and exits where they are wrong or ask for help.
     pub fn read() -> Self {
-        let matches = Self::command().get_matches();
+        let matches = Self::command().try_get_matches();
+        let matches = matches.unwrap_or_else(|error| refuse(&error));
         let read = Self::from_arg_matches(&matches);
-        let mut cli = read.unwrap_or_else(|error| error.exit());
+        let mut cli = read.unwrap_or_else(|error| refuse(&error));
         cli.options.addr_named =
             matches.value_source("addr") == Some(clap::parser::ValueSource::CommandLine);
         cli
     }
+}
+
+/// Says what is wrong with the arguments, or the help that they ask for, and ends the process.
+fn refuse(error: &clap::Error) -> ! {
+    // They could not be read: whether a program asked is seen by the flag alone.
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        client::misused(error);
+        std::process::exit(error.exit_code());
+    }
+    error.exit()
 }
 
 /// What to do.

@@ -122,6 +122,11 @@ pub enum ClientCommand {
     Status,
 }
 
+/// Tells a program, as JSON on stdout, that its arguments were refused.
+pub(super) fn misused(error: &clap::Error) {
+    output::finish(Err(Failure::misused(error)), Mode::detect(true));
+}
+
 /// Runs one command to its exit code: 0 done, 1 the vault refused or could not be reached, 2 misused.
 /// For https addresses the process must have installed a rustls provider.
 pub async fn run(options: ClientOptions, command: ClientCommand) -> ExitCode {
@@ -393,6 +398,7 @@ mod tests {
             "lease revoke lse_1 --credential a --reason r",
             "lease revoke --all --credential a --reason r",
             "lease revoke --credential a",
+            "lease revoke --version 2 --reason r",
             "token exchange --client-cert c.pem --client-key k.pem",
             "token exchange --issuer mesh --client-cert c.pem",
             "token exchange --issuer mesh --client-key k.pem",

@@ -23,6 +23,7 @@ mod known_failures;
 mod leases;
 mod lifecycle;
 mod limits;
+mod misuse;
 mod openapi;
 mod paths;
 mod policies;

@@ -33,6 +33,15 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// What clap said, without the usage that people see below it.
+    pub(super) fn misused(error: &clap::Error) -> Self {
+        let text = error.to_string();
+        let text = text.split("\n\n").next().unwrap_or_default();
+        let text = text.strip_prefix("error: ").unwrap_or(text);
+        let words: Vec<_> = text.split_whitespace().collect();
+        Self::Usage(words.join(" "))
+    }
+
     /// What the process exits with.
     pub(super) fn exit_code(&self) -> u8 {
         match self {

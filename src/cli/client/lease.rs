@@ -159,8 +159,8 @@ pub struct Revoke {
     /// Every lease of this identity
     #[arg(long, value_name = "NAME")]
     identity: Option<String>,
-    /// Every lease on versions of this number
-    #[arg(long, value_name = "N")]
+    /// Every lease on this version of the credential
+    #[arg(long, value_name = "N", requires = "credential")]
     version: Option<u32>,
     /// Every lease of this session
     #[arg(long, value_name = "ID")]
