@@ -7,6 +7,7 @@
 //!
 //! INVARIANT (stop-is-complete): after the answer nothing that was stopped is used, and none of its leases is open.
 
+mod proofs;
 mod receipt;
 mod steps;
 

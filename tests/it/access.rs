@@ -1,6 +1,7 @@
 //! Who may give and stop what, held to the engine over the store in memory: callers that no route makes yet, and
 //! crashes between the steps of a stop.
 
+mod deletions;
 mod elsewhere;
 mod given_up;
 mod lasting;
@@ -18,7 +19,7 @@ use leasehold::{
     domain::{
         error::{Code, Error, Result},
         event::Origin,
-        id::{IdentityId, KeyId, LeaseId, WorkspaceId},
+        id::{IdentityId, KeyId, LeaseId, TokenId, WorkspaceId},
         kind::CredentialType,
         lease::LeaseStatus,
         name::{CredentialName, IdentityName, Metadata, WorkspaceName},
@@ -28,8 +29,8 @@ use leasehold::{
         secret::SecretText,
     },
     engine::{
-        Call, CreateCredential, CreateIdentity, Engine, IssueLease, Issued, NewIdentity, NewKey,
-        PageRequest, UpdateIdentity, WantedHolder,
+        Call, CreateCredential, CreateIdentity, CreateToken, Engine, IssueLease, Issued,
+        NewIdentity, NewKey, PageRequest, UpdateIdentity, WantedHolder,
     },
     store::{memory::Memory, port::Store},
     tables::Tables,
@@ -140,6 +141,17 @@ impl House {
             idempotency: None,
             entered,
         }
+    }
+
+    async fn token(&self, call: Call) -> String {
+        let command = CreateToken {
+            name: None,
+            expires_in: None,
+            scopes: None,
+            workspace: None,
+        };
+        let made = self.engine.create_token(call, command).await.unwrap();
+        format!("Bearer {}", made.text.expose())
     }
 
     async fn give(&self, key: &str, text: &str, role: Role) -> Result<()> {

@@ -43,10 +43,9 @@ impl Engine {
         let once = accepted.once.as_ref();
         let once = once.map(|(jti, until)| (own.assertion_hash(issuer.id, jti), *until));
         let mut locks: Vec<_> = once.iter().map(|(hash, _)| key::seen_lock(hash)).collect();
-        if rules.identity.auto_create {
-            let hash = tables.identity_hash(rules.identity.kind, &accepted.name);
-            locks.push(key::name_lock(&hash));
-        }
+        // A stop of the identity comes before this, or after and ends the token.
+        let hash = tables.identity_hash(rules.identity.kind, &accepted.name);
+        locks.push(key::name_lock(&hash));
         if issuer.workspace == workspace {
             // A stop of the workspace comes before this, or after and covers the token.
             locks.push(self.workspace_lock(name)?);

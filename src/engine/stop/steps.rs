@@ -6,19 +6,16 @@ use crate::{
     authz::Action,
     domain::{
         error::{Error, Result},
-        event::{Actor, Change, EventName, Object},
-        id::{IdentityId, WorkspaceId},
+        event::{Actor, Change, EventName},
+        id::WorkspaceId,
         lease::Lease,
         name::IdentityName,
-        principal::{
-            ApiKey, Identity, IdentityState, IdentityType, ProofId, Reach, Suspension, Unfinished,
-        },
+        principal::{Identity, IdentityState, IdentityType, Suspension, Unfinished},
         time::Timestamp,
-        token::{Token, TokenStatus},
         workspace::Workspace,
     },
     engine::{
-        Call, Engine, Note, Unit,
+        Call, Engine, Note,
         bulk::Revoker,
         credential::{author, change},
         identities::{self, Locked, check_touches},
@@ -126,19 +123,28 @@ impl Engine {
             leases,
             ..self.proofs(|listed| listed.identity == id).await?
         };
-        let mut unit = revoker.begin(self, workspace, &locks).await?;
-        // Another stop of it may have come first.
-        let Some(mut after) = tables.identity(&mut unit.txn, id).await? else {
-            return Ok((None, counts));
+        let mut proofs_gone = false;
+        let (mut unit, mut after, left) = loop {
+            let mut unit = revoker.begin(self, workspace, &locks).await?;
+            // Another stop of it may have come first.
+            let Some(after) = tables.identity(&mut unit.txn, id).await? else {
+                return Ok((None, counts));
+            };
+            match unfinished(&after) {
+                None => return Ok((Some(after), counts)),
+                Some(Unfinished::Removal) if !proofs_gone => {
+                    drop(unit);
+                    self.delete_proofs_of(revoker, workspace, id).await?;
+                    proofs_gone = true;
+                }
+                Some(left) => break (unit, after, left),
+            }
         };
-        let left = unfinished(&after);
         let event = match left {
-            None => return Ok((Some(after), counts)),
-            Some(Unfinished::Sweep) => EventName::LeaseBulkRevoked,
-            Some(Unfinished::Removal) => EventName::IdentityDeleted,
+            Unfinished::Sweep => EventName::LeaseBulkRevoked,
+            Unfinished::Removal => EventName::IdentityDeleted,
         };
-        if left == Some(Unfinished::Removal) {
-            self.delete_proofs_of(&mut unit, id).await?;
+        if left == Unfinished::Removal {
             tables.delete_identity(&mut *unit.txn, &after);
         } else {
             if let IdentityState::Suspended(suspension) = &mut after.state {
@@ -147,7 +153,7 @@ impl Engine {
             tables.put_identity(&mut *unit.txn, &after)?;
         }
         let mut changes = counted(&counts);
-        if left == Some(Unfinished::Removal) {
+        if left == Unfinished::Removal {
             let role = Some(after.role.as_str().to_owned());
             changes.push(change("state", Some(after.state.as_str().to_owned()), None));
             changes.push(change("role", role, None));
@@ -158,10 +164,7 @@ impl Engine {
             ..Note::new(event, identities::object(&after))
         })?;
         unit.commit_access().await?;
-        Ok((
-            Some(after).filter(|_| left == Some(Unfinished::Sweep)),
-            counts,
-        ))
+        Ok((Some(after).filter(|_| left == Unfinished::Sweep), counts))
     }
 
     /// Revokes what a workspace's stop covers, and writes down that this is done.
@@ -189,60 +192,6 @@ impl Engine {
         })?;
         unit.commit().await?;
         Ok(leases)
-    }
-
-    /// Counts the keys and tokens that are wanted and have not ended.
-    pub(super) async fn proofs(&self, wanted: impl Fn(&Listed) -> bool) -> Result<Counts> {
-        let system = self.tables(WorkspaceId::SYSTEM)?;
-        let now = self.now();
-        let keys = system.api_keys(&mut self.read()).await?;
-        let lasting = |key: &&ApiKey| key.expires_at.is_none_or(|at| at > now);
-        let keys = keys.iter().filter(lasting).map(Listed::key);
-        let tokens = system.tokens(&mut self.read()).await?;
-        let active = |token: &&Token| token.status(now) == TokenStatus::Active;
-        let tokens = tokens.iter().filter(active).map(Listed::token);
-        Ok(Counts {
-            keys: keys.filter(&wanted).count() as u64,
-            tokens: tokens.filter(&wanted).count() as u64,
-            ..Counts::default()
-        })
-    }
-
-    /// Deletes the keys and tokens of an identity that goes.
-    async fn delete_proofs_of(&self, unit: &mut Unit<'_>, id: IdentityId) -> Result<()> {
-        let system = self.tables(WorkspaceId::SYSTEM)?;
-        for key in system.api_keys(&mut unit.txn).await? {
-            if key.identity == id {
-                system
-                    .delete_api_key(&mut unit.txn, key.home, key.id)
-                    .await?;
-                let object = Object {
-                    name: Some(key.id.to_string()),
-                    holder: Some(id),
-                    ..Object::default()
-                };
-                unit.record(Note {
-                    changes: vec![change("name", Some(key.name.clone()), None)],
-                    ..Note::new(EventName::KeyDeleted, object)
-                })?;
-            }
-        }
-        for token in system.tokens(&mut unit.txn).await? {
-            if token.identity == id {
-                system.delete_token(&mut *unit.txn, &token);
-                let object = Object {
-                    name: Some(token.id.to_string()),
-                    holder: Some(id),
-                    ..Object::default()
-                };
-                let before = token.status(unit.now).as_str().to_owned();
-                unit.record(Note {
-                    changes: vec![change("state", Some(before), Some("revoked".to_owned()))],
-                    ..Note::new(EventName::TokenRevoked, object)
-                })?;
-            }
-        }
-        Ok(())
     }
 
     /// Lets the stops that an earlier run left unfinished cover what was made until now: whoever was in then may have
@@ -312,37 +261,6 @@ impl Engine {
             }
         }
         Ok(revoked)
-    }
-}
-
-/// A key or token, as a stop looks at it.
-pub(super) struct Listed {
-    pub(super) proof: ProofId,
-    pub(super) identity: IdentityId,
-    pub(super) home: WorkspaceId,
-    pub(super) reach: Reach,
-    pub(super) created_at: Timestamp,
-}
-
-impl Listed {
-    fn key(key: &ApiKey) -> Self {
-        Self {
-            proof: ProofId::Key(key.id),
-            identity: key.identity,
-            home: key.home,
-            reach: key.reach,
-            created_at: key.created_at,
-        }
-    }
-
-    fn token(token: &Token) -> Self {
-        Self {
-            proof: ProofId::Token(token.id),
-            identity: token.identity,
-            home: token.home,
-            reach: token.reach,
-            created_at: token.created_at,
-        }
     }
 }
 

@@ -7,8 +7,8 @@ use leasehold::{
         time::Ttl,
         workspace::Stop,
     },
-    engine::{BulkFilter, CreateToken, RotateApiKey},
-    tables::Read,
+    engine::{BulkFilter, RotateApiKey},
+    store::port::Txn,
 };
 
 use super::*;
@@ -185,19 +185,6 @@ async fn a_bulk_revocation_waits_for_grants_that_were_let_in_before_it() {
     house.lease(&agent).await.unwrap();
 }
 
-impl House {
-    async fn token(&self, call: Call) -> String {
-        let command = CreateToken {
-            name: None,
-            expires_in: None,
-            scopes: None,
-            workspace: None,
-        };
-        let made = self.engine.create_token(call, command).await.unwrap();
-        format!("Bearer {}", made.text.expose())
-    }
-}
-
 // INVARIANT (offspring)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_at_once_ends_what_the_old_value_has_made_or_is_making() {
@@ -254,10 +241,7 @@ async fn a_rotation_at_once_ends_what_the_old_value_has_made_or_is_making() {
 
 impl House {
     /// Changes records as a run that was cut short would have left them.
-    async fn leave(
-        &self,
-        change: impl AsyncFnOnce(&Self, &mut Box<dyn leasehold::store::port::Txn>),
-    ) {
+    async fn leave(&self, change: impl AsyncFnOnce(&Self, &mut Box<dyn Txn>)) {
         let mut txn = self.store.begin(&[]).await.unwrap();
         change(self, &mut txn).await;
         txn.commit(Vec::new()).await.unwrap();
@@ -385,23 +369,4 @@ async fn a_start_stops_what_was_made_between_the_steps_of_a_stop() {
     // One that is done is left as it is.
     house.engine.reach_stops().await.unwrap();
     house.prove(&later, None).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_deleted_identity_had_is_gone_from_the_tables() {
-    let house = House::build().await;
-    let owner = house
-        .person("owner", Role::Owner, Reach::Organisation)
-        .await;
-    house
-        .person("deleted", Role::Agent, Reach::Workspace(house.default))
-        .await;
-    house.delete(&owner, "deleted").await.unwrap();
-    let read = &mut &*house.store;
-    let system = house.tables(WorkspaceId::SYSTEM);
-    assert_eq!(system.api_keys(read).await.unwrap().len(), 1);
-    let left = house.tables(house.default).identities(read).await.unwrap();
-    assert_eq!(left.len(), 1);
-    let names = leasehold::store::key::Table::IdentityName.scan();
-    assert_eq!(read.range(&names).await.unwrap().len(), 1);
 }
