@@ -15,7 +15,7 @@ mod slice;
 
 pub use self::{
     allowed::Allowed,
-    built_in::{ROLES, ROLES_FILE, SCHEMA, concerns},
+    built_in::{ROLES, ROLES_FILE, SCHEMA, check_concerns, concerns},
     policies::{Policies, Snapshot, Verdict},
     question::{CredentialFacts, Facts, LeaseFacts, Question, TermsFacts, ValueFacts},
     set::{Fault, Layer, PolicySet, Source},

@@ -72,8 +72,8 @@ pub use self::{
     issuer::{CreateIssuer, UpdateIssuer},
     issuer_keys::{FetchKeys, Fetched},
     keys::{
-        CreateApiKey, KeyFilter, KeyGrant, KeyTest, KeyView, MadeKey, PermissionTest, RotateApiKey,
-        UpdateApiKey, WantedIdentity,
+        CreateApiKey, KeyFilter, KeyGrant, KeyTest, KeyView, MadeKey, RotateApiKey, UpdateApiKey,
+        WantedIdentity,
     },
     lasting::Lasting,
     leases::LeaseFilter,

@@ -12,7 +12,7 @@ use crate::{
         ValueFacts,
     },
     domain::{
-        id::{IdentityId, KeyId, LeaseId, WorkspaceId},
+        id::{IdentityId, KeyId, LeaseId, TokenId, WorkspaceId},
         kind::CredentialType,
         lease::Holder,
         name::{CredentialName, IdentityName, Metadata, WorkspaceName},
@@ -48,7 +48,8 @@ struct Case {
     name: String,
     principal: Who,
     action: String,
-    /// `workspace`, `vault`, `credential/NAME`, `lease/CREDENTIAL` (a lease of it), `identity/TYPE/NAME`.
+    /// `workspace`, `vault`, `credential/NAME`, `lease/CREDENTIAL` (a lease of it), `identity/TYPE/NAME`, and
+    /// `api-key/TYPE/NAME` or `token/TYPE/NAME` (one of that identity's).
     resource: String,
     #[serde(default)]
     context: Circumstances,
@@ -198,6 +199,7 @@ impl Case {
         };
         let requester = party(requester_name)?;
         let resource = self.resource(id_of(holder_name), id_of(requester_name))?;
+        authz::check_concerns(action, resource.kind())?;
         let kind = match context.r#type.as_deref() {
             None => CredentialType::ApiKey,
             Some(kind) => parsed("credential type", kind, CredentialType::parse)?,
@@ -310,6 +312,14 @@ impl Case {
                 let (kind, name) = party(text)?;
                 Resource::Identity { kind, name }
             }
+            Some(("api-key", whose)) => Resource::Key {
+                id: KeyId::from_bytes([0; 16]),
+                identity: party(whose).map(|_| id_of(whose))?,
+            },
+            Some(("token", whose)) => Resource::Token {
+                id: TokenId::from_bytes([0; 16]),
+                identity: party(whose).map(|_| id_of(whose))?,
+            },
             _ => return Err(format!("`{}` is no resource of a case", self.resource).into()),
         })
     }

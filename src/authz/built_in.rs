@@ -22,6 +22,7 @@ use super::{
     needs::Needs,
 };
 use crate::domain::{
+    error::Error,
     name::Metadata,
     principal::{Principal, Roles},
     scope::{Role, Scope, ScopeSet},
@@ -38,6 +39,17 @@ pub const ROLES_FILE: &str = "roles.cedar";
 const SCOPE_MISSING: &str = "scope:missing";
 const HOLDER_ONLY: &str = "holder:only";
 const ORGANISATION_ONLY: &str = "organisation:only";
+
+/// The schema's types of resources, as questions spell them.
+const KINDS: [(&str, &str); 7] = [
+    ("Vault", "vault"),
+    ("Workspace", "workspace"),
+    ("Credential", "credential/…"),
+    ("Lease", "lease/…"),
+    ("Identity", "identity/…"),
+    ("Key", "api-key/…"),
+    ("Token", "token/…"),
+];
 
 /// What the built-in policies say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,6 +166,24 @@ pub fn concerns(action: Action, kind: &str) -> bool {
         Ok(kinds.into_iter().flatten().any(|of| of.to_string() == kind))
     };
     known().unwrap_or(false)
+}
+
+/// Refuses a question about an action and a resource of a type that it is never done to: what would be answered is true
+/// of nothing.
+pub fn check_concerns(action: Action, kind: &str) -> Result<(), Error> {
+    if concerns(action, kind) {
+        return Ok(());
+    }
+    let possible = KINDS.iter().filter(|(of, _)| concerns(action, of));
+    let possible: Vec<_> = possible.map(|(_, text)| format!("`{text}`")).collect();
+    let found = KINDS.iter().find(|(of, _)| *of == kind);
+    let message = format!(
+        "`{}` is done to {}, not to `{}`",
+        action.as_str(),
+        possible.join(" or "),
+        found.map_or(kind, |(_, text)| text)
+    );
+    Err(Error::invalid("resource", message))
 }
 
 /// What the built-in policies say.

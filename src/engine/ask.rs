@@ -61,6 +61,29 @@ pub struct Answered {
 }
 
 impl Ask {
+    /// Whether the caller itself may do this.
+    pub(super) fn simply(action: String, resource: AskedResource) -> Result<Self> {
+        let ask = Self {
+            identity: None,
+            action,
+            resource,
+            ttl: None,
+            delivery: None,
+            reveal: false,
+            purpose: None,
+            holder: WantedHolder::default(),
+        };
+        ask.checked().map(|_| ask)
+    }
+
+    /// The action, which is done to such a resource.
+    fn checked(&self) -> Result<Action> {
+        let unknown = || Error::invalid("action", "`action` must be one such as `lease:create`");
+        let action = Action::parse(&self.action).ok_or_else(unknown)?;
+        self.resource.check(action)?;
+        Ok(action)
+    }
+
     fn grant(&self, name: &CredentialName) -> IssueLease {
         IssueLease {
             credential_name: name.clone(),
@@ -130,13 +153,7 @@ impl Engine {
     /// What the decision on the caller's action would be. What is missing, and what another workspace has, is missing
     /// here as it would be then, and told only to whom the action itself would tell it.
     async fn ask_oneself(&self, call: &Call, ask: &Ask) -> Result<Answered> {
-        let action = Action::parse(&ask.action).ok_or_else(|| {
-            Error::invalid("action", "`action` must be one such as `lease:create`")
-        })?;
-        if !ask.resource.takes(action) {
-            let message = format!("`{}` is not done to such a resource", action.as_str());
-            return Err(Error::invalid("resource", message));
-        }
+        let action = ask.checked()?;
         let principal = &call.principal;
         let tables = self.tables(principal.workspace)?;
         match &ask.resource {
@@ -239,6 +256,17 @@ impl Engine {
         Ok(self.verdict(call, action, resource(), facts))
     }
 
+    /// What the decision would be if there were such a credential, of which nothing is known.
+    pub(super) fn ask_absent(
+        &self,
+        call: &Call,
+        ask: &Ask,
+        name: &CredentialName,
+    ) -> Result<Answered> {
+        let resource = Resource::Credential(name.clone());
+        Ok(self.verdict(call, ask.checked()?, resource, Facts::default()))
+    }
+
     async fn ask_lease(
         &self,
         call: &Call,
@@ -310,6 +338,11 @@ impl Engine {
 }
 
 impl Answered {
+    /// The policies that decided, as one text; none where nothing permits the action.
+    pub fn decided_by(&self) -> Option<String> {
+        (!self.policies.is_empty()).then(|| self.policies.join(", "))
+    }
+
     fn denied(action: Action, denial: &Denial) -> Self {
         let missing_scope = match denial.refusal {
             Refusal::Scope { missing, .. } => Some(missing),

@@ -18,7 +18,7 @@ pub use self::{
     change::UpdateApiKey,
     create::{CreateApiKey, MadeKey, RotateApiKey},
     list::KeyFilter,
-    rehearse::{KeyTest, PermissionTest},
+    rehearse::KeyTest,
     view::KeyView,
     wanted::WantedIdentity,
 };

@@ -56,8 +56,8 @@ impl AskedResource {
         }
     }
 
-    /// Whether the action is done to such things.
-    pub(super) fn takes(&self, action: Action) -> bool {
+    /// Refuses an action that is not done to such things.
+    pub(super) fn check(&self, action: Action) -> Result<()> {
         let kind = match self {
             Self::Vault => "Vault",
             Self::Workspace => "Workspace",
@@ -67,6 +67,6 @@ impl AskedResource {
             Self::Key(_) => "Key",
             Self::Token(_) => "Token",
         };
-        authz::concerns(action, kind)
+        authz::check_concerns(action, kind)
     }
 }

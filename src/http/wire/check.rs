@@ -23,7 +23,8 @@ use crate::{
 pub(crate) struct CheckBody {
     #[schema(example = "lease:create")]
     action: String,
-    /// `workspace`, `vault`, `credential/NAME`, `lease/ID`, `identity/TYPE/NAME`, `api-key/ID` or `token/ID`.
+    /// `workspace`, `vault`, `credential/NAME`, `lease/ID`, `identity/TYPE/NAME`, `api-key/ID` or `token/ID`. One
+    /// that the action is never done to is refused.
     #[schema(example = "credential/openai-api-key-prod")]
     resource: String,
     #[serde(default, deserialize_with = "optional_object")]
@@ -105,8 +106,8 @@ impl CheckedBody {
         Self {
             allowed: answered.allowed,
             action: answered.action,
+            decided_by: answered.decided_by(),
             resource: answered.resource,
-            decided_by: (!answered.policies.is_empty()).then(|| answered.policies.join(", ")),
             policies: answered.policies,
             missing_scope: answered.missing_scope.map(Scope::as_str),
             reason: answered.reason,

@@ -152,15 +152,12 @@ impl From<KeyTest> for KeyTestBody {
             code: refusal.map(|error| error.code().as_str()),
             message: refusal.map(|error| error.message().to_owned()),
             permission: test.permission.map(|found| KeyPermissionBody {
-                action: found.action.as_str(),
+                action: found.action,
+                allowed: found.allowed,
+                decided_by: found.decided_by(),
                 resource: found.resource,
-                allowed: found.denied.is_none(),
-                decided_by: found.decided_by,
-                missing_scope: found
-                    .denied
-                    .as_ref()
-                    .and_then(|(_, scope)| scope.map(|scope| scope.as_str())),
-                reason: found.denied.map(|(why, _)| why),
+                missing_scope: found.missing_scope.map(Scope::as_str),
+                reason: found.reason,
             }),
         }
     }

@@ -14,7 +14,7 @@ use crate::{
         strict::{optional_object, present},
         time::Ttl,
     },
-    engine::{CreateApiKey, KeyGrant, RotateApiKey, UpdateApiKey, WantedIdentity},
+    engine::{AskedResource, CreateApiKey, KeyGrant, RotateApiKey, UpdateApiKey, WantedIdentity},
 };
 
 /// An API key to make.
@@ -196,19 +196,21 @@ pub(crate) struct TestKeyBody {
     /// One permission, as in history: `lease:create`, …
     #[schema(example = "lease:create")]
     action: Option<String>,
-    /// On what: `credential/NAME`, `lease/ID`, `identity/TYPE/NAME`, `api-key/ID`, `vault`; the workspace where
-    /// absent.
+    /// On what: `credential/NAME`, `lease/ID`, `identity/TYPE/NAME`, `api-key/ID`, `token/ID`, `vault` or `workspace`,
+    /// which is meant where absent. One that the action is never done to is refused.
     #[schema(example = "credential/stripe-key")]
     resource: Option<String>,
 }
 
 impl TestKeyBody {
-    pub(crate) fn wanted(&self) -> Result<Option<(&str, Option<&str>)>> {
-        let resource = self.resource.as_deref();
-        match self.action.as_deref() {
-            Some(action) => Ok(Some((action, resource))),
-            None if resource.is_some() => Err(Error::missing("action")),
-            None => Ok(None),
+    pub(crate) fn wanted(self) -> Result<Option<(String, AskedResource)>> {
+        let resource = self.resource.as_deref().map(AskedResource::parse);
+        match (self.action, resource.transpose()?) {
+            (Some(action), resource) => {
+                Ok(Some((action, resource.unwrap_or(AskedResource::Workspace))))
+            }
+            (None, Some(_)) => Err(Error::missing("action")),
+            (None, None) => Ok(None),
         }
     }
 }

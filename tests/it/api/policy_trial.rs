@@ -304,10 +304,11 @@ fn the_example_cases_hold_and_a_case_that_does_not_fails() {
 
     let folder = TempDir::new();
     let file = folder.path().join("wrong.json");
-    let case = |expect: &str, policy: Value| {
+    let on = |resource: &str, expect: &str, policy: Value| {
         json!({"name": expect, "principal": {"identity": "agent/claude-code", "role": "agent"}, "action": "lease:create",
-            "resource": "credential/a", "expect": expect, "policy": policy})
+            "resource": resource, "expect": expect, "policy": policy})
     };
+    let case = |expect: &str, policy: Value| on("credential/a", expect, policy);
     let cases = [
         case("deny", json!("require-purpose")),
         case("deny", json!("workspace:source-ranges")),
@@ -327,8 +328,30 @@ fn the_example_cases_hold_and_a_case_that_does_not_fails() {
         fault.starts_with("expected allowed, found denied by workspace:require-purpose"),
         "{fault}"
     );
-    // A case that cannot be read is no case that passes.
-    std::fs::write(&file, "{\"case\": [{\"name\": \"x\"}]}").unwrap();
+    // A case that cannot be read is no case that passes, nor is one of what never happens.
+    let never = json!({"case": [on("lease/a", "deny", Value::Null)]}).to_string();
+    for (text, told) in [
+        ("{\"case\": [{\"name\": \"x\"}]}", "missing field"),
+        (
+            &never,
+            "`lease:create` is done to `credential/…`, not to `lease/…`",
+        ),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let done = test(file.to_str().unwrap(), &[]);
+        assert_eq!((done.status.code(), done.stdout.len()), (Some(1), 0));
+        let error = String::from_utf8(done.stderr).unwrap();
+        assert!(error.contains(told), "{error}");
+    }
+    let keys = |holder: &str, expect: &str| {
+        json!({"name": holder, "principal": {"identity": "agent/claude-code", "role": "agent"}, "action": "key:read",
+            "resource": format!("api-key/{holder}"), "expect": expect})
+    };
+    let cases = [
+        keys("agent/claude-code", "allow"),
+        keys("agent/other", "deny"),
+    ];
+    std::fs::write(&file, json!({"case": cases}).to_string()).unwrap();
     let done = test(file.to_str().unwrap(), &[]);
-    assert_eq!((done.status.code(), done.stdout.len()), (Some(1), 0));
+    assert!(done.status.success(), "{done:?}");
 }

@@ -48,6 +48,31 @@ async fn a_test_says_whether_a_key_is_let_in_and_what_it_may() {
     ] {
         assert_eq!(done(&vault, &key, "test", body).await.status, 400);
     }
+    // What is never done to such a thing has no answer.
+    for (action, resource, possible) in [
+        ("lease:create", None, "`credential/…`, not to `workspace`"),
+        (
+            "lease:renew",
+            Some("credential/x"),
+            "`lease/…`, not to `credential/…`",
+        ),
+        (
+            "key:read",
+            Some("vault"),
+            "`workspace` or `api-key/…`, not to `vault`",
+        ),
+    ] {
+        let body = json!({"action": action, "resource": resource});
+        let refused = done(&vault, &key, "test", body).await;
+        let refused = refused.fails(400, "INVALID_PARAMETER");
+        assert_eq!(refused["details"], json!({"field": "resource"}));
+        let told = format!("`{action}` is done to {possible}");
+        assert_eq!(refused["message"], told);
+        let asked = json!({"action": action, "resource": resource.unwrap_or("workspace")});
+        let refused = vault.admin(POST, "/v1/auth/check", Some(asked)).await;
+        assert_eq!(refused.fails(400, "INVALID_PARAMETER")["message"], told);
+    }
+    done(&vault, &key, "resume", json!({})).await.data(200);
     let foreign =
         json!({"action": "lease:read", "resource": format!("lease/lse_{}", "0".repeat(32))});
     done(&vault, &key, "test", foreign)

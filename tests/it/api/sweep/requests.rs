@@ -107,7 +107,7 @@ const CHANGING: &[(&str, &str, &str, Option<&str>)] = &[
     (
         "POST",
         "/v1/api-keys/{id}/test",
-        r#"{"action":"lease:create"}"#,
+        r#"{"action":"lease:create","resource":"credential/x"}"#,
         None,
     ),
     ("POST", "/v1/tokens", "{}", Some("token.created")),
