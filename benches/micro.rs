@@ -194,6 +194,7 @@ fn principal(workspace: WorkspaceId, role: Role) -> Principal {
         kind: IdentityType::Agent,
         proof: ProofId::Key(KeyId::from_bytes([4; 16])),
         root: ProofId::Key(KeyId::from_bytes([4; 16])),
+        value_until: None,
         proof_name: "claude-code".to_owned(),
         role: Some(role),
         roles: Roles::of(role, None),

@@ -169,6 +169,7 @@ impl Who {
             kind,
             proof: ProofId::Key(KeyId::from_bytes([0; 16])),
             root: ProofId::Key(KeyId::from_bytes([0; 16])),
+            value_until: None,
             labels: Arc::new(Metadata::labels(self.labels.clone())?),
             proof_name: String::new(),
             role: Some(role).filter(|role| role.scopes() == scopes),

@@ -49,16 +49,21 @@ impl Authenticator {
             return Err(unknown().into());
         };
         // Remembered or not, a key is proven anew by every request.
-        let digests = &mut known.key.digests(now).map(Digest::from_stored);
-        if !digests.any(|digest| digest.proves(&self.keyring, &presented)) {
+        let proves = |digest| Digest::from_stored(digest).proves(&self.keyring, &presented);
+        let mut digests = known.key.digests(now);
+        let Some((_, value_until)) = digests.find(|(digest, _)| proves(*digest)) else {
             return Err(unknown().into());
-        }
-        self.admit(&known, workspace, now)
-            .await
-            .map_err(|error| Refusal {
+        };
+        match self.admit(&known, workspace, now).await {
+            Ok(principal) => Ok(Principal {
+                value_until,
+                ..principal
+            }),
+            Err(error) => Err(Refusal {
                 error,
                 proven: Some((ProofId::Key(known.key.id), known.key.home)),
-            })
+            }),
+        }
     }
 
     /// What the key would be let in as, if it were presented now: for a test of the key. Nothing is proven here,
@@ -160,6 +165,7 @@ impl Authenticator {
             kind: identity.kind,
             proof,
             root: proof,
+            value_until: None,
             proof_name: key.name.clone(),
             role: roles.find(|role| role.scopes() == scopes),
             roles: Roles::of(identity.role, key.role),

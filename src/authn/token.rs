@@ -250,6 +250,7 @@ fn federated(known: &KnownToken) -> Result<Principal> {
         kind: identity.kind,
         proof: ProofId::Token(root.id),
         root: ProofId::Token(root.id),
+        value_until: None,
         proof_name: issuer.name.to_string(),
         role: None,
         roles: Roles::of(identity.role, None),

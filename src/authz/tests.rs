@@ -62,6 +62,7 @@ fn principal(identity: u8, role: Option<Role>, scopes: ScopeSet) -> Principal {
         kind: IdentityType::Agent,
         proof: ProofId::Key(KeyId::from_bytes([2; 16])),
         root: ProofId::Key(KeyId::from_bytes([2; 16])),
+        value_until: None,
         proof_name: "key".to_owned(),
         role,
         roles: Roles::of(role.unwrap_or(Role::Owner), None),

@@ -248,10 +248,11 @@ impl ApiKey {
         }
     }
 
-    /// The digests of what proves the key at `now`: its value, and within the grace the one before.
-    pub fn digests(&self, now: Timestamp) -> impl Iterator<Item = [u8; 32]> {
+    /// The digests of what proves the key at `now`: its value, and within the grace the one before, with its end.
+    pub fn digests(&self, now: Timestamp) -> impl Iterator<Item = ([u8; 32], Option<Timestamp>)> {
         let previous = self.previous.filter(|old| now < old.until);
-        std::iter::once(self.digest).chain(previous.map(|old| old.digest))
+        std::iter::once((self.digest, None))
+            .chain(previous.map(|old| (old.digest, Some(old.until))))
     }
 
     /// How long the key was given when it was made or rotated last; for ever where none.
@@ -379,6 +380,8 @@ pub struct Principal {
     pub proof: ProofId,
     /// What the proof descends from, itself unless a key or token made it: it must live for the proof to live.
     pub root: ProofId,
+    /// When the very value that proved it ends, where that is a rotated key's old one.
+    pub value_until: Option<Timestamp>,
     /// The name of the key or token that proved it.
     pub proof_name: String,
     /// The role whose scopes these are, where there is one.

@@ -16,7 +16,7 @@ use crate::{
         event::{Change, EventName, Object},
         id::{TokenId, WorkspaceId},
         name::{MAX_NAME_BYTES, WorkspaceName, check_text},
-        principal::{ProofId, Reach},
+        principal::{Principal, ProofId, Reach},
         scope::{Scope, ScopeSet},
         secret::SecretText,
         time::{Timestamp, Ttl},
@@ -141,7 +141,7 @@ impl Engine {
             };
             return Err(self.deny(&call, Box::new(denial)).await?);
         }
-        let maker = self.maker(principal.proof).await?;
+        let maker = self.maker(principal).await?;
         let slot = Slot::of(self, &call, "token:create")?;
         let locks: Vec<_> = slot.lock().into_iter().collect();
         let mut unit = self.begin(&call, &permit, &locks).await?;
@@ -221,19 +221,23 @@ impl Engine {
     }
 
     /// What the proof of a token's maker says of the token.
-    async fn maker(&self, proof: ProofId) -> Result<Maker> {
+    async fn maker(&self, principal: &Principal) -> Result<Maker> {
         let system = self.tables(WorkspaceId::SYSTEM)?;
         let read = &mut self.read();
         // Gone since it proved the caller.
         let gone = || Error::state("what proves the caller has ended");
-        match proof {
+        match principal.proof {
             ProofId::Key(id) => {
                 let key = system.api_key(read, id).await?.ok_or_else(gone)?;
                 Ok(Maker {
                     home: key.home,
                     parent: Parent::Key(id),
                     generation: 0,
-                    ends: key.expires_at,
+                    // INVARIANT (offspring): an old value in its grace makes nothing that outlives it.
+                    ends: [key.expires_at, principal.value_until]
+                        .into_iter()
+                        .flatten()
+                        .min(),
                 })
             }
             ProofId::Token(id) => {

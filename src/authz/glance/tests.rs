@@ -124,6 +124,7 @@ impl Case {
             kind: IdentityType::Agent,
             proof: ProofId::Key(KeyId::from_bytes([2; 16])),
             root: ProofId::Key(KeyId::from_bytes([2; 16])),
+            value_until: None,
             proof_name: String::new(),
             role,
             roles: Roles::of(

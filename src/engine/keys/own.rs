@@ -86,12 +86,12 @@ impl Engine {
         Ok(())
     }
 
-    /// When what proves the caller ends, or what that goes back to; none where neither does.
+    /// When what proves the caller ends, its very value, or what it goes back to; none where none of these does.
     async fn ends(&self, caller: &Principal) -> Result<Option<Timestamp>> {
         let system = self.tables(WorkspaceId::SYSTEM)?;
         let read = &mut self.read();
         let gone = || Error::state("what proves the caller has ended");
-        let mut ends = None;
+        let mut ends = caller.value_until;
         for proof in [caller.proof, caller.root] {
             let end = match proof {
                 ProofId::Key(id) => {

@@ -167,7 +167,8 @@ impl UpdateKeyBody {
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RotateKeyBody {
-    /// How long the old value is good for as well, at most `7d`; not at all where absent.
+    /// How long the old value is good for as well, at most `7d`; not at all where absent. Keys and tokens that it makes
+    /// for its own identity meanwhile end with it, and it gives the key no value that outlives it.
     #[schema(example = "24h")]
     grace: Option<String>,
     /// The new lifetime; null for ever. The old lifetime again where absent, but a key that rotates itself keeps its end.

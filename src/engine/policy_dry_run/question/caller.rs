@@ -59,6 +59,7 @@ impl Recall<'_> {
             kind: *kind,
             proof: *proof,
             root: *proof,
+            value_until: None,
             labels: Arc::new(labels),
             proof_name: String::new(),
             role,

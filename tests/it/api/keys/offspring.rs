@@ -120,3 +120,48 @@ async fn a_token_widens_neither_the_key_that_made_it_nor_another_of_its_identity
     let rotated = by(&vault, key, POST, &rotate(&at), json!({})).await;
     assert_eq!(rotated.data(200)["expires_at"], before["expires_at"]);
 }
+
+/// Else whoever has the value that was rotated away would keep the identity, by taking the key itself or another.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_value_makes_and_rotates_nothing_that_outlives_its_grace() {
+    let vault = Vault::dev();
+    let own = |name: &str| json!({"name": name, "scopes": SCOPES});
+    let (key, sibling) = (make(&vault, own("k")).await, make(&vault, own("s")).await);
+    let at = |key: &Value| format!("/v1/api-keys/{}", text(key, "id"));
+    let rotate = |key: &Value| format!("{}/rotate", at(key));
+    let graced = Some(json!({"grace": "1h"}));
+    let new = vault.admin(POST, &rotate(&key), graced).await.data(200);
+    let until = millis(&new["previous_valid_until"]);
+    let old = text(&key, "key");
+    let body = json!({"expires_in": "30d"});
+    let token = by(&vault, old, POST, "/v1/tokens", body).await.data(201);
+    assert!(millis(&token["expires_at"]) <= until);
+    assert_eq!(token["ttl_capped"], true);
+    for wanted in [json!(null), json!("90d")] {
+        let body = json!({"name": "x", "scopes": ["lease:read"], "expires_in": wanted});
+        let made = by(&vault, old, POST, "/v1/api-keys", body).await;
+        assert_eq!(millis(&made.data(201)["expires_at"]), until);
+    }
+    for key in [&key, &sibling] {
+        for body in [
+            json!({}),
+            json!({"expires_in": "2h"}),
+            json!({"grace": "1h"}),
+        ] {
+            let refused = by(&vault, old, POST, &rotate(key), body).await;
+            refused.fails(403, "INSUFFICIENT_PERMISSIONS");
+        }
+    }
+    // The new value is the key's own.
+    let newest = by(&vault, text(&new, "key"), POST, &rotate(&key), json!({})).await;
+    newest.data(200);
+    let made = by(
+        &vault,
+        text(&sibling, "key"),
+        POST,
+        "/v1/api-keys",
+        own("y"),
+    )
+    .await;
+    assert_eq!(made.data(201)["expires_at"], Value::Null);
+}
