@@ -190,8 +190,11 @@ impl Permit {
 /// Why a decision went against the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// The caller lacks a scope, or is not the one it concerns.
-    Scope { missing: Scope, why: &'static str },
+    /// The caller lacks a scope, or is not the one it concerns, whatever its scopes.
+    Scope {
+        missing: Option<Scope>,
+        why: &'static str,
+    },
     /// A policy forbids it, with what its `@message` tells the caller.
     Forbidden { message: Option<String> },
     /// A policy failed to evaluate, and what it would have said is not known.
@@ -230,7 +233,11 @@ impl Denial {
     /// The reason, as history keeps it.
     pub fn reason(&self) -> String {
         match &self.refusal {
-            Refusal::Scope { missing, why } => format!("missing scope {}: {why}", missing.as_str()),
+            Refusal::Scope {
+                missing: Some(missing),
+                why,
+            } => format!("missing scope {}: {why}", missing.as_str()),
+            Refusal::Scope { missing: None, why } => (*why).to_owned(),
             Refusal::Forbidden { message: None } => "a policy forbids it".to_owned(),
             Refusal::Forbidden {
                 message: Some(message),
@@ -243,8 +250,13 @@ impl Denial {
     /// The error to tell the caller.
     pub fn error(&self) -> Error {
         let error = match &self.refusal {
-            Refusal::Scope { missing, why } => Error::new(Code::InsufficientPermissions, *why)
-                .with("missing_scope", missing.as_str()),
+            Refusal::Scope { missing, why } => {
+                let error = Error::new(Code::InsufficientPermissions, *why);
+                match missing {
+                    Some(missing) => error.with("missing_scope", missing.as_str()),
+                    None => error,
+                }
+            }
             Refusal::Forbidden { message } => Error::new(
                 Code::PolicyDenied,
                 message.as_deref().unwrap_or("a policy forbids it"),

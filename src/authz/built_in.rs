@@ -240,14 +240,13 @@ fn evaluate(built_in: &BuiltIn, key: &Key) -> Result<Outcome, Unaskable> {
                 Action::LeaseRead => "the lease belongs to another identity",
                 _ => "the key lacks the scope",
             };
-            (key.action.scope(), why)
+            (Some(key.action.scope()), why)
         } else if forbids(HOLDER_ONLY) {
-            (
-                Scope::LeaseDelegate,
-                "the lease belongs to another identity",
-            )
+            let delegates = key.scopes.contains(Scope::LeaseDelegate);
+            let missing = (!delegates).then_some(Scope::LeaseDelegate);
+            (missing, "the lease belongs to another identity")
         } else {
-            (key.action.scope(), "the caller reaches one workspace only")
+            (None, "the caller reaches one workspace only")
         };
     Ok(Outcome::Refused {
         policies: decided.into(),

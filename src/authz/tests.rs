@@ -47,7 +47,7 @@ fn decide(
 
 fn missing(denial: &Denial) -> Option<Scope> {
     match denial.refusal {
-        Refusal::Scope { missing, .. } => Some(missing),
+        Refusal::Scope { missing, .. } => missing,
         _ => None,
     }
 }
@@ -160,13 +160,14 @@ fn a_backup_needs_the_scope_and_a_key_that_reaches_every_workspace() {
     let backup = |principal: &Principal| decide(principal, Action::SystemBackup, Resource::Vault);
     let scope = ScopeSet::of(&[Scope::SystemBackup]);
     assert!(backup(&of(true, scope)).is_ok());
-    for refused in [
-        of(false, scope),
-        of(true, ScopeSet::EMPTY),
-        of(true, ScopeSet::of(Scope::ALL).without(Scope::SystemBackup)),
+    let less = ScopeSet::of(Scope::ALL).without(Scope::SystemBackup);
+    for (refused, lacks) in [
+        (of(false, scope), None),
+        (of(true, ScopeSet::EMPTY), Some(Scope::SystemBackup)),
+        (of(true, less), Some(Scope::SystemBackup)),
     ] {
         let denial = backup(&refused).unwrap_err();
-        assert_eq!(missing(&denial), Some(Scope::SystemBackup));
+        assert_eq!(missing(&denial), lacks);
     }
 }
 
@@ -219,4 +220,9 @@ fn a_denial_names_the_policy_and_a_permit_the_role() {
     let denial = decide(&agent, Action::HandleRedeem, lease(2, 2)).unwrap_err();
     assert_eq!(denial.decided_by().unwrap(), "holder:only");
     assert_eq!(missing(&denial), Some(Scope::LeaseDelegate));
+    // Whoever has that scope is not told that it lacks it.
+    let admin = of_role(1, Role::WorkspaceAdmin);
+    let denial = decide(&admin, Action::HandleRedeem, lease(2, 2)).unwrap_err();
+    assert_eq!(missing(&denial), None);
+    assert_eq!(denial.reason(), "the lease belongs to another identity");
 }

@@ -345,7 +345,7 @@ impl Answered {
 
     fn denied(action: Action, denial: &Denial) -> Self {
         let missing_scope = match denial.refusal {
-            Refusal::Scope { missing, .. } => Some(missing),
+            Refusal::Scope { missing, .. } => missing,
             _ => None,
         };
         let storing = matches!(action, Action::CredentialCreate | Action::CredentialRotate);

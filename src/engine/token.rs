@@ -135,7 +135,7 @@ impl Engine {
                 resource: Resource::Workspace,
                 policies: vec![permit.decided_by().to_owned()],
                 refusal: Refusal::Scope {
-                    missing,
+                    missing: Some(missing),
                     why: "a token never holds a scope that its creator lacks",
                 },
             };

@@ -51,7 +51,7 @@ impl Engine {
                     resource: Resource::Vault,
                     policies: vec![permit.decided_by().to_owned()],
                     refusal: Refusal::Scope {
-                        missing: action.scope(),
+                        missing: None,
                         why: "the history of the vault itself is for callers that reach every workspace",
                     },
                 };

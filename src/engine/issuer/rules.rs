@@ -7,7 +7,7 @@ use crate::{
         error::{Code, Error, Result},
         id::WorkspaceId,
         issuer::{IssuerKeys, IssuerRules},
-        scope::{Role, Scope},
+        scope::Role,
     },
     engine::{Call, Engine},
     store::codec,
@@ -79,18 +79,18 @@ impl Engine {
         let lacking = role.scopes().difference(principal.scopes).iter().next();
         let (missing, why) = match ((of_all || local) && !principal.organisation, lacking) {
             (true, _) if local => (
-                Scope::IdentityFederate,
+                None,
                 "`jwks_url` is on the vault's own machine only where callers that reach every workspace say so",
             ),
             (false, None) if role == Role::Owner && !principal.is_owner() => (
-                Scope::IdentityFederate,
+                None,
                 "an issuer for owners is for owners to register, to change and to delete",
             ),
             (true, _) => (
-                Scope::IdentityFederate,
+                None,
                 "issuers for the organisation are for callers that reach all of it to register, to change and to delete",
             ),
-            (false, Some(missing)) => (
+            (false, missing @ Some(_)) => (
                 missing,
                 "an issuer is registered, changed and deleted by callers that hold all of its role",
             ),
