@@ -8,7 +8,7 @@ use super::{
         idempotency::{Answer, Slot},
     },
     KeyGrant, check_description, check_grant, check_name, check_name_of, check_stronger,
-    check_value, facts, is_own, object, refused,
+    check_value, facts, is_own, lacking, object, refused,
     view::{KeyView, KeyViews},
     wanted::WantedIdentity,
 };
@@ -20,7 +20,7 @@ use crate::{
         event::{EventName, Object},
         id::{KeyId, WorkspaceId},
         name::WorkspaceName,
-        principal::{ApiKey, KeyState, PreviousValue, RateLimit, Reach},
+        principal::{ApiKey, KeyState, PreviousValue, ProofId, RateLimit, Reach},
         secret::SecretText,
         time::{Span, Timestamp, Ttl},
     },
@@ -79,7 +79,7 @@ impl Engine {
         locks.extend(slot.lock());
         let mut unit = self.begin(call, &permit, &locks).await?;
         if let Some((view, seed)) = first(&slot, &mut unit).await? {
-            return self.again(unit, &slot, view, seed).await;
+            return self.again(call, unit, &slot, (view, seed)).await;
         }
         let refused = Object {
             name: Some("api-key".to_owned()),
@@ -122,7 +122,7 @@ impl Engine {
             .lock_key(call, Action::KeyRotate, id, Some(&slot))
             .await?;
         if let Some((view, seed)) = first(&slot, &mut unit).await? {
-            return self.again(unit, &slot, view, seed).await;
+            return self.again(call, unit, &slot, (view, seed)).await;
         }
         let identity = self.identity_of(&mut unit, &key).await?;
         let caller = &call.principal;
@@ -245,16 +245,31 @@ impl Engine {
         Ok(MadeKey { view, value })
     }
 
-    /// The first answer again.
+    /// The first answer again. INVARIANT (no-escalation): not to a caller that lost what the key holds since then.
     async fn again(
         &self,
+        call: &Call,
         unit: Unit<'_>,
         slot: &Slot<'_>,
-        view: KeyView,
-        seed: [u8; 16],
+        (view, seed): (KeyView, [u8; 16]),
     ) -> Result<MadeKey> {
         let workspace = unit.tables.workspace;
         drop(unit);
+        let caller = &call.principal;
+        if caller.proof != ProofId::Key(view.id)
+            && let Err(error) = lacking(
+                view.scopes.difference(caller.scopes),
+                "a key is shown again to callers that hold all it does; this one lacks",
+            )
+        {
+            let of = Object {
+                name: Some(view.id.to_string()),
+                ..Object::default()
+            };
+            return self
+                .recorded(call, EventName::DirectoryRefused, of, Err(error))
+                .await;
+        }
         slot.durable(self, workspace).await?;
         let key = slot.key().unwrap_or_default();
         let minted = self

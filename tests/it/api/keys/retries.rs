@@ -61,3 +61,33 @@ async fn a_retried_rotation_gets_its_value_again_and_never_that_of_the_making() 
     let events = vault.admin(GET, "/v1/audit?event=key.rotated", None).await;
     assert_eq!(events.body["page"]["total"], 1);
 }
+
+/// What a key is told again, by a retry, to a caller that could not make it any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_shows_no_key_to_a_caller_that_lost_what_it_holds() {
+    let vault = Vault::dev();
+    let maker = json!({"name": "m", "scopes": ["key:create", "key:rotate", "lease:read"]});
+    let maker = make(&vault, maker).await;
+    let wide = json!({"name": "w", "scopes": ["lease:read"]});
+    let retried = async |path: &str, body: &Value| {
+        let headers = [("idempotency-key", "one")];
+        let body = Some(body.clone());
+        let key = text(&maker, "key");
+        vault.request(POST, path, key, body, &headers).await
+    };
+    let made = retried("/v1/api-keys", &wide).await.data(201);
+    let rotate = format!("/v1/api-keys/{}/rotate", text(&made, "id"));
+    let rotated = retried(&rotate, &json!({})).await.data(200);
+    assert_eq!(retried(&rotate, &json!({})).await.data(200), rotated);
+    let less = json!({"scopes": ["key:create", "key:rotate"]});
+    patch(&vault, &maker, less).await.data(200);
+    for (path, body) in [("/v1/api-keys", &wide), (&*rotate, &json!({}))] {
+        let refused = retried(path, body).await;
+        let refused = refused.fails(403, "INSUFFICIENT_PERMISSIONS");
+        assert_eq!(refused["details"]["missing_scope"], "lease:read");
+    }
+    let recorded = vault
+        .admin(GET, "/v1/audit?event=directory.refused", None)
+        .await;
+    assert_eq!(recorded.body["page"]["total"], 2);
+}
