@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::{key::EVERY_WORKSPACE, rate::RateBody};
 use crate::{
     domain::{
-        error::{Error, Result},
+        error::{Code, Error, Result},
         id::KeyId,
         name::{IdentityName, WorkspaceName},
         principal::{IdentityType, RateLimit},
@@ -30,7 +30,8 @@ pub(crate) struct CreateKeyBody {
     /// What the key may do, by a role; either this or `scopes`.
     #[schema(example = "agent")]
     role: Option<String>,
-    /// What the key may do: scopes, or families such as `lease:*`.
+    /// What the key may do: scopes, or families such as `lease:*`. `credential:test` and those of `webhook:*` can be given
+    /// and open nothing yet.
     scopes: Option<Vec<String>>,
     /// The workspace of the request, or `*` for every one.
     #[schema(example = "default")]
@@ -61,7 +62,10 @@ pub(crate) struct KeyIdentityBody {
 impl CreateKeyBody {
     pub(crate) fn command(self) -> Result<CreateApiKey> {
         let identity = self.identity.unwrap_or_default();
-        let grant = grant(self.role, self.scopes)?.ok_or_else(|| Error::missing("scopes"))?;
+        let grant = grant(self.role, self.scopes)?.ok_or_else(|| {
+            Error::new(Code::MissingParameter, "`role` or `scopes` is required")
+                .with("field", "scopes")
+        })?;
         let every = self.workspace.as_deref() == Some(EVERY_WORKSPACE);
         let named = self.workspace.filter(|_| !every);
         if self.organisation && named.is_some() {
