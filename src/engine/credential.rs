@@ -278,20 +278,14 @@ impl Engine {
             position.extend_from_slice(credential.id.as_bytes());
             found.push((position, (credential, ledger)));
         }
-        let page = request.cut(&window, DEFAULT_SORT, found);
+        let mut page = request.cut(&window, DEFAULT_SORT, found);
         let settings = self.settings(tables.workspace).await?;
         let mut views = Vec::with_capacity(page.items.len());
-        for (credential, ledger) in page.items {
+        for (credential, ledger) in std::mem::take(&mut page.items) {
             let due = self.due(&tables, read, credential.id, &ledger).await?;
             views.push(self.credential_view(call, credential, &settings, &ledger, due));
         }
-        Ok(Page {
-            items: views,
-            limit: page.limit,
-            next_cursor: page.next_cursor,
-            total: page.total,
-            unreadable: 0,
-        })
+        Ok(page.with(views))
     }
 }
 

@@ -34,9 +34,15 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// The same page with its items turned into something else.
-    pub fn map<U>(self, turn: impl FnMut(T) -> U) -> Page<U> {
+    pub fn map<U>(mut self, turn: impl FnMut(T) -> U) -> Page<U> {
+        let items = std::mem::take(&mut self.items);
+        self.with(items.into_iter().map(turn).collect())
+    }
+
+    /// The same page with what its items were turned into.
+    pub fn with<U>(self, items: Vec<U>) -> Page<U> {
         Page {
-            items: self.items.into_iter().map(turn).collect(),
+            items,
             limit: self.limit,
             next_cursor: self.next_cursor,
             total: self.total,

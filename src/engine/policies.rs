@@ -189,22 +189,12 @@ impl Engine {
         let newest = newest.map_or(0, |newest| newest.version);
         let all = (1..=newest).map(|version| (version.to_be_bytes().to_vec(), version));
         let page = request.cut(&window, DEFAULT_SORT, all.collect());
-        let mut items = Vec::with_capacity(page.items.len());
-        for version in page.items {
-            items.push(
-                tables
-                    .policy_set(read, version)
-                    .await?
-                    .ok_or_else(no_version)?,
-            );
+        let mut sets = Vec::with_capacity(page.items.len());
+        for version in &page.items {
+            let set = tables.policy_set(read, *version).await?;
+            sets.push(set.ok_or_else(no_version)?);
         }
-        Ok(Page {
-            items,
-            limit: page.limit,
-            next_cursor: page.next_cursor,
-            total: page.total,
-            unreadable: 0,
-        })
+        Ok(page.with(sets))
     }
 
     /// One set that is or was in force.

@@ -10,7 +10,7 @@ use super::{
     Surface,
     caller::{Caller, Presented},
     error::ApiError,
-    query::{Params, Segments},
+    query::{Paging, Params, Segments},
     wire::*,
 };
 use crate::{
@@ -176,8 +176,7 @@ fn network(text: &str) -> Option<IpNet> {
         ("object" = Option<String>, Query, description = "The name of anything else that it was done to"),
         ("since" = Option<String>, Query), ("until" = Option<String>, Query),
         ("scope" = Option<String>, Query, description = "`workspace` (the default), or `organisation`: what happened to the vault itself"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
-        ("sort" = Option<String>, Query, description = "`time` or `-time`")),
+        Paging, ("sort" = Option<String>, Query, description = "`time` or `-time`")),
     responses((status = 200, body = Listing<AuditBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn list(
     State(surface): State<Surface>,

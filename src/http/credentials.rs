@@ -7,7 +7,7 @@ use super::{
     body::{OptionalPayload, Payload},
     caller::Caller,
     error::ApiError,
-    query::{Params, Segments},
+    query::{Paging, Params, Segments},
     to_the_end,
     wire::*,
 };
@@ -40,8 +40,7 @@ pub(super) async fn create(
     params(("name" = Option<String>, Query), ("type" = Option<String>, Query), ("state" = Option<String>, Query),
         ("metadata.service" = Option<String>, Query, description = "Any `metadata.<key>` filters by that key"),
         ("since" = Option<String>, Query, description = "Made at or after this time"), ("until" = Option<String>, Query, description = "Made before this time"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
-        ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or `name`, with `-` in front to reverse")),
+        Paging, ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or `name`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<CredentialBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn list(
     State(surface): State<Surface>,
@@ -140,8 +139,7 @@ pub(super) async fn delete(
     params(("name" = String, Path),
         ("state" = Option<String>, Query, description = "`current`, `rotated`, `retired` or `revoked`"),
         ("since" = Option<String>, Query, description = "Made at or after this time"), ("until" = Option<String>, Query, description = "Made before this time"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query),
-        ("offset" = Option<u64>, Query), ("sort" = Option<String>, Query, description = "`number` or `created_at`, with `-` in front to reverse")),
+        Paging, ("sort" = Option<String>, Query, description = "`number` or `created_at`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<VersionBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn versions(
     State(surface): State<Surface>,

@@ -8,7 +8,7 @@ use super::{
     body::Payload,
     caller::Caller,
     error::ApiError,
-    query::{Params, Segments},
+    query::{Paging, Params, Segments},
     wire::*,
 };
 use crate::domain::name::HoldName;
@@ -31,8 +31,7 @@ pub(super) async fn show(
 
 /// Lists the legal holds in force. Only callers that reach every workspace may see them.
 #[utoipa::path(get, path = "/v1/audit/holds", tag = "audit", operation_id = "list_holds",
-    params(("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
-        ("sort" = Option<String>, Query, description = "`name` or `-name`")),
+    params(Paging, ("sort" = Option<String>, Query, description = "`name` or `-name`")),
     responses((status = 200, body = Listing<HoldBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn list(
     State(surface): State<Surface>,

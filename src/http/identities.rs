@@ -7,7 +7,7 @@ use super::{
     body::{OptionalPayload, Payload},
     caller::Caller,
     error::ApiError,
-    query::{Params, Segments},
+    query::{Paging, Params, Segments},
     to_the_end,
     wire::*,
 };
@@ -47,8 +47,7 @@ pub(super) async fn create(
         ("role" = Option<String>, Query), ("state" = Option<String>, Query, description = "`active` or `suspended`"),
         ("labels.team" = Option<String>, Query, description = "Any `labels.<key>` filters by that key"),
         ("since" = Option<String>, Query, description = "Made at or after this time"), ("until" = Option<String>, Query, description = "Made before this time"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
-        ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or `name`, with `-` in front to reverse")),
+        Paging, ("sort" = Option<String>, Query, description = "`created_at`, `updated_at` or `name`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<IdentityRecordBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn list(
     State(surface): State<Surface>,

@@ -10,7 +10,7 @@ use super::{
     body::Payload,
     caller::{Caller, origin},
     error::ApiError,
-    query::{Params, Segments},
+    query::{Paging, Params, Segments},
     serve::PeerCertificate,
     trace,
     wire::*,
@@ -55,8 +55,7 @@ pub(super) async fn create(
 /// Lists the issuers of the workspace, and those of the organisation for who reaches all of it.
 #[utoipa::path(get, path = "/v1/issuers", tag = "issuers",
     params(("since" = Option<String>, Query, description = "Made at or after this time"), ("until" = Option<String>, Query, description = "Made before this time"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
-        ("sort" = Option<String>, Query, description = "`created_at` or `-created_at`")),
+        Paging, ("sort" = Option<String>, Query, description = "`created_at` or `-created_at`")),
     responses((status = 200, body = Listing<IssuerBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn list(
     State(surface): State<Surface>,

@@ -7,7 +7,7 @@ use super::{
     body::{OptionalPayload, Payload, SparsePayload},
     caller::Caller,
     error::ApiError,
-    query::{Params, Segments},
+    query::{Paging, Params, Segments},
     to_the_end,
     wire::*,
 };
@@ -41,8 +41,7 @@ pub(super) async fn create(
         ("state" = Option<String>, Query, description = "`active`, `paused`, `expired`, `suspended` or `revoked`"), ("role" = Option<String>, Query),
         ("unused_for" = Option<String>, Query, description = "Never used, or not used for so long, such as `30d`"),
         ("since" = Option<String>, Query, description = "Made at or after this time"), ("until" = Option<String>, Query, description = "Made before this time"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
-        ("sort" = Option<String>, Query, description = "`created_at`, `expires_at`, `last_used_at` or `name`, with `-` in front to reverse")),
+        Paging, ("sort" = Option<String>, Query, description = "`created_at`, `expires_at`, `last_used_at` or `name`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<KeyBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn list(
     State(surface): State<Surface>,
@@ -195,8 +194,7 @@ pub(super) async fn test(
 /// Lists the newest thousand requests that an API key made, newest first.
 #[utoipa::path(get, path = "/v1/api-keys/{id}/usage", tag = "api-keys",
     params(("id" = String, Path), ("since" = Option<String>, Query, description = "At or after this time"),
-        ("until" = Option<String>, Query, description = "Before this time"), ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query),
-        ("offset" = Option<u64>, Query), ("sort" = Option<String>, Query, description = "`time` or `-time`")),
+        ("until" = Option<String>, Query, description = "Before this time"), Paging, ("sort" = Option<String>, Query, description = "`time` or `-time`")),
     responses((status = 200, body = Listing<UseBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn usage(
     State(surface): State<Surface>,

@@ -8,7 +8,7 @@ use super::{
     body::{OptionalPayload, Payload},
     caller::Caller,
     error::ApiError,
-    query::{Params, Segments},
+    query::{Paging, Params, Segments},
     to_the_end,
     wire::*,
 };
@@ -97,8 +97,7 @@ pub(super) async fn show(
 
 /// Shows the history of a lease, oldest first.
 #[utoipa::path(get, path = "/v1/leases/{id}/events", tag = "leases",
-    params(("id" = String, Path), ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query),
-        ("offset" = Option<u64>, Query), ("sort" = Option<String>, Query, description = "`time` or `-time`")),
+    params(("id" = String, Path), Paging, ("sort" = Option<String>, Query, description = "`time` or `-time`")),
     responses((status = 200, body = Listing<AuditBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn events(
     State(surface): State<Surface>,

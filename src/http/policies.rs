@@ -7,7 +7,7 @@ use super::{
     body::Payload,
     caller::Caller,
     error::ApiError,
-    query::{Params, Segments},
+    query::{Paging, Params, Segments},
     wire::*,
 };
 use crate::domain::{error::Error, policy_set::PolicyScope};
@@ -84,8 +84,7 @@ pub(super) async fn validate(
 /// Lists the sets that are or were in force, newest first, without their texts.
 #[utoipa::path(get, path = "/v1/policies/history", tag = "policies",
     params(("scope" = Option<String>, Query, description = "`workspace` (the default) or `organisation`"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
-        ("sort" = Option<String>, Query, description = "`version` or `-version`")),
+        Paging, ("sort" = Option<String>, Query, description = "`version` or `-version`")),
     responses((status = 200, body = Listing<PolicyVersionBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn history(
     State(surface): State<Surface>,

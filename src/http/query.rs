@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
+use utoipa::IntoParams;
 
 use super::{body::harmless, error::ApiError};
 use crate::{
@@ -12,6 +13,17 @@ use crate::{
     },
     engine::PageRequest,
 };
+
+/// Which page of a list, as the API's description tells of it; [`Params::page`] reads it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "its fields describe parameters")]
+pub(super) struct Paging {
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u64>,
+    cursor: Option<String>,
+    offset: Option<u64>,
+}
 
 /// The parameters of a request; whoever reads them calls [`Params::finish`] last.
 pub(super) struct Params(BTreeMap<String, String>);

@@ -14,7 +14,7 @@ use super::{
     caller::{Caller, Presented},
     error::ApiError,
     markdown,
-    query::Params,
+    query::{Paging, Params},
     wire::*,
 };
 use crate::{
@@ -170,8 +170,7 @@ fn identity(text: &str) -> Result<ChosenIdentity> {
 /// it and their policy has `rotate_after_reveal`, `rotate_every` has passed, or their provider's own expiry is near.
 #[utoipa::path(get, path = "/v1/reports/rotation-due", tag = "reports", operation_id = "rotation_due_report",
     params(("within" = Option<String>, Query, description = "How near an upstream expiry is, such as `30d`, the default"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
-        ("sort" = Option<String>, Query, description = "`due_at` or `name`, with `-` in front to reverse")),
+        Paging, ("sort" = Option<String>, Query, description = "`due_at` or `name`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<DueRotationBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn rotation_due(
     State(surface): State<Surface>,
@@ -197,8 +196,7 @@ pub(super) async fn rotation_due(
 #[utoipa::path(get, path = "/v1/reports/stale", tag = "reports", operation_id = "stale_report",
     params(("unused_for" = Option<String>, Query, description = "For how long, such as `90d`, the default"),
         ("kind" = Option<String>, Query, description = "`credential`, `identity`, `api-key` or `token`; every one where it is not given"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
-        ("sort" = Option<String>, Query, description = "`idle_since` or `name`, with `-` in front to reverse")),
+        Paging, ("sort" = Option<String>, Query, description = "`idle_since` or `name`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<StaleBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn stale(
     State(surface): State<Surface>,

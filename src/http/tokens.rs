@@ -7,7 +7,7 @@ use super::{
     body::Payload,
     caller::Caller,
     error::ApiError,
-    query::{Params, Segments},
+    query::{Paging, Params, Segments},
     wire::*,
 };
 use crate::{domain::token::TokenStatus, engine::TokenFilter};
@@ -36,8 +36,7 @@ pub(super) async fn create(
     params(("identity" = Option<String>, Query, description = "The name of the identity that it proves"),
         ("state" = Option<String>, Query, description = "`active`, `expired`, `revoked` or `suspended`"),
         ("since" = Option<String>, Query, description = "Made at or after this time"), ("until" = Option<String>, Query, description = "Made before this time"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
-        ("sort" = Option<String>, Query, description = "`created_at` or `expires_at`, with `-` in front to reverse")),
+        Paging, ("sort" = Option<String>, Query, description = "`created_at` or `expires_at`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<TokenBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn list(
     State(surface): State<Surface>,

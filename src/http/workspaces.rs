@@ -7,7 +7,7 @@ use super::{
     body::{OptionalPayload, Payload},
     caller::Caller,
     error::ApiError,
-    query::{Params, Segments},
+    query::{Paging, Params, Segments},
     to_the_end,
     wire::*,
 };
@@ -39,8 +39,7 @@ pub(super) async fn create(
 #[utoipa::path(get, path = "/v1/workspaces", tag = "workspaces", operation_id = "list_workspaces",
     params(("name" = Option<String>, Query),
         ("since" = Option<String>, Query, description = "Made at or after this time"), ("until" = Option<String>, Query, description = "Made before this time"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200), ("cursor" = Option<String>, Query), ("offset" = Option<u64>, Query),
-        ("sort" = Option<String>, Query, description = "`name`, `created_at` or `updated_at`, with `-` in front to reverse")),
+        Paging, ("sort" = Option<String>, Query, description = "`name`, `created_at` or `updated_at`, with `-` in front to reverse")),
     responses((status = 200, body = Listing<WorkspaceBody>), (status = "4XX", body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn list(
     State(surface): State<Surface>,
