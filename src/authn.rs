@@ -199,12 +199,10 @@ impl Authenticator {
     }
 }
 
-/// Where a key may be used: only a role of the organisation reaches every workspace.
+/// Where a key may be used.
 fn effective_reach(reach: Reach, home: WorkspaceId, role: Option<Role>) -> Reach {
     match reach {
-        Reach::Organisation if role.is_some_and(|role| !role.is_organisational()) => {
-            Reach::Workspace(home)
-        }
+        Reach::Organisation if !reach.is_everywhere(role) => Reach::Workspace(home),
         reach => reach,
     }
 }

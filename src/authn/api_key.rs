@@ -118,7 +118,7 @@ impl Authenticator {
         let identity = known.identity.as_ref();
         let gone = || unauthorized("the API key's identity no longer exists");
         match key.standing(
-            identity.map(|identity| &identity.state),
+            identity.map(|identity| (identity.role, &identity.state)),
             &known.place.stops,
             now,
         ) {

@@ -165,11 +165,13 @@ impl Authenticator {
         let token = &known.token;
         token.check(now)?;
         let proof = ProofId::Token(token.id);
-        if token.is_stopped(&known.place.stops) {
-            return Err(unauthorized(
+        let stopped = |role| match token.is_stopped(role, &known.place.stops) {
+            true => Err(unauthorized(
                 "the access token was revoked with all others of its workspace",
-            ));
-        }
+            )),
+            false => Ok(()),
+        };
+        stopped(None)?;
         let mut scopes = token.scopes;
         let (mut origin, mut made_at) = (token.parent, token.created_at);
         for ancestor in &known.ancestors {
@@ -191,6 +193,8 @@ impl Authenticator {
             }
             Parent::Token(_) | Parent::Issuer(..) => federated(known)?,
         };
+        // It may reach less by now than it was made to.
+        stopped(Some(maker.roles.identity))?;
         let scopes = scopes.intersection(maker.scopes);
         let own = || {
             known

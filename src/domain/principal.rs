@@ -112,6 +112,13 @@ pub enum Reach {
     Organisation,
 }
 
+impl Reach {
+    /// Whether it is every workspace, for an identity of this role: only roles of the organisation reach so far.
+    pub fn is_everywhere(self, role: Option<Role>) -> bool {
+        self == Self::Organisation && role.is_none_or(Role::is_organisational)
+    }
+}
+
 /// Whether a key may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -233,17 +240,19 @@ impl ApiKey {
     /// what was done to its identity, which is none where that is gone, after what was done to the key itself.
     pub fn standing(
         &self,
-        identity: Option<&IdentityState>,
+        identity: Option<(Role, &IdentityState)>,
         stops: &[Stop],
         now: Timestamp,
     ) -> KeyStatus {
         let proof = ProofId::Key(self.id);
-        if stops.iter().any(|stop| stop.covers(proof, self.created_at)) {
+        let everywhere = self.reach.is_everywhere(identity.map(|(role, _)| role));
+        let covers = |stop: &Stop| stop.covers(proof, everywhere, self.created_at);
+        if stops.iter().any(covers) {
             return KeyStatus::Revoked;
         }
         match (self.status(now), identity) {
             (KeyStatus::Active, None) => KeyStatus::Revoked,
-            (KeyStatus::Active, Some(IdentityState::Suspended(_))) => KeyStatus::Suspended,
+            (KeyStatus::Active, Some((_, IdentityState::Suspended(_)))) => KeyStatus::Suspended,
             (status, _) => status,
         }
     }

@@ -8,7 +8,7 @@ use super::{
     id::{IdentityId, IssuerId, KeyId, TokenId, WorkspaceId},
     name::IdentityName,
     principal::{IdentityType, ProofId, Reach},
-    scope::ScopeSet,
+    scope::{Role, ScopeSet},
     time::{Span, Timestamp, Ttl},
     workspace::Stop,
 };
@@ -122,10 +122,12 @@ impl Token {
         }
     }
 
-    /// Whether one of these stops of its workspaces ended it.
-    pub fn is_stopped(&self, stops: &[Stop]) -> bool {
+    /// Whether one of these stops of its workspaces ended it, where its identity has this role.
+    pub fn is_stopped(&self, role: Option<Role>, stops: &[Stop]) -> bool {
         let proof = ProofId::Token(self.id);
-        stops.iter().any(|stop| stop.covers(proof, self.created_at))
+        let everywhere = self.reach.is_everywhere(role);
+        let covers = |stop: &Stop| stop.covers(proof, everywhere, self.created_at);
+        stops.iter().any(covers)
     }
 
     /// How it stands at `now` by itself.

@@ -52,6 +52,7 @@ pub struct SettingsPatch {
 
 /// Every key and token that was made until an instant is stopped for good, but those of whoever stopped the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredStop", into = "StoredStop")]
 pub struct Stop {
     /// The last instant whose keys and tokens are stopped.
     pub until: Timestamp,
@@ -59,12 +60,95 @@ pub struct Stop {
     pub spared: [ProofId; 2],
     /// Whether leases may still be open that belong to what was stopped.
     pub unfinished: bool,
+    pub everywhere: Everywhere,
+}
+
+/// What a stop does to the workspace's keys and tokens that reach every workspace. INVARIANT (no-escalation): they are
+/// stopped by callers that reach every workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Everywhere {
+    /// It covers them like all others.
+    Covered,
+    /// It leaves them as they were: stopped by an earlier stop, or by none.
+    Left(Option<EarlierStop>),
+}
+
+/// A stop that covered everything, and that another has taken the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierStop {
+    until: Timestamp,
+    spared: [ProofId; 2],
 }
 
 impl Stop {
-    /// Whether this stopped a key or token that was made at `created_at`.
-    pub fn covers(&self, proof: ProofId, created_at: Timestamp) -> bool {
-        created_at <= self.until && !self.spared.contains(&proof)
+    /// Whether this stopped a key or token that was made at `created_at`, and that reaches every workspace or does not.
+    pub fn covers(&self, proof: ProofId, everywhere: bool, created_at: Timestamp) -> bool {
+        let (until, spared) = match (everywhere, self.everywhere) {
+            (true, Everywhere::Left(None)) => return false,
+            (true, Everywhere::Left(Some(earlier))) => (earlier.until, earlier.spared),
+            (false, _) | (true, Everywhere::Covered) => (self.until, self.spared),
+        };
+        created_at <= until && !spared.contains(&proof)
+    }
+
+    /// What is left of this for what reaches every workspace, once a stop that leaves that takes its place.
+    pub fn earlier(&self) -> Option<EarlierStop> {
+        match self.everywhere {
+            Everywhere::Covered => Some(EarlierStop {
+                until: self.until,
+                spared: self.spared,
+            }),
+            Everywhere::Left(earlier) => earlier,
+        }
+    }
+}
+
+/// A stop as it is stored.
+#[derive(Serialize, Deserialize)]
+struct StoredStop {
+    until: Timestamp,
+    spared: [ProofId; 2],
+    rest: Rest,
+}
+
+/// The first two are stored as `false` and `true` were, when there was nothing but `unfinished` to tell.
+#[derive(Serialize, Deserialize)]
+enum Rest {
+    Finished,
+    Unfinished,
+    FinishedLeaving(Option<EarlierStop>),
+    UnfinishedLeaving(Option<EarlierStop>),
+}
+
+impl From<Stop> for StoredStop {
+    fn from(stop: Stop) -> Self {
+        Self {
+            until: stop.until,
+            spared: stop.spared,
+            rest: match (stop.everywhere, stop.unfinished) {
+                (Everywhere::Covered, false) => Rest::Finished,
+                (Everywhere::Covered, true) => Rest::Unfinished,
+                (Everywhere::Left(earlier), false) => Rest::FinishedLeaving(earlier),
+                (Everywhere::Left(earlier), true) => Rest::UnfinishedLeaving(earlier),
+            },
+        }
+    }
+}
+
+impl From<StoredStop> for Stop {
+    fn from(stored: StoredStop) -> Self {
+        let (everywhere, unfinished) = match stored.rest {
+            Rest::Finished => (Everywhere::Covered, false),
+            Rest::Unfinished => (Everywhere::Covered, true),
+            Rest::FinishedLeaving(earlier) => (Everywhere::Left(earlier), false),
+            Rest::UnfinishedLeaving(earlier) => (Everywhere::Left(earlier), true),
+        };
+        Self {
+            until: stored.until,
+            spared: stored.spared,
+            unfinished,
+            everywhere,
+        }
     }
 }
 
@@ -170,12 +254,61 @@ mod tests {
             until: Timestamp::from_millis(100),
             spared: [spared, root],
             unfinished: false,
+            everywhere: Everywhere::Covered,
         };
         let at = Timestamp::from_millis;
         let other = ProofId::Token(TokenId::from_bytes([1; 16]));
-        assert!(stop.covers(other, at(99)) && stop.covers(other, at(100)));
-        assert!(!stop.covers(other, at(101)));
-        assert!(!stop.covers(spared, at(1)) && !stop.covers(root, at(1)));
+        for everywhere in [false, true] {
+            let covers = |proof, millis| stop.covers(proof, everywhere, at(millis));
+            assert!(covers(other, 99) && covers(other, 100));
+            assert!(!covers(other, 101));
+            assert!(!covers(spared, 1) && !covers(root, 1));
+        }
+        // One that leaves what reaches every workspace brings nothing of it back, and ends nothing of it.
+        let mine = ProofId::Key(KeyId::from_bytes([3; 16]));
+        let leaving = |before: Option<Stop>| Stop {
+            until: at(200),
+            spared: [mine, mine],
+            unfinished: true,
+            everywhere: Everywhere::Left(before.and_then(|before| before.earlier())),
+        };
+        let second = leaving(Some(stop));
+        let third = leaving(Some(second));
+        for later in [second, third] {
+            assert!(later.covers(other, true, at(100)) && !later.covers(other, true, at(101)));
+            assert!(!later.covers(spared, true, at(1)) && !later.covers(root, true, at(1)));
+            assert!(later.covers(spared, false, at(1)) && later.covers(other, false, at(200)));
+            assert!(!later.covers(mine, false, at(1)));
+        }
+        assert!(!leaving(None).covers(other, true, at(1)));
+    }
+
+    #[test]
+    fn a_stop_of_everything_is_stored_as_it_was_before_there_were_others() {
+        let spared = [ProofId::Key(KeyId::from_bytes([1; 16])); 2];
+        let until = Timestamp::from_millis(100);
+        for unfinished in [false, true] {
+            let before = postcard::to_stdvec(&(until, spared, unfinished)).unwrap();
+            let everything = Stop {
+                until,
+                spared,
+                unfinished,
+                everywhere: Everywhere::Covered,
+            };
+            for everywhere in [
+                Everywhere::Covered,
+                Everywhere::Left(None),
+                Everywhere::Left(everything.earlier()),
+            ] {
+                let stop = Stop {
+                    everywhere,
+                    ..everything
+                };
+                let stored = postcard::to_stdvec(&stop).unwrap();
+                assert_eq!(postcard::from_bytes::<Stop>(&stored).unwrap(), stop);
+                assert_eq!(stored == before, everywhere == Everywhere::Covered);
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::{
         id::{IdentityId, KeyId, WorkspaceId},
         name::{IdentityName, WorkspaceName},
         principal::{ApiKey, IdentityState, IdentityType, KeyStatus, Reach},
+        scope::Role,
         time::Timestamp,
         token::{MAX_GENERATIONS, Parent, Token, TokenStatus},
         workspace::Stop,
@@ -21,6 +22,7 @@ use crate::{
 struct Owner {
     kind: IdentityType,
     name: IdentityName,
+    role: Role,
     state: IdentityState,
 }
 
@@ -66,6 +68,7 @@ impl<'a> Standings<'a> {
         let owner = found.map(|identity| Owner {
             kind: identity.kind,
             name: identity.name,
+            role: identity.role,
             state: identity.state,
         });
         self.owners.insert((home, id), owner.clone());
@@ -129,8 +132,8 @@ impl<'a> Standings<'a> {
     pub(super) async fn key(&mut self, read: &mut impl Read, key: &ApiKey) -> Result<KeyStatus> {
         let stops = self.stops(read, key.home, key.reach).await?;
         let owner = self.owner(read, key.home, key.identity).await?;
-        let state = owner.as_ref().map(|owner| &owner.state);
-        Ok(key.standing(state, &stops, self.now))
+        let identity = owner.as_ref().map(|owner| (owner.role, &owner.state));
+        Ok(key.standing(identity, &stops, self.now))
     }
 
     async fn maker(&mut self, read: &mut impl Read, id: KeyId) -> Result<Option<Maker>> {
@@ -159,7 +162,8 @@ impl<'a> Standings<'a> {
             return Ok(own);
         }
         let stops = self.stops(read, token.home, token.reach).await?;
-        if token.is_stopped(&stops) {
+        let owner = self.owner(read, token.home, token.identity).await?;
+        if token.is_stopped(owner.map(|owner| owner.role), &stops) {
             return Ok(TokenStatus::Revoked);
         }
         let (mut parent, mut made_at) = (token.parent, token.created_at);

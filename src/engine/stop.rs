@@ -11,6 +11,8 @@ mod proofs;
 mod receipt;
 mod steps;
 
+use std::collections::HashMap;
+
 use self::receipt::Facts;
 pub(super) use self::receipt::Target;
 pub use self::receipt::{PublicKey, Receipt};
@@ -24,7 +26,7 @@ use crate::{
         name::{IdentityName, MAX_DIRECTORY_TEXT_BYTES, WorkspaceName, check_text},
         principal::{Identity, IdentityType, Reach, Unfinished},
         time::{Span, Timestamp},
-        workspace::Stop,
+        workspace::{Everywhere, Stop},
     },
 };
 
@@ -121,7 +123,8 @@ impl Engine {
         self.stopped(&call, &begun, Target::identity(&identity), None, counts)
     }
 
-    /// Stops every key and token of a workspace but the caller's own for good, and revokes every lease in it.
+    /// Stops every key and token of a workspace but the caller's own for good, and revokes every lease in it. Keys and
+    /// tokens that reach every workspace are stopped where the caller reaches every one, too.
     pub async fn revoke_all(
         &self,
         call: Call,
@@ -154,6 +157,10 @@ impl Engine {
             until: unit.now,
             spared,
             unfinished: true,
+            everywhere: match call.principal.organisation {
+                true => Everywhere::Covered,
+                false => Everywhere::Left(before.and_then(|before| before.earlier())),
+            },
         });
         unit.put_workspace(&workspace)?;
         let until = |stop: Stop| stop.until.to_string();
@@ -192,9 +199,14 @@ impl Engine {
                 None => "everything in the workspace was stopped".to_owned(),
             }),
         );
+        let tables = self.tables(workspace.id)?;
+        let identities = tables.identities(&mut self.read()).await?;
+        let roles: HashMap<_, _> = identities.iter().map(|one| (one.id, one.role)).collect();
         let mut counts = self
             .proofs(|listed| {
-                let covered = |stop: Stop| stop.covers(listed.proof, listed.created_at);
+                let role = roles.get(&listed.identity).copied();
+                let everywhere = listed.reach.is_everywhere(role);
+                let covered = |stop: Stop| stop.covers(listed.proof, everywhere, listed.created_at);
                 let inside =
                     listed.home == workspace.id || listed.reach == Reach::Workspace(workspace.id);
                 inside && covered(stop) && !before.is_some_and(covered)

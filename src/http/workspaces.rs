@@ -96,7 +96,7 @@ pub(super) async fn update(
 }
 
 /// Stops everything in a workspace before this is answered: every lease is revoked, and every API key and access
-/// token but the caller's own stops for good. A use that raced it either finished before or is refused. The receipt
+/// token but the caller's own stops for good; those that reach every workspace only by a caller that does, too. A use that raced it either finished before or is refused. The receipt
 /// is signed. The workspace's issuers let nobody in (`ISSUER_STOPPED`) until each is updated, with an empty body where
 /// nothing is to change: look first whether it is yours. Issuers of the organisation go on.
 #[utoipa::path(post, path = "/v1/workspaces/{name}/revoke-all", tag = "workspaces", operation_id = "revoke_all",

@@ -9,6 +9,7 @@ mod requests;
 mod roles;
 mod stops;
 mod timing;
+mod weaker;
 
 use std::sync::Arc;
 

@@ -30,7 +30,7 @@ use crate::{
         time::{Span, Timestamp, Ttl},
         token::{Parent, SigningKeys, Token, TokenState},
         usage::{LastUse, Use},
-        workspace::{Settings, Stop, Workspace},
+        workspace::{Everywhere, Settings, Stop, Workspace},
     },
     tables::vault::{Header, Unseal},
 };
@@ -81,6 +81,7 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
                 until: at(7),
                 spared: [ProofId::Key(KeyId::from_bytes([6; 16])); 2],
                 unfinished: true,
+                everywhere: Everywhere::Covered,
             }),
             ..workspace()
         },

@@ -5,7 +5,7 @@ use leasehold::{
         credential::Author,
         principal::{IdentityState, Suspension, Unfinished},
         time::Ttl,
-        workspace::Stop,
+        workspace::{Everywhere, Stop},
     },
     engine::{BulkFilter, RotateApiKey},
     store::port::Txn,
@@ -317,6 +317,7 @@ async fn a_start_goes_on_with_what_a_crash_left() {
                 until: house.engine.now(),
                 spared: [call.principal.proof, call.principal.root],
                 unfinished: true,
+                everywhere: Everywhere::Covered,
             });
             system.put_workspace(&mut **txn, &workspace).unwrap();
         })
@@ -350,6 +351,7 @@ async fn a_start_stops_what_was_made_between_the_steps_of_a_stop() {
                 until,
                 spared: [spared, spared],
                 unfinished: true,
+                everywhere: Everywhere::Covered,
             });
             system.put_workspace(&mut **txn, &workspace).unwrap();
         })

@@ -4,7 +4,7 @@ use leasehold::domain::{
     credential::Author,
     id::KeyId,
     principal::{IdentityState, IdentityType, ProofId, Suspension, Unfinished},
-    workspace::Stop,
+    workspace::{Everywhere, Stop},
 };
 
 use super::*;
@@ -289,6 +289,7 @@ async fn a_lease_that_outlived_a_stop_is_found() {
                 until: Timestamp::from_millis(u64::MAX),
                 spared: [ProofId::Key(KeyId::from_bytes([1; 16])); 2],
                 unfinished: false,
+                everywhere: Everywhere::Covered,
             });
             system.put_workspace(&mut *txn, &workspace).unwrap();
             txn.commit(Vec::new()).await.unwrap();

@@ -1,0 +1,54 @@
+//! INVARIANT (no-escalation): a stop of a workspace by whoever reaches that one only stops nobody who reaches all.
+
+use leasehold::engine::Stopped;
+
+use super::*;
+
+impl House {
+    async fn revoke_all(&self, key: &str) -> Stopped {
+        let call = self.call(key).await;
+        let name = workspace_name("default");
+        self.engine.revoke_all(call, &name, None).await.unwrap()
+    }
+
+    async fn is_in(&self, key: &str) -> bool {
+        self.prove(key, None).await.is_ok()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_administers_a_workspace_does_not_lock_the_organisation_out() {
+    let house = House::build().await;
+    let (all, one) = (Reach::Organisation, Reach::Workspace(house.default));
+    let owner = house.person("owner", Role::Owner, all).await;
+    let token = house.token(house.call(&owner).await).await;
+    let demoted = house.person("demoted", Role::Admin, all).await;
+    let lesser = UpdateIdentity {
+        role: Some(Role::Operator),
+        ..UpdateIdentity::default()
+    };
+    house.update(&owner, "demoted", lesser).await.unwrap();
+    let local = house.person("local", Role::WorkspaceAdmin, one).await;
+    let agent = house.person("agent", Role::Agent, one).await;
+    house.store_credential(&owner).await;
+    house.lease(&agent).await.unwrap();
+    let stopped = house.revoke_all(&local).await;
+    // The token reaches the one workspace, as whoever has no more of its role there does.
+    let counts = stopped.counts;
+    assert_eq!((counts.keys, counts.tokens, counts.leases), (2, 1, 1));
+    assert!(house.is_in(&owner).await && house.is_in(&local).await);
+    for gone in [&agent, &demoted, &token] {
+        assert!(!house.is_in(gone).await);
+    }
+
+    // What a stop by an owner ended stays so, and what that spared is let in.
+    let second = house.person("second", Role::Owner, all).await;
+    assert_eq!(house.revoke_all(&owner).await.counts.keys, 2);
+    assert!(!house.is_in(&second).await && !house.is_in(&local).await);
+    let next = house.person("next", Role::WorkspaceAdmin, one).await;
+    for _ in 0..2 {
+        assert_eq!(house.revoke_all(&next).await.counts.keys, 0);
+        assert!(house.is_in(&owner).await && house.is_in(&next).await);
+        assert!(!house.is_in(&second).await && !house.is_in(&local).await);
+    }
+}
