@@ -7,7 +7,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 use rustix::time::{ClockId, clock_gettime};
@@ -49,6 +49,8 @@ impl TimeSource for SystemTime {
 pub struct Clock {
     source: Arc<dyn TimeSource>,
     offset: AtomicI64,
+    /// The latest time known to be durable, in milliseconds.
+    kept: AtomicU64,
 }
 
 impl Clock {
@@ -63,7 +65,18 @@ impl Clock {
         Self {
             source,
             offset: AtomicI64::new(offset),
+            kept: AtomicU64::new(high_water.map_or(0, Timestamp::as_millis)),
         }
+    }
+
+    /// A time that no restart goes behind.
+    pub fn kept(&self) -> Timestamp {
+        Timestamp::from_millis(self.kept.load(Ordering::Acquire))
+    }
+
+    /// Notes that `time` is durable.
+    pub fn keep(&self, time: Timestamp) {
+        self.kept.fetch_max(time.as_millis(), Ordering::AcqRel);
     }
 
     /// The time now.

@@ -9,13 +9,12 @@ use super::{Engine, schedule::Place};
 use crate::{
     domain::{
         error::{Error, Result},
-        id::{CredentialId, WorkspaceId},
+        id::CredentialId,
         lease::Ending,
         ledger::Ledger,
         time::{Span, Timestamp},
     },
     store::{key, port::after_prefix},
-    tables,
 };
 
 /// Leases closed in one transaction: bounds how long a grant on the same credential waits.
@@ -138,10 +137,10 @@ impl Engine {
     /// Writes the clock's high-water mark. INVARIANT (clock): while leases are open it is never much older
     /// than a second, so that a clock set back during a stop cannot reopen them.
     pub(super) async fn mark_clock(&self) -> Result<()> {
-        let mut txn = self.store.begin(&[key::clock_lock()]).await?;
-        let keys = self.keyring.workspace(WorkspaceId::SYSTEM)?;
-        txn.put(key::clock(), tables::seal_mark(&keys, self.now())?)?;
-        txn.commit(Vec::new()).await
+        let now = self.now();
+        self.store.keep_time().await?;
+        self.clock.keep(now);
+        Ok(())
     }
 
     /// Runs the reaper until `stop` says so. What fails is tried again, later each time, and holds up nothing

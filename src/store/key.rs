@@ -444,14 +444,6 @@ pub fn idempotency_lock(hash: &[u8; 32]) -> LockKey {
     }
 }
 
-/// The exclusive right to move the clock's high-water mark.
-pub fn clock_lock() -> LockKey {
-    LockKey {
-        space: 4,
-        id: [0; 16],
-    }
-}
-
 /// The exclusive right to an API key's record. The spaces from here on are the first byte of their table.
 pub fn api_key_lock(id: KeyId) -> LockKey {
     LockKey {

@@ -128,6 +128,48 @@ impl<B: Backend> Shared<B> {
     }
 }
 
+/// Told once a write set is durable, or will not be.
+type OnDone = oneshot::Receiver<Result<(), Failed>>;
+
+impl<B: Backend> Shared<B> {
+    /// Queues a write set for the committer, where `check` lets it.
+    async fn queue(
+        &self,
+        queue: &mpsc::UnboundedSender<Queued>,
+        writes: WriteSet,
+        audit: Vec<AuditEntry>,
+        check: impl FnOnce(&Health) -> Result<()>,
+    ) -> Result<OnDone> {
+        let closed = || Error::storage("the store is closed");
+        let slot = self.slots.clone().acquire_owned().await;
+        let slot = slot.map_err(|_| closed())?;
+        check(&self.health())?;
+        let (done, on_done) = oneshot::channel();
+        // Numbering, laying over and sending under one lock: the queue's order is the numbers' order.
+        let mut overlay = self.overlay.lock();
+        let number = overlay.push(&writes);
+        queue
+            .send(Queued {
+                number,
+                writes,
+                audit,
+                waiter: Waiter::new(done, slot),
+            })
+            .map_err(|_| closed())?;
+        Ok(on_done)
+    }
+}
+
+async fn settled<B: Backend>(shared: &Shared<B>, queued: OnDone) -> Result<()> {
+    match queued.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Failed)) | Err(_) => {
+            shared.health().check()?;
+            Err(Error::storage("the write could not be made durable"))
+        }
+    }
+}
+
 impl<B: Backend> Store for LocalStore<B> {
     fn begin<'a>(&'a self, locks: &'a [LockKey]) -> Boxed<'a, Result<Box<dyn Txn>>> {
         Box::pin(async move {
@@ -184,6 +226,18 @@ impl<B: Backend> Store for LocalStore<B> {
 
     fn spool(&self) -> Result<std::fs::File> {
         self.shared.backend.spool()
+    }
+
+    fn keep_time(&self) -> Boxed<'_, Result<()>> {
+        Box::pin(async move {
+            self.shared.health().check_time()?;
+            let queue = self.sender()?;
+            // The log writes the clock's mark with every group, one without records included.
+            let queued = self
+                .shared
+                .queue(&queue, WriteSet::new(), Vec::new(), Health::check_time);
+            settled(&self.shared, queued.await?).await
+        })
     }
 
     fn health(&self) -> Health {
@@ -284,36 +338,9 @@ impl<B: Backend> Txn for LocalTxn<B> {
             if writes.is_empty() && audit.is_empty() {
                 return Ok(());
             }
-            let closed = || Error::storage("the store is closed");
-            let slot = shared
-                .slots
-                .clone()
-                .acquire_owned()
-                .await
-                .map_err(|_| closed())?;
-            shared.health().check()?;
-            let (done, on_done) = oneshot::channel();
-            {
-                // Numbering, laying over and sending under one lock: the queue's order is the numbers' order.
-                let mut overlay = shared.overlay.lock();
-                let number = overlay.push(&writes);
-                queue
-                    .send(Queued {
-                        number,
-                        writes,
-                        audit,
-                        waiter: Waiter::new(done, slot),
-                    })
-                    .map_err(|_| closed())?;
-            }
+            let queued = shared.queue(&queue, writes, audit, Health::check).await?;
             drop(held);
-            match on_done.await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(Failed)) | Err(_) => {
-                    shared.health().check()?;
-                    Err(Error::storage("the write could not be made durable"))
-                }
-            }
+            settled(&shared, queued).await
         })
     }
 }

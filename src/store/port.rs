@@ -117,6 +117,10 @@ pub trait AuditLog: Send + 'static {
     fn place(&mut self, records: &[AuditEntry]) -> Result<Vec<(Key, Value)>>;
 }
 
+/// Free bytes from which on the clock's mark is still written, whatever the reserve. It takes the room of one record,
+/// over and over.
+pub(super) const ROOM_FOR_TIME: u64 = 16 << 20;
+
 /// Whether a store takes writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
@@ -147,6 +151,14 @@ impl Health {
             Self::Closed => Err(Error::storage("the store is closed")),
         }
     }
+
+    /// The same for the clock's mark alone.
+    pub fn check_time(&self) -> Result<()> {
+        match self {
+            Self::DiskLow { free_bytes } if *free_bytes >= ROOM_FOR_TIME => Ok(()),
+            other => other.check(),
+        }
+    }
 }
 
 /// What is called with each pair of a snapshot, in the order of the keys. Its error ends the snapshot.
@@ -167,6 +179,8 @@ pub trait Store: Send + Sync + 'static {
     fn snapshot(&self, visit: Visit) -> Boxed<'_, Result<()>>;
     /// An empty file without a name on the store's own disk, which goes with its last owner.
     fn spool(&self) -> Result<std::fs::File>;
+    /// Makes the present time durable, and with it all that was queued before. Taken on a disk that is nearly full too.
+    fn keep_time(&self) -> Boxed<'_, Result<()>>;
     /// Whether writes are taken.
     fn health(&self) -> Health;
     /// Refuses further writes, waits for those that are queued, and lets the engine close.

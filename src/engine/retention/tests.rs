@@ -90,6 +90,10 @@ impl Store for Fragile {
         self.store.spool()
     }
 
+    fn keep_time(&self) -> Boxed<'_, Result<()>> {
+        self.store.keep_time()
+    }
+
     fn health(&self) -> Health {
         self.store.health()
     }

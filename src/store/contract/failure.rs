@@ -7,7 +7,7 @@ use crate::{
     domain::error::Detail,
     store::{
         memory::{Fault, Memory},
-        port::{Health, Scan, Store},
+        port::{Health, ROOM_FOR_TIME, Scan, Store},
     },
 };
 
@@ -17,6 +17,7 @@ on_both!(
     a_failed_write_takes_those_behind_it_along,
     a_log_that_panics_stops_the_store,
     a_full_disk_refuses_until_there_is_room,
+    the_time_is_kept_on_a_disk_that_is_nearly_full,
 );
 
 fn failed(store: &dyn Store) -> bool {
@@ -154,6 +155,24 @@ async fn a_full_disk_refuses_until_there_is_room<H: Harness>() {
     rig.control.set_disk_low(Some(0));
     rig.store.close().await.unwrap();
     assert_eq!(rig.store.health(), Health::Closed);
+}
+
+// INVARIANT (clock)
+async fn the_time_is_kept_on_a_disk_that_is_nearly_full<H: Harness>() {
+    let rig = Rig::<H>::new();
+    rig.write(&[(b"\x01a", Some(b"1"))]).await;
+    let groups = || rig.control.journal().len();
+    let before = groups();
+    rig.control.set_disk_low(Some(ROOM_FOR_TIME));
+    rig.store.keep_time().await.unwrap();
+    let kept = groups();
+    assert!(kept > before, "a group of its own");
+    rig.control.set_disk_low(Some(ROOM_FOR_TIME - 1));
+    unavailable(rig.store.keep_time().await);
+    rig.control.set_disk_low(None);
+    rig.store.close().await.unwrap();
+    unavailable(rig.store.keep_time().await);
+    assert_eq!(groups(), kept);
 }
 
 /// The faults that simulation injects into the engine in memory itself.

@@ -84,6 +84,15 @@ impl Store for Gate {
         self.store.spool()
     }
 
+    fn keep_time(&self) -> Boxed<'_, Result<()>> {
+        Box::pin(async move {
+            self.doors.pass().await;
+            let outcome = self.store.keep_time().await;
+            self.doors.pass().await;
+            outcome
+        })
+    }
+
     fn health(&self) -> Health {
         self.store.health()
     }

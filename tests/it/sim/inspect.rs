@@ -70,6 +70,10 @@ impl Store for Durable {
         Err(Error::storage("a snapshot has no disk"))
     }
 
+    fn keep_time(&self) -> Boxed<'_, Result<()>> {
+        Box::pin(ready(Err(Error::storage("a snapshot takes no writes"))))
+    }
+
     fn health(&self) -> Health {
         Health::Closed
     }

@@ -183,6 +183,10 @@ impl Store for Turning {
         self.after.spool()
     }
 
+    fn keep_time(&self) -> Boxed<'_, Result<()>> {
+        self.after.keep_time()
+    }
+
     fn health(&self) -> Health {
         self.after.health()
     }
