@@ -168,6 +168,11 @@ impl Lease {
         }
     }
 
+    /// When the lease ended, where time alone says so at `now` and the record not yet.
+    pub fn ran_out(&self, now: Timestamp) -> Option<Timestamp> {
+        (self.counted() && now >= self.expires_at).then_some(self.expires_at)
+    }
+
     /// INVARIANT (ttl): every use passes here, and none does at or after `expires_at`.
     pub fn check_open(&self, now: Timestamp) -> Result<()> {
         match self.status(now) {

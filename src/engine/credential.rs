@@ -230,7 +230,7 @@ impl Engine {
             .find_ledger(read, id)
             .await?
             .ok_or_else(no_credential)?;
-        let due = self.due(&tables, read, id, &ledger).await?;
+        let due = self.due(&tables, id, &ledger).await?;
         let settings = self.settings(tables.workspace).await?;
         Ok(self.credential_view(call, credential, &settings, &ledger, due))
     }
@@ -282,7 +282,7 @@ impl Engine {
         let settings = self.settings(tables.workspace).await?;
         let mut views = Vec::with_capacity(page.items.len());
         for (credential, ledger) in std::mem::take(&mut page.items) {
-            let due = self.due(&tables, read, credential.id, &ledger).await?;
+            let due = self.due(&tables, credential.id, &ledger).await?;
             views.push(self.credential_view(call, credential, &settings, &ledger, due));
         }
         Ok(page.with(views))

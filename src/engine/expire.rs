@@ -8,7 +8,7 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{Engine, schedule::Place};
 use crate::{
     domain::{
-        error::{Error, Result},
+        error::{Code, Error, Result},
         id::CredentialId,
         lease::Ending,
         ledger::Ledger,
@@ -141,6 +141,20 @@ impl Engine {
         self.store.keep_time().await?;
         self.clock.keep(now);
         Ok(())
+    }
+
+    /// Comes before an answer that tells that something ended then, where time alone says so and no record does.
+    /// INVARIANT (closed-for-good): a time that was told to have passed has passed after every restart, whatever
+    /// the wall clock says. The exception is a store that takes not even the clock's mark: what shows no secret is
+    /// answered then.
+    pub(super) async fn stays_over(&self, ended: Option<Timestamp>) -> Result<()> {
+        if ended.is_none_or(|ended| ended <= self.clock.kept()) {
+            return Ok(());
+        }
+        match self.mark_clock().await {
+            Err(error) if error.code() == Code::StorageUnavailable => Ok(()),
+            marked => marked,
+        }
     }
 
     /// Runs the reaper until `stop` says so. What fails is tried again, later each time, and holds up nothing

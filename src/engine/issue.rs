@@ -154,7 +154,9 @@ impl Engine {
             .add((unit.tables.workspace, id), lease.expires_at);
         unit.commit_touched(call, touch).await?;
         // INVARIANT (ttl): the lease may have ended while its commit waited for the disk.
-        let value = value.filter(|_| lease.check_open(self.now()).is_ok());
+        let ended = value.as_ref().and_then(|_| lease.ran_out(self.now()));
+        self.stays_over(ended).await?;
+        let value = value.filter(|_| ended.is_none());
         let view = LeaseView {
             status: LeaseStatus::Active,
             version: lease.version,

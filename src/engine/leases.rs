@@ -66,7 +66,9 @@ impl Engine {
         let read = &mut self.read();
         let lease = tables.lease(read, id).await?.ok_or_else(no_lease)?;
         self.authorize_lease_read(call, &tables, &lease).await?;
-        lease_view(&tables, self.now(), read, lease).await
+        let now = self.now();
+        self.stays_over(lease.ran_out(now)).await?;
+        lease_view(&tables, now, read, lease).await
     }
 
     /// The history of one lease, oldest first.
@@ -135,7 +137,7 @@ impl Engine {
         let read = &mut self.read();
         let mut views = LeaseViews::new(&tables, now);
         let mut picking = Picking::new(&window);
-        let mut unreadable = 0;
+        let (mut unreadable, mut ended) = (0, None);
         let mut scan = key::leases(tables.workspace);
         scan.limit = OPENED_AT_ONCE;
         loop {
@@ -154,6 +156,8 @@ impl Engine {
                     }
                 };
                 let visible = !own_only || lease.holder.identity == call.principal.identity;
+                // One that is not listed was told about too.
+                ended = ended.max(lease.ran_out(now).filter(|_| visible));
                 if !visible || !filter.matches(&lease, now) {
                     continue;
                 }
@@ -182,12 +186,14 @@ impl Engine {
             let Some(lease) = tables.lease(read, id).await? else {
                 continue;
             };
+            ended = ended.max(lease.ran_out(now));
             // Closed since the scan. What is left matched at one instant, the end of the scan: leases never reopen.
             if !filter.matches(&lease, now) {
                 continue;
             }
             items.push(views.view(read, lease).await?);
         }
+        self.stays_over(ended).await?;
         Ok(Page {
             items,
             limit: page.limit,

@@ -58,7 +58,9 @@ impl Engine {
         };
         unit.commit_touched(call, touch).await?;
         // INVARIANT (ttl): the process may have been stopped since the check.
-        lease.check_open(self.now())?;
+        let now = self.now();
+        self.stays_over(lease.ran_out(now)).await?;
+        lease.check_open(now)?;
         let view = LeaseView {
             status: LeaseStatus::Active,
             version: lease.version,

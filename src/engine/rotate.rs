@@ -123,7 +123,7 @@ impl Engine {
         let id = rotated.view.credential.id;
         self.finish_sweep(tables.workspace, id, pass).await?;
         if let Some(ledger) = tables.find_ledger(&mut self.read(), id).await? {
-            let due = self.due(&tables, &mut self.read(), id, &ledger).await?;
+            let due = self.due(&tables, id, &ledger).await?;
             rotated.previous_retired = ledger.version(rotated.previous_version).is_none();
             let settings = self.settings(tables.workspace).await?;
             let credential = rotated.view.credential;
@@ -260,7 +260,8 @@ impl Unit<'_> {
             tables.put_ledger(&mut *self.txn, id, &ledger)?;
             None
         };
-        let due = self.engine.due(&tables, &mut self.txn, id, &ledger).await?;
+        let counted = self.engine.count_due(&tables, &mut self.txn, id, &ledger);
+        let (due, _) = counted.await?;
         let rotated = Rotated {
             view: self
                 .engine

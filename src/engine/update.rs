@@ -125,9 +125,7 @@ impl Engine {
             let swept = tables.find_ledger(&mut self.read(), credential.id).await?;
             ledger = swept.unwrap_or(ledger);
         }
-        let due = self
-            .due(&tables, &mut self.read(), credential.id, &ledger)
-            .await?;
+        let due = self.due(&tables, credential.id, &ledger).await?;
         let settings = self.settings(tables.workspace).await?;
         Ok(self.credential_view(call, credential, &settings, &ledger, due))
     }

@@ -110,26 +110,39 @@ impl Engine {
         }
     }
 
-    /// Open leases of a credential that have expired and that the reaper has not closed yet.
+    /// Open leases of a credential that have expired and that the reaper has not closed yet, for an answer to tell.
     pub(super) async fn due(
+        &self,
+        tables: &Tables,
+        id: CredentialId,
+        ledger: &Ledger,
+    ) -> Result<u32> {
+        let (due, ended) = self.count_due(tables, &mut self.read(), id, ledger).await?;
+        self.stays_over(ended).await?;
+        Ok(due)
+    }
+
+    /// The same for an answer that a commit comes before; with the end of the last one.
+    pub(super) async fn count_due(
         &self,
         tables: &Tables,
         read: &mut impl Read,
         id: CredentialId,
         ledger: &Ledger,
-    ) -> Result<u32> {
+    ) -> Result<(u32, Option<Timestamp>)> {
+        let (mut due, mut ended) = (0u32, None);
         if ledger.active == 0 {
-            return Ok(0);
+            return Ok((due, ended));
         }
         let mut scan = key::due_leases(tables.workspace, id, self.now());
-        let mut due = 0u32;
         loop {
             let page = read.range(&scan).await?;
             let Some((last, _)) = page.last() else {
-                return Ok(due);
+                return Ok((due, ended));
             };
             scan = scan.after(last);
             due = due.saturating_add(u32::try_from(page.len()).unwrap_or(u32::MAX));
+            ended = key::parse_open_lease(last).map(|open| open.expiry);
         }
     }
 
@@ -141,7 +154,7 @@ impl Engine {
         id: CredentialId,
         ledger: &Ledger,
     ) -> Result<HashMap<u32, u32>> {
-        let mut due = HashMap::new();
+        let (mut due, mut ended) = (HashMap::new(), None);
         if ledger.active == 0 {
             return Ok(due);
         }
@@ -149,9 +162,11 @@ impl Engine {
         loop {
             let page = read.range(&scan).await?;
             let Some((last, _)) = page.last() else {
+                self.stays_over(ended).await?;
                 return Ok(due);
             };
             scan = scan.after(last);
+            ended = key::parse_open_lease(last).map(|open| open.expiry);
             for (at, _) in &page {
                 let id = open_lease_at(at)?;
                 let lease = match tables.lease(read, id).await {

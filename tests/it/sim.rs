@@ -8,6 +8,7 @@ mod actions;
 mod base;
 mod clients;
 mod dice;
+mod ended;
 mod events;
 mod executor;
 mod found;
@@ -38,6 +39,7 @@ const KEPT: &[u64] = &[
     89,  // a retry was answered before the first request was durable
     149, // a lease was shown while its credential was deleted: an internal error
     153, // a grant showed its value after the lease had ended
+    973, // a lease was told to have ended by a time that a power cut took back
 ];
 
 /// Seeds of the short form.

@@ -22,8 +22,8 @@ enum Again {
     Shown(SecretText, Timestamp),
     /// The lease has been used as often as it may be.
     Spent,
-    /// The lease may not show it any more.
-    Over,
+    /// The lease may not show it any more; since then, where time alone says so.
+    Over(Option<Timestamp>),
 }
 
 impl Engine {
@@ -43,26 +43,31 @@ impl Engine {
         );
         let again = match reveal {
             true => unit.show_again(&lease).await?,
-            false => Again::Over,
+            false => Again::Over(None),
         };
         // A retry of what a crash cut off may be the first that anybody hears of it.
         let touch = unit
             .touch(&lease, "a lease of it was asked for again")
             .await?;
         let withheld = matches!(again, Again::Spent);
-        let mut shown = match again {
-            Again::Shown(value, ends) => Some((value, ends)),
-            Again::Spent | Again::Over => None,
+        let (mut shown, mut ended) = match again {
+            Again::Shown(value, ends) => (Some((value, ends)), None),
+            Again::Spent => (None, None),
+            Again::Over(ended) => (None, ended),
         };
         if shown.is_some() || touch.is_some() {
             unit.commit_touched(call, touch).await?;
             // INVARIANT (ttl): as after a grant.
-            shown = shown.filter(|(_, ends)| self.now() < *ends);
+            let now = self.now();
+            if let Some((_, ends)) = shown.take_if(|(_, ends)| now >= *ends) {
+                ended = Some(ends);
+            }
         } else {
             let workspace = unit.tables.workspace;
             drop(unit);
             slot.durable(self, workspace).await?;
         }
+        self.stays_over(ended).await?;
         let view = LeaseView {
             status: LeaseStatus::Active,
             version: lease.version,
@@ -83,18 +88,18 @@ impl Unit<'_> {
     async fn show_again(&mut self, lease: &Lease) -> Result<Again> {
         let tables = self.tables.clone();
         let Some(before) = tables.lease(&mut self.txn, lease.id).await? else {
-            return Ok(Again::Over);
+            return Ok(Again::Over(None));
         };
         let mut used = before.clone();
         if let Err(error) = used.redeem(self.now) {
             return Ok(match error.code() {
                 Code::BudgetExhausted => Again::Spent,
-                _ => Again::Over,
+                _ => Again::Over(before.ran_out(self.now)),
             });
         }
         let ledger = tables.ledger(&mut self.txn, used.credential).await?;
         if ledger.check_use(used.version).is_err() {
-            return Ok(Again::Over);
+            return Ok(Again::Over(None));
         }
         let value = tables
             .value(&mut self.txn, used.credential, used.version)

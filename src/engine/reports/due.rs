@@ -146,7 +146,7 @@ impl Engine {
             let terms = self.policies.resolve(&credential.policy, &settings).ok();
             let due = DueRotation::of(credential, &ledger, terms.as_ref(), now, near);
             let Some(mut due) = due else { continue };
-            let expired = self.due(&tables, read, due.id, &ledger).await?;
+            let expired = self.due(&tables, due.id, &ledger).await?;
             due.active_leases = due.active_leases.saturating_sub(expired);
             let mut position = match window.sort {
                 SortBy::DueAt => due.due_at.as_millis().to_be_bytes().to_vec(),

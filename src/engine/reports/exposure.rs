@@ -106,6 +106,7 @@ impl Engine {
             };
             each(&reader, &filter, last, |one| collected.rotated(&one.record)).await?;
         }
+        self.stays_over(stored.ended).await?;
         stored.sift(&mut collected).await?;
         let read = Read {
             first,

@@ -28,6 +28,8 @@ pub(super) struct Stored<'a> {
     pub(super) engine: &'a Engine,
     pub(super) tables: &'a Tables,
     pub(super) now: Timestamp,
+    /// When the last of those leases ended that time alone ended.
+    pub(super) ended: Option<Timestamp>,
     ledgers: HashMap<CredentialId, Option<Ledger>>,
     identities: HashMap<IdentityId, Option<Identity>>,
 }
@@ -38,6 +40,7 @@ impl<'a> Stored<'a> {
             engine,
             tables,
             now,
+            ended: None,
             ledgers: HashMap::new(),
             identities: HashMap::new(),
         }
@@ -178,6 +181,7 @@ impl<'a> Stored<'a> {
             match (lease, version) {
                 (Some(lease), Some(version)) => {
                     row.learn(&lease, &collected.wanted, version);
+                    self.ended = self.ended.max(lease.ran_out(self.now));
                     row.end = row.end.take().or_else(|| ending(&lease, self.now));
                 }
                 // Neither ended in history nor in the store: it can be no longer open, and nobody knows since when.

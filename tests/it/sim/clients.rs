@@ -268,6 +268,7 @@ impl Client {
                     .answer(vault.redeemer.redeem(&call, &lease.handle))
                     .await;
                 self.foreign_is_missing(foreign, &answer);
+                self.expires(&lease, &answer);
                 let redeemed = shared.tell(self.client, about, answer, |done| {
                     // Exposed to be compared with what was stored.
                     event(
@@ -282,6 +283,7 @@ impl Client {
                     .answer(vault.engine.renew_lease(&call, lease.id, renewed.map(ttl)))
                     .await;
                 self.foreign_is_missing(foreign, &answer);
+                self.expires(&lease, &answer);
                 shared.tell(self.client, about, answer, |_| {
                     event(EventName::LeaseRenewed, None)
                 })
@@ -291,6 +293,7 @@ impl Client {
                     .answer(vault.engine.release_lease(&call, lease.id))
                     .await;
                 self.foreign_is_missing(foreign, &answer);
+                self.expires(&lease, &answer);
                 shared.tell(self.client, about, answer, |_| {
                     event(EventName::LeaseReleased, None)
                 })
@@ -300,6 +303,7 @@ impl Client {
                     .answer(vault.engine.revoke_lease(&call, lease.id, None))
                     .await;
                 self.foreign_is_missing(foreign, &answer);
+                self.expires(&lease, &answer);
                 shared.tell(self.client, about, answer, |_| {
                     event(EventName::LeaseRevoked, None)
                 })
@@ -307,10 +311,12 @@ impl Client {
             _ => {
                 let answer = shared.answer(vault.engine.lease(&call, lease.id)).await;
                 self.foreign_is_missing(foreign, &answer);
+                self.expires(&lease, &answer);
                 shared.tell(self.client, about, answer, |_| None)
             }
         };
         let Some(view) = view else { return };
+        self.closes(&view);
         let (now, is_active) = (shared.observe(), view.status == LeaseStatus::Active);
         shared.check(hold("closed-for-good", !(is_active && was_closed), || {
             format!("{line} after it was closed")
@@ -319,8 +325,21 @@ impl Client {
         shared.check(hold("ttl", in_time, || {
             format!("{line} at {now}, {:?}", view.lease.expires_at)
         }));
-        if !is_active {
-            shared.closed.borrow_mut().insert(lease.id);
+    }
+
+    /// Remembers what was told to be closed. By time alone it is so for good unless the store takes no writes at all.
+    fn closes(&self, view: &LeaseView) {
+        let is_active = view.status == LeaseStatus::Active;
+        if !is_active && (!view.lease.counted() || self.shared.keeps_time()) {
+            self.shared.closed.borrow_mut().insert(view.lease.id);
+        }
+    }
+
+    /// The same of a refusal.
+    fn expires<T>(&self, lease: &Known, answer: &Option<Result<T>>) {
+        let expired = matches!(answer, Some(Err(error)) if error.code() == Code::LeaseExpired);
+        if expired && self.shared.keeps_time() {
+            self.shared.closed.borrow_mut().insert(lease.id);
         }
     }
 
@@ -381,6 +400,7 @@ impl Client {
             self.shared.check(hold("closed-for-good", !reopened, || {
                 format!("{} is listed as active", view.lease.id)
             }));
+            self.closes(&view);
         }
     }
 }

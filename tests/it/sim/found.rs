@@ -18,7 +18,7 @@ use leasehold::{
         BulkFilter, Call, CreateCredential, Engine, IssueLease, RotateCredential, Unsealed,
         WantedHolder,
     },
-    store::local::LocalStore,
+    store::{local::LocalStore, memory::Memory},
 };
 
 use super::{
@@ -27,21 +27,21 @@ use super::{
     executor::{Tasks, Work},
 };
 
-const COMMITTER: &str = "committer";
+pub const COMMITTER: &str = "committer";
 /// Steps in which a task that waits for nothing ends.
 const MANY: usize = 200;
 
 /// What an answer tells: a lease and whether its value was shown, a version, or how many leases were revoked.
 #[derive(Debug, PartialEq)]
-enum Told {
+pub enum Told {
     Lease(LeaseId, bool),
     Version(u32),
     Revoked(u64),
 }
 
-type Slot<T> = Rc<RefCell<Option<T>>>;
+pub type Slot<T> = Rc<RefCell<Option<T>>>;
 
-fn spawn<T: 'static>(tasks: &mut Tasks, work: impl Future<Output = T> + 'static) -> Slot<T> {
+pub fn spawn<T: 'static>(tasks: &mut Tasks, work: impl Future<Output = T> + 'static) -> Slot<T> {
     let slot = Slot::default();
     let keep = slot.clone();
     tasks.spawn("request", async move {
@@ -51,7 +51,7 @@ fn spawn<T: 'static>(tasks: &mut Tasks, work: impl Future<Output = T> + 'static)
     slot
 }
 
-async fn run(tasks: &mut Tasks, held: Option<&str>) {
+pub async fn run(tasks: &mut Tasks, held: Option<&str>) {
     for _ in 0..MANY {
         if tasks.runs("request") {
             tasks.step(held).await;
@@ -125,25 +125,32 @@ async fn ask(engine: Arc<Engine>, operation: &'static str) -> Result<Told> {
 }
 
 /// A vault with one credential, whose committer can be made to stand still.
-struct Bench {
-    tasks: Tasks,
-    time: Arc<FakeTime>,
-    engine: Arc<Engine>,
+pub struct Bench {
+    pub tasks: Tasks,
+    pub memory: Memory,
+    pub time: Arc<FakeTime>,
+    pub engine: Arc<Engine>,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
+        let memory = Base::get().memory.after_power_cut();
+        Self::over(memory, Arc::new(FakeTime::new())).await
+    }
+
+    /// A vault over what is durable already.
+    pub async fn over(memory: Memory, time: Arc<FakeTime>) -> Self {
         let base = Base::get();
-        let memory = base.memory.after_power_cut();
         let mut tasks = Tasks::new(Dice::of(1));
-        let (dice, time) = (Arc::new(Dice::of(1)), Arc::new(FakeTime::new()));
+        let dice = Arc::new(Dice::of(1));
         let unsealed =
             Unsealed::read(&memory, &base.header, &base.root, dice, time.clone()).unwrap();
         let committer: Slot<Work> = Slot::default();
         let keep = committer.clone();
+        let backend = memory.clone();
         let serve = unsealed.serve(
             move |log| {
-                let (store, work) = LocalStore::new(memory, log);
+                let (store, work) = LocalStore::new(backend, log);
                 keep.replace(Some(Box::pin(work.run())));
                 Ok(Arc::new(store))
             },
@@ -156,13 +163,14 @@ impl Bench {
         let engine = Arc::new(engine.take().unwrap().unwrap());
         Self {
             tasks,
+            memory,
             time,
             engine,
         }
     }
 
     /// Asks while nothing becomes durable.
-    async fn ask(&mut self, operation: &'static str) -> Slot<Result<Told>> {
+    pub async fn ask(&mut self, operation: &'static str) -> Slot<Result<Told>> {
         let answer = spawn(&mut self.tasks, ask(self.engine.clone(), operation));
         run(&mut self.tasks, Some(COMMITTER)).await;
         assert!(answer.borrow().is_none(), "{operation}: told too early");
@@ -185,7 +193,7 @@ impl Bench {
         assert_eq!(given_up.take(), Some(true), "{operation}: told too early");
     }
 
-    async fn told(&mut self, answer: Slot<Result<Told>>) -> Told {
+    pub async fn told(&mut self, answer: Slot<Result<Told>>) -> Told {
         run(&mut self.tasks, None).await;
         answer.take().unwrap().unwrap()
     }

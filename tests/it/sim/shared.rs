@@ -221,6 +221,14 @@ impl Shared {
         .await
     }
 
+    /// Whether the store takes at least the clock's mark.
+    pub fn keeps_time(&self) -> bool {
+        match self.vault().engine.ready() {
+            Ok(()) => true,
+            Err(error) => error.message().contains("nearly full"),
+        }
+    }
+
     /// Takes an answer to the record: what it promises is held against history at the next look.
     pub fn tell<T>(
         &self,
