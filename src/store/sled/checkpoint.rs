@@ -275,10 +275,13 @@ impl Core {
             writing.needed = length.max(writing.needed - writing.needed / FADES_BY);
             (writing.journal.idle().clone(), length, writing.needed)
         };
-        let fitted = match length > LENGTHEN_FROM {
+        let longer = match length > LENGTHEN_FROM {
             true => journal::lengthen(&idle, (length * 2).min(LENGTHEN_TO)),
-            false => journal::shorten(&idle, needed),
+            false => Ok(()),
         };
+        // A busy vault too: a backup may have made a segment far longer than ever again. What was lengthened just now
+        // is short enough.
+        let fitted = longer.and_then(|()| journal::shorten(&idle, needed));
         if let Err(error) = fitted {
             // It only makes syncs faster; a disk without room refuses the next write by itself.
             tracing::debug!(%error, "the journal's length cannot be changed");

@@ -541,6 +541,37 @@ fn a_segment_that_was_needed_once_is_shortened_again() {
     }
 }
 
+/// A group that tells of a busy vault.
+fn busy(tag: u8) -> WriteSet {
+    large(tag).into_iter().take(150).collect()
+}
+
+#[test]
+fn a_segment_that_a_killed_session_left_long_is_shortened_in_a_busy_vault_too() {
+    let folder = TempDir::new();
+    let sled = open(folder.path()).unwrap();
+    for number in 0..2 {
+        sled.apply(&large(number)).unwrap();
+        sled.sync().unwrap();
+        sled.core.checkpoint().unwrap();
+    }
+    drop(sled);
+    let sled = open(folder.path()).unwrap();
+    let lengths =
+        || ["0", "1"].map(|name| fs::metadata(segment(folder.path(), name)).unwrap().len());
+    assert!(lengths().iter().all(|length| *length > LARGE as u64));
+    let mut settled = Vec::new();
+    for round in 0..6 {
+        sled.apply(&busy(round)).unwrap();
+        sled.sync().unwrap();
+        sled.core.checkpoint().unwrap();
+        settled.push(lengths());
+    }
+    let [first, second] = settled[5];
+    assert!(first.max(second) <= LARGE as u64 / 2, "{settled:?}");
+    assert_eq!(settled[2..4], settled[4..], "now longer and now shorter");
+}
+
 #[test]
 fn a_segment_whose_checkpoint_failed_keeps_its_groups() {
     let folder = TempDir::new();
