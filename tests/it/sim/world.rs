@@ -31,8 +31,9 @@ use super::{
 const STEPS: u64 = 600;
 /// Steps within which everything that was begun must end, once nothing goes wrong any more.
 const PATIENCE: u64 = 20_000;
-/// A run that stands still for this long has a deadlock.
-const DEADLOCK: Duration = Duration::from_secs(60);
+/// A step that stands still for twice this long has a deadlock. Once is not enough: a process that was stopped meanwhile
+/// finds the time over as soon as it goes on.
+const DEADLOCK: Duration = Duration::from_secs(30);
 
 const COMMITTER: &str = "committer";
 const REAPER: &str = "reaper";
@@ -70,15 +71,8 @@ pub fn run(seed: u64, planted: Option<Planted>) -> Outcome {
         running: None,
         committer: Rc::default(),
     };
-    let ended = runtime.block_on(async { tokio::time::timeout(DEADLOCK, world.live()).await });
-    let broken = match ended {
-        Ok(Ok(())) => shared.broken(),
-        Ok(Err(broken)) => Some(broken),
-        Err(_) => Some(Broken {
-            promise: "liveness",
-            how: "nothing can go on".to_owned(),
-        }),
-    };
+    let ended = runtime.block_on(world.live());
+    let broken = ended.map_or_else(Some, |()| shared.broken());
     drop(world);
     Outcome {
         broken,
@@ -135,7 +129,14 @@ impl World {
             .running
             .as_ref()
             .is_some_and(|running| running.slow_until > now);
-        self.tasks.step(slow.then_some(COMMITTER)).await;
+        {
+            let mut step = std::pin::pin!(self.tasks.step(slow.then_some(COMMITTER)));
+            let mut over = true;
+            for _ in 0..2 {
+                over = over && tokio::time::timeout(DEADLOCK, &mut step).await.is_err();
+            }
+            hold("liveness", !over, || "nothing can go on".to_owned())?;
+        }
         self.shared.time.pass(self.dice.below(25));
         self.shared.broken().map_or(Ok(()), Err)
     }
