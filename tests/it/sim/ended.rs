@@ -15,7 +15,7 @@ use leasehold::{
     },
     engine::{
         Call, ChosenCredential, CredentialFilter, Engine, ExposureQuery, IssueLease, Issued,
-        LeaseFilter, PageRequest, UpdateCredential, WantedHolder,
+        LeaseFilter, PageRequest, UpdateCredential, VersionFilter, WantedHolder,
     },
     store::memory::Fault,
 };
@@ -112,7 +112,10 @@ async fn ask(
             views.items[0].active_leases == 0
         }
         Question::Versions => {
-            let views = engine.versions(&call, &name, &page).await.unwrap();
+            let views = engine
+                .versions(&call, &name, &VersionFilter::default(), &page)
+                .await
+                .unwrap();
             views.items[0].active_leases == 0
         }
         Question::Exposure => {
