@@ -265,8 +265,10 @@ impl<'a> Reader<'a> {
             page.reached(end.saturating_sub(1));
             let counts = counter.counts();
             counter.add(
-                self.scan_log(filter, end.max(first), &mut page, counts)
+                self.scan_log(filter, end.max(first).max(begin), &mut page, counts)
                     .await?,
+            // What is before the page is read to be counted alone.
+            let begin = if counts { 0 } else { page.begins() };
             );
         }
         Ok((page, counter.total()))

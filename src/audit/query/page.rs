@@ -86,6 +86,11 @@ impl Collector {
         })
     }
 
+    /// The first record that can be on an ascending page.
+    pub(super) fn begins(&self) -> u64 {
+        self.after.map_or(0, |after| after.saturating_add(1))
+    }
+
     /// Everything up to this record was looked at.
     pub(super) fn reached(&mut self, sequence: u64) {
         self.seen = self.seen.max(sequence);
