@@ -11,7 +11,7 @@ mod scan;
 use std::sync::Arc;
 
 pub use self::filter::{AuditFilter, Whose};
-use self::page::{Collector, Counter};
+use self::page::{Collector, Counter, MAX_UNREADABLE};
 pub(super) use self::scan::TIME_SLACK;
 use super::{
     index::{Index, Shelf, terms::Plan},
@@ -81,6 +81,8 @@ pub struct Following {
     pub reached: u64,
     /// Records of the workspace that might have been among them and are damaged, by their numbers.
     pub unreadable: Vec<u64>,
+    /// Whether there may be more of those than are told.
+    pub more_unreadable: bool,
 }
 
 /// Reads the log.
@@ -153,6 +155,7 @@ impl<'a> Reader<'a> {
         };
         let (records, unreadable) = page.into_records();
         Ok(Following {
+            more_unreadable: unreadable.len() >= MAX_UNREADABLE,
             records,
             reached,
             unreadable,
@@ -264,11 +267,11 @@ impl<'a> Reader<'a> {
             // Whatever the parts hold was looked at.
             page.reached(end.saturating_sub(1));
             let counts = counter.counts();
+            // What is before the page is read to be counted alone.
+            let begin = if counts { 0 } else { page.begins() };
             counter.add(
                 self.scan_log(filter, end.max(first).max(begin), &mut page, counts)
                     .await?,
-            // What is before the page is read to be counted alone.
-            let begin = if counts { 0 } else { page.begins() };
             );
         }
         Ok((page, counter.total()))

@@ -18,12 +18,13 @@ mod row;
 mod source;
 mod stale;
 mod stored;
+mod unread;
 mod wanted;
 
 pub use self::{
     due::{DueRotation, Why},
     model::{
-        Agent, Asked, Checkpoint, Credential as ExposedCredential, Denied, EarlierReader,
+        Agent, Asked, Checkpoint, Credential as ExposedCredential, Damaged, Denied, EarlierReader,
         ExposedLease, Exposure, Handed, Remedy, RestsOn, Session, Summary, UsedFrom, UsedProof,
         VersionExposure, Who,
     },

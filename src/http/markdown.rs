@@ -8,7 +8,7 @@ use std::fmt::{Display, Write};
 
 use self::text::{NOTHING, cell_code, code, inert};
 
-use crate::engine::{Exposure, Remedy, Who};
+use crate::engine::{Damaged, Exposure, Remedy, Who};
 
 /// The state of a version of which no record is left.
 const DELETED: &str = "deleted";
@@ -132,6 +132,28 @@ fn head(page: &mut Page, report: &Exposure) {
             rests.denials_from_sequence
         ));
     }
+    if !rests.unreadable.is_empty() {
+        page.line(format_args!(
+            "\n**Damaged:** {} cannot be read{}. `leasehold audit verify` tells what is the matter with them.",
+            ranges(&rests.unreadable),
+            match rests.more_unreadable {
+                true => ", and there may be more",
+                false => "",
+            }
+        ));
+    }
+}
+
+/// Records by their numbers.
+fn ranges(of: &[Damaged]) -> String {
+    let one = |range: &Damaged| match range.first == range.last {
+        true => range.first.to_string(),
+        false => format!("{} to {}", range.first, range.last),
+    };
+    let all: Vec<_> = of.iter().map(one).collect();
+    let single = matches!(of, [one] if one.first == one.last);
+    let noun = if single { "record" } else { "records" };
+    format!("{noun} {}", all.join(", "))
 }
 
 /// What is known of who knows a value. It reassures nobody unless every version was looked at.

@@ -243,6 +243,10 @@ impl Follower {
                     batch.record(None);
                     batch.term(terms::of_unreadable(key, workspace));
                 }
+                Each::Lost => {
+                    batch.record(None);
+                    batch.term(terms::of_lost(key));
+                }
             })?;
         }
         if batch.is_empty() {

@@ -40,6 +40,8 @@ enum Field {
     Record = 18,
     /// A record of the workspace that could not be read.
     Unreadable = 19,
+    /// A block of which nobody knows what it holds.
+    Lost = 20,
 }
 
 /// The networks that an address is found by. A wider or a crooked range is looked for in the next wider one of them.
@@ -159,11 +161,20 @@ pub(super) fn of_unreadable(key: &TermKey, workspace: WorkspaceId) -> u64 {
     Terms { key, workspace }.of(Field::Unreadable, &[])
 }
 
+/// The term of a block that cannot be taken apart, and may hold anybody's records.
+pub(super) fn of_lost(key: &TermKey) -> u64 {
+    let terms = Terms {
+        key,
+        workspace: WorkspaceId::SYSTEM,
+    };
+    terms.of(Field::Lost, &[])
+}
+
 /// Which terms a record must have: one of each group.
 pub struct Plan {
     pub(super) groups: Vec<Vec<u64>>,
-    /// The term of those of which nobody knows what they have.
-    unreadable: u64,
+    /// The terms of those of which nobody knows what they have.
+    unreadable: [u64; 2],
     /// Whether every record with these terms matches the filter, its times aside. Two terms in one hash would be an
     /// exception, at a chance of about 1 in 2^64 for each term there is: records that are shown are checked, a total
     /// that is read from the index alone is not.
@@ -249,7 +260,7 @@ impl Plan {
         }
         Self {
             groups,
-            unreadable: of_unreadable(key, workspace),
+            unreadable: [of_unreadable(key, workspace), of_lost(key)],
             exact,
         }
     }
@@ -265,7 +276,7 @@ impl Plan {
     /// The plan of the workspace's records that could not be read.
     pub(in crate::audit) fn unreadable(&self) -> Self {
         Self {
-            groups: vec![vec![self.unreadable]],
+            groups: vec![self.unreadable.to_vec()],
             unreadable: self.unreadable,
             exact: true,
         }
@@ -274,6 +285,6 @@ impl Plan {
     /// Every term it asks for.
     pub(super) fn terms(&self) -> impl Iterator<Item = u64> {
         let groups = self.groups.iter().flatten().copied();
-        groups.chain([self.unreadable])
+        groups.chain(self.unreadable)
     }
 }

@@ -74,6 +74,8 @@ pub(in crate::audit) enum Each {
     Gone,
     /// It is there and cannot be read.
     Unreadable(WorkspaceId),
+    /// A block that cannot be taken apart: it may hold anybody's.
+    Lost,
 }
 
 /// The records of a block, of every workspace. A block that cannot be taken apart counts as one record.
@@ -88,7 +90,7 @@ pub(in crate::audit) fn each(
         Ok(entries) => entries,
         Err(error) => {
             unreadable(first, &error);
-            told(Each::Gone);
+            told(Each::Lost);
             return Ok(());
         }
     };
@@ -117,6 +119,29 @@ pub(in crate::audit) fn each(
 }
 
 impl Reader<'_> {
+    /// Up to which record what is damaged at this one reaches: a block that cannot be taken apart takes all that it had
+    /// with it.
+    pub async fn damaged_through(&self, sequence: u64) -> Result<u64> {
+        let at = Scan {
+            end: key::audit(sequence.saturating_add(1)),
+            reverse: true,
+            limit: 1,
+            ..key::audits(0)
+        };
+        let block = self.store.scan(&at).await?.pop();
+        if block.is_none_or(|(_, block)| block::entries(&block).is_ok()) {
+            return Ok(sequence);
+        }
+        let behind = Scan {
+            limit: 1,
+            ..key::audits(sequence.saturating_add(1))
+        };
+        Ok(match self.store.scan(&behind).await?.pop() {
+            Some((at, _)) => first_of(&at)?.saturating_sub(1).max(sequence),
+            None => sequence,
+        })
+    }
+
     /// The workspace's records in a block, and the last number that it has. A block that cannot be taken apart may hold
     /// anybody's.
     pub(super) fn open(&self, at: &[u8], block: &[u8]) -> Result<(Vec<Found>, u64)> {

@@ -16,7 +16,7 @@ const COUNTED_RECORDS: u32 = 3000;
 /// Records looked at before other tasks get their turn.
 const RECORDS_PER_TURN: u32 = 256;
 /// Numbers of records that cannot be read which a page tells.
-const MAX_UNREADABLE: usize = 100;
+pub(super) const MAX_UNREADABLE: usize = 100;
 
 /// The page that is being filled.
 pub(super) struct Collector {

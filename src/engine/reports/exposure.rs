@@ -2,8 +2,8 @@
 //!
 //! A lease counts that was open at any moment of the window. No lease lives longer than a year and a day, so history is
 //! read from that much before the window; what has left the hot store is in it as well. What retention has removed of
-//! history and the store still has is taken from there; what neither has the report says. A report is about one
-//! workspace.
+//! history and the store still has is taken from there; what neither has the report says, and so what cannot be read. A
+//! report is about one workspace.
 
 use std::collections::BTreeSet;
 
@@ -17,6 +17,7 @@ use super::{
     rests::{Read, Removed, SLACK},
     source::{FromSource, TAKEN_OR_USED},
     stored::Stored,
+    unread::Unread,
     wanted::Wanted,
 };
 use crate::{
@@ -73,6 +74,7 @@ impl Engine {
         let reader = self.history(tables.workspace);
         let removed = Removed::of(self, &reader).await?;
         let (first, last) = reader.span(filter.since).await?.unwrap_or_default();
+        let mut unread = Unread::default();
         let from_source = match wanted.source {
             None => None,
             Some(net) => {
@@ -84,18 +86,25 @@ impl Engine {
                     ..filter.clone()
                 };
                 let mut found = FromSource::new(net, &wanted);
-                each(&reader, &there, last, |one| found.take(&one.record)).await?;
+                each(&reader, &there, last, &mut unread, |one| {
+                    found.take(&one.record)
+                })
+                .await?;
                 Some(found)
             }
         };
         let mut collected = Collected::new(wanted, from_source);
-        each(&reader, &filter, last, |one| collected.take(one)).await?;
+        each(&reader, &filter, last, &mut unread, |one| {
+            collected.take(one)
+        })
+        .await?;
         let mut stored = Stored::new(self, &tables, self.now());
         let id = search.asked.as_ref().map(|asked| asked.id);
         stored
             .add(&mut collected, id, removed.leases_before())
             .await?;
-        self.look_apart(&reader, last, &mut collected).await?;
+        self.look_apart(&reader, last, &mut unread, &mut collected)
+            .await?;
         stored.settle(&mut collected).await?;
         for (credential, since) in collected.followers() {
             let filter = AuditFilter {
@@ -104,7 +113,10 @@ impl Engine {
                 since: Some(since),
                 ..AuditFilter::default()
             };
-            each(&reader, &filter, last, |one| collected.rotated(&one.record)).await?;
+            each(&reader, &filter, last, &mut unread, |one| {
+                collected.rotated(&one.record)
+            })
+            .await?;
         }
         self.stays_over(stored.ended).await?;
         stored.sift(&mut collected).await?;
@@ -124,7 +136,7 @@ impl Engine {
             request_id: call.origin.request_id.clone(),
             asked,
             found: search.found || collected.known,
-            rests_on: self.rests_on(&read, &removed).await?,
+            rests_on: self.rests_on(&read, &removed, unread, &reader).await?,
             summary: Summary::default(),
             actions: Vec::new(),
             credentials: stored
@@ -156,6 +168,7 @@ impl Engine {
         &self,
         reader: &Reader<'_>,
         last: u64,
+        unread: &mut Unread,
         collected: &mut Collected,
     ) -> Result<()> {
         for (lease, issued_at) in collected.apart() {
@@ -174,7 +187,7 @@ impl Engine {
                     ..AuditFilter::default()
                 },
             ] {
-                each(reader, &filter, last, |one| collected.take(one)).await?;
+                each(reader, &filter, last, unread, |one| collected.take(one)).await?;
             }
         }
         Ok(())
@@ -314,16 +327,20 @@ impl Engine {
     }
 }
 
-/// Calls `take` with each record that matches, oldest first, up to the sequence number `last`.
+/// Calls `take` with each record that matches, oldest first, up to the sequence number `last`; notes those that might
+/// match and cannot be read.
 pub(super) async fn each(
     reader: &Reader<'_>,
     filter: &AuditFilter,
     last: u64,
+    unread: &mut Unread,
     mut take: impl FnMut(Numbered),
 ) -> Result<()> {
     let mut after = None;
     loop {
-        let records = reader.next(filter, after, RECORDS_AT_ONCE).await?;
+        let found = reader.follow(filter, after, RECORDS_AT_ONCE).await?;
+        unread.note(&found, last);
+        let records = found.records;
         let more = records.len() == RECORDS_AT_ONCE;
         after = records.last().map(|one| one.sequence).or(after);
         for one in records {

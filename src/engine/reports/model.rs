@@ -69,12 +69,23 @@ pub struct RestsOn {
     pub leases_from_sequence: u64,
     /// The same for denied attempts.
     pub denials_from_sequence: u64,
-    /// Whether retention has removed nothing that the report would tell. Open leases are in it even so.
+    /// Whether every record that the report would tell is there and can be read. Open leases are in it even so.
     pub complete: bool,
-    /// What may be missing where it has.
+    /// What may be missing where not.
     pub missing: Vec<&'static str>,
+    /// Records that are damaged, of this workspace or of nobody knows which, and might have belonged into the report.
+    pub unreadable: Vec<Damaged>,
+    /// Whether there may be more of those than are named.
+    pub more_unreadable: bool,
     /// The signed checkpoint that covers those records, where there is one.
     pub checkpoint: Option<Checkpoint>,
+}
+
+/// A range of records, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Damaged {
+    pub first: u64,
+    pub last: u64,
 }
 
 /// A signed checkpoint of history, by its size and root.

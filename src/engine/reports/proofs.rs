@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{collect::Collected, exposure::each, model::UsedProof, remedies, stored::Stored};
+use super::{
+    collect::Collected, exposure::each, model::UsedProof, remedies, stored::Stored, unread::Unread,
+};
 use crate::{
     audit::query::{AuditFilter, Reader},
     domain::{
@@ -117,7 +119,9 @@ impl Stored<'_> {
             ..AuditFilter::default()
         };
         let mut found = Maker::Unknown;
-        each(reader, &filter, last, |one| {
+        // One that is damaged leaves the maker unknown, which the report shows.
+        let mut unread = Unread::default();
+        each(reader, &filter, last, &mut unread, |one| {
             if let Actor::Identity { proof, .. } = one.record.actor {
                 found = Maker::Proof(proof);
             }

@@ -1,10 +1,11 @@
-//! What a report rests on: which part of history was read, and what retention had removed of it.
+//! What a report rests on: which part of history was read, what retention had removed of it, and what is damaged.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
     super::Engine,
     model::{Checkpoint, RestsOn},
+    unread::Unread,
 };
 use crate::{
     audit::{
@@ -26,6 +27,8 @@ const OPEN_THEN: &str = "retention has removed records of leases within this tim
                          named, of another its grant, places and redemptions may be missing";
 const READ_BEFORE: &str = "retention has removed records of leases from before this time: somebody who had read a value \
                            by then may not be named";
+const DAMAGED: &str = "records of history are damaged and cannot be read: leases, redemptions and denied attempts that only \
+                       they tell of are not named";
 const DENIED_THEN: &str = "retention has removed records of denied attempts within this time";
 
 /// From where on history has every record of one class.
@@ -94,7 +97,13 @@ pub(super) struct Read {
 }
 
 impl Engine {
-    pub(super) async fn rests_on(&self, span: &Read, removed: &Removed) -> Result<RestsOn> {
+    pub(super) async fn rests_on(
+        &self,
+        span: &Read,
+        removed: &Removed,
+        unread: Unread,
+        reader: &Reader<'_>,
+    ) -> Result<RestsOn> {
         let missing: Vec<_> = [
             (removed.leases.lacks(span.since), OPEN_THEN),
             (
@@ -102,10 +111,12 @@ impl Engine {
                 READ_BEFORE,
             ),
             (removed.denials.lacks(span.since), DENIED_THEN),
+            (!unread.is_empty(), DAMAGED),
         ]
         .into_iter()
         .filter_map(|(lacks, what)| lacks.then_some(what))
         .collect();
+        let (unreadable, more_unreadable) = unread.ranges(reader).await?;
         Ok(RestsOn {
             first_sequence: span.first,
             last_sequence: span.last,
@@ -114,6 +125,8 @@ impl Engine {
             denials_from_sequence: removed.denials.first,
             complete: missing.is_empty(),
             missing,
+            unreadable,
+            more_unreadable,
             checkpoint: self.covering(span.last).await?,
         })
     }

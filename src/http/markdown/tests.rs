@@ -4,8 +4,8 @@ use crate::domain::{
     time::Timestamp,
 };
 use crate::engine::{
-    Agent, Asked, Checkpoint, Denied, EarlierReader, ExposedCredential, ExposedLease, Handed,
-    RestsOn, Session, Summary, UsedFrom, UsedProof, VersionExposure,
+    Agent, Asked, Checkpoint, Damaged, Denied, EarlierReader, ExposedCredential, ExposedLease,
+    Handed, RestsOn, Session, Summary, UsedFrom, UsedProof, VersionExposure,
 };
 
 use super::{text::MAX_CELL, *};
@@ -103,6 +103,14 @@ fn report(purpose: &str, user_agent: &str) -> Exposure {
             denials_from_sequence: 1,
             complete: false,
             missing: vec!["some records are gone"],
+            unreadable: vec![
+                Damaged { first: 7, last: 7 },
+                Damaged {
+                    first: 12,
+                    last: 20,
+                },
+            ],
+            more_unreadable: true,
             checkpoint: Some(Checkpoint {
                 size: 98,
                 root: "ab12".to_owned(),

@@ -172,6 +172,18 @@ fn a_block_that_cannot_be_taken_apart_takes_no_other_with_it() {
             };
             let page = all(reader, &AuditFilter::default(), true).await;
             assert_eq!(page.unreadable, [first]);
+            assert_eq!(reader.damaged_through(first).await.unwrap(), gone.end - 1);
+            assert_eq!(reader.damaged_through(first - 1).await.unwrap(), first - 1);
+            // What goes on behind it reads nothing of before.
+            let behind = reader.follow(&AuditFilter::default(), Some(gone.end), 5);
+            assert_eq!(behind.await.unwrap().unreadable, [0; 0]);
+            if !indexed {
+                // Nobody knows whose it was: everybody is told by the index too.
+                for workspace in &world.workspaces[..2] {
+                    let page = all(world.reader(*workspace), &AuditFilter::default(), true).await;
+                    assert_eq!(page.unreadable, [first]);
+                }
+            }
         }
     });
 }
