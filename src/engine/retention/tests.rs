@@ -3,6 +3,7 @@
 mod audit;
 mod churn;
 mod export;
+mod independent;
 mod leases;
 mod readings;
 

@@ -11,11 +11,15 @@ use crate::{
     engine::{Export, ExportHistory},
 };
 
-fn readable(found: Numbered) -> Result<String> {
+pub(super) fn readable(found: Numbered) -> Result<String> {
     Ok(format!("{{\"sequence\":{}}}", found.sequence))
 }
 
-async fn lines(mut extract: Extract, mut writer: Writer, out: &mut Vec<u8>) -> Result<u64> {
+pub(super) async fn lines(
+    mut extract: Extract,
+    mut writer: Writer,
+    out: &mut Vec<u8>,
+) -> Result<u64> {
     loop {
         let items: Vec<Item> = extract.next().await?;
         if items.is_empty() {
@@ -36,7 +40,7 @@ impl World {
         self.engine.export(&self.call(), prepared).await
     }
 
-    async fn exported(&self, after: u64) -> Result<String> {
+    pub(super) async fn exported(&self, after: u64) -> Result<String> {
         let asked = ExportHistory {
             format: "ndjson",
             proven: true,
@@ -50,7 +54,7 @@ impl World {
         Ok(String::from_utf8(out).unwrap())
     }
 
-    fn verified(&self, text: &str) -> std::result::Result<Verified, export::Refused> {
+    pub(super) fn verified(&self, text: &str) -> std::result::Result<Verified, export::Refused> {
         let key = self.engine.keyring.audit_key().public_key();
         export::verify(text.as_bytes(), key, &[], &readable)
     }
