@@ -209,3 +209,58 @@ async fn a_record_is_shown_by_number_and_by_id_and_showing_it_is_recorded() {
         .await
         .fails(403, "INSUFFICIENT_PERMISSIONS");
 }
+
+/// Records that are added between two pages move none: each of before is given once, in its order.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_stay_right_while_records_are_added() {
+    let vault = Vault::dev();
+    for number in 0..7 {
+        vault.store(&format!("c-{number}"), "v", json!({})).await;
+    }
+    for sort in ["time", "-time"] {
+        let query = format!("event=credential.created&sort={sort}");
+        let before = history(&vault, &format!("{query}&limit=200")).await.body;
+        let before = sequences(&before);
+        assert!(before.is_sorted_by(|one, next| (one < next) == (sort == "time")));
+        let (mut seen, mut cursor, mut added) = (Vec::new(), String::new(), 0);
+        loop {
+            let page = history(&vault, &format!("{query}&limit=2{cursor}"))
+                .await
+                .body;
+            seen.extend(sequences(&page));
+            let Some(next) = page["page"]["next_cursor"].as_str() else {
+                break;
+            };
+            cursor = format!("&cursor={next}");
+            if added < 3 {
+                let name = format!("{}-{added}", sort.replace('-', "down-"));
+                vault.store(&name, "v", json!({})).await;
+                added += 1;
+            }
+        }
+        assert_eq!(added, 3);
+        // In the order of time what came meanwhile follows; against it, it lies before the first page.
+        let after = history(&vault, &format!("{query}&limit=200")).await.body;
+        let expected = if sort == "time" {
+            sequences(&after)
+        } else {
+            before.clone()
+        };
+        assert_eq!(seen, expected, "{sort}");
+        assert_eq!(sequences(&after).len(), before.len() + added);
+        // A cursor goes on in its own order alone.
+        let other = if sort == "time" { "-time" } else { "time" };
+        let turned = format!("event=credential.created&sort={other}{cursor}");
+        history(&vault, &turned)
+            .await
+            .fails(400, "INVALID_PARAMETER");
+    }
+    for sort in ["event", "created_at", "-sequence", "", "--time"] {
+        let refused = history(&vault, &format!("sort={sort}")).await;
+        let body = refused.body.clone();
+        refused.fails(400, "INVALID_PARAMETER");
+        assert_eq!(body["details"]["field"], "sort", "{body}");
+        let told = "`sort` must be one of `time`, with `-` in front to reverse";
+        assert_eq!(body["message"], told, "{body}");
+    }
+}
