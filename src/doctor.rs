@@ -5,6 +5,7 @@
 //! Pages of a bounded size are read at a time; what is kept over a whole walk is one count per credential with
 //! open leases. Nothing that it says holds a value, a name or a key: things are named by their ids.
 
+mod alarms;
 mod audit_index;
 mod credentials;
 mod directory;

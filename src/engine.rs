@@ -1,6 +1,7 @@
 //! The use cases. Each one authorises, decides (in the domain), and commits state and audit record together;
 //! nothing else changes anything.
 
+mod alarms;
 mod ask;
 mod authorize;
 mod backup;
@@ -140,7 +141,7 @@ pub struct Engine {
     requests: requests::Requests,
     strangers: requests::Strangers,
     backups: Arc<Semaphore>,
-    alarms: canary::Alarms,
+    alarms: alarms::Alarms,
     own: canary::Own,
     index: Arc<Index>,
     streams: Arc<history::Streams>,
@@ -216,7 +217,7 @@ impl Engine {
             issuer_keys: IssuerKeyCache::default(),
             epochs: Epochs::default(),
             backups: backup::turns(),
-            alarms: canary::Alarms::default(),
+            alarms: alarms::Alarms::default(),
             own: canary::Own::default(),
             held_tokens: token::HeldTokens::default(),
             policy_turn: tokio::sync::Mutex::default(),

@@ -13,12 +13,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{broadcast, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 
-use crate::{audit::checkpoint::Checkpoint, domain::event::AuditRecord};
+use crate::{audit::checkpoint::Checkpoint, engine::Engine};
 
 mod alarm;
 
@@ -27,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The first and the longest pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How long a stop waits for the last checkpoint to be delivered.
+/// How long a stop waits for the last alarms, and for the last checkpoint, to be delivered.
 const LAST_WORD: Duration = Duration::from_secs(6);
 
 /// One place that checkpoints go to.
@@ -42,7 +39,6 @@ pub enum Sink {
 }
 
 type Newest = watch::Receiver<Option<Arc<Checkpoint>>>;
-type Alarms = broadcast::Receiver<Arc<AuditRecord>>;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Sink {
@@ -58,33 +54,63 @@ impl Sink {
 
 /// The sinks at work.
 pub struct Sinks {
+    alarms: Tasks,
+    checkpoints: Tasks,
+}
+
+/// What runs until it is told to stop.
+struct Tasks {
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
 
-impl Sinks {
-    /// Starts the tasks of each.
-    pub fn start(sinks: Vec<Sink>, newest: Newest, alarms: &Alarms) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        for sink in sinks {
-            // The log is told of an alarm where it is raised.
-            if sink != Sink::Log {
-                let alarms = alarms.resubscribe();
-                tasks.spawn(alarm::ship(sink.clone(), alarms, stopped.clone()));
-            }
-            tasks.spawn(ship(sink, newest.clone(), stopped.clone()));
+impl Tasks {
+    fn new() -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            stop: watch::Sender::new(false),
         }
-        Self { tasks, stop }
+    }
+
+    /// Lets each do what is left, for a while, and ends them.
+    async fn end(&mut self, left: &'static str) {
+        self.stop.send_replace(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WORD, all).await.is_err() {
+            tracing::warn!("{left}");
+            self.tasks.shutdown().await;
+        }
+    }
+}
+
+impl Sinks {
+    /// Starts the tasks of each. Run before anybody is served: a sink that is new is told of alarms from here on.
+    pub async fn start(sinks: Vec<Sink>, engine: &Arc<Engine>) -> Result<Self, Failure> {
+        let (mut alarms, mut checkpoints) = (Tasks::new(), Tasks::new());
+        for sink in sinks {
+            let shipping = alarm::Shipping::open(sink.clone(), engine).await?;
+            alarms.tasks.spawn(shipping.run(alarms.stop.subscribe()));
+            let (newest, stop) = (engine.checkpoints_made(), checkpoints.stop.subscribe());
+            checkpoints.tasks.spawn(ship(sink, newest, stop));
+        }
+        Ok(Self {
+            alarms,
+            checkpoints,
+        })
+    }
+
+    /// Lets each be told of the last alarms, once nobody is served any more. The store must still be open.
+    pub async fn stop_alarms(&mut self) {
+        self.alarms
+            .end("the last alarms could not be delivered in time; they are sent after the next start")
+            .await;
     }
 
     /// Lets each deliver the newest checkpoint once more, where it has not, and ends them.
     pub async fn stop(mut self) {
-        self.stop.send_replace(true);
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(LAST_WORD, all).await.is_err() {
-            tracing::warn!("the last checkpoint could not be delivered in time");
-        }
+        self.checkpoints
+            .end("the last checkpoint could not be delivered in time")
+            .await;
     }
 }
 

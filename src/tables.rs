@@ -1,6 +1,7 @@
 //! Sealed, typed records over the storage port: the one place where a record meets its key, its slot and its
 //! ciphertext. Callers see domain types; the store sees opaque keys and sealed bytes.
 
+mod alarms;
 mod credentials;
 mod directory;
 mod issuers;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use self::alarms::Suspect;
 pub use self::policy_sets::next_with_policies;
 pub use self::recent::Recent;
 pub use self::vault::{Header, Unseal, first_writes, high_water, load_keys, seal_mark, unlock_new};

@@ -183,11 +183,7 @@ impl Running {
                 Some(tokio::spawn(engine.clone().seal(stop.subscribe())))
             }
         };
-        let sinks = Sinks::start(
-            sinks(&config.audit),
-            engine.checkpoints_made(),
-            &engine.alarms(),
-        );
+        let sinks = Sinks::start(sinks(&config.audit), &engine).await?;
         let surface = Surface::new(SurfaceParts {
             authenticator: engine.authenticator()?,
             engine: engine.clone(),
@@ -231,7 +227,7 @@ impl Running {
 
     /// Serves until told to stop, then drains: no new work, open requests finish within the deadline, the store
     /// closes.
-    pub(super) async fn until_stopped(self) -> Result<(), Failure> {
+    pub(super) async fn until_stopped(mut self) -> Result<(), Failure> {
         let signal = told_to_stop().await?;
         let deadline = humantime::format_duration(self.drain_deadline).to_string();
         tracing::info!(
@@ -256,6 +252,7 @@ impl Running {
         }
         self.schedule.stop().await?;
         tokio::time::timeout(CLOSE_DEADLINE, self.engine.shut_down())
+        self.sinks.stop_alarms().await;
             .await
             .map_err(|_| "the store did not close in time; what was acknowledged is durable")??;
         self.sinks.stop().await;

@@ -52,6 +52,7 @@ pub enum RecordType {
     Configuration = 29,
     IdentityUse = 30,
     Retention = 32,
+    Alarm = 33,
 }
 
 /// Where a ciphertext belongs. One that is moved to another slot does not open.

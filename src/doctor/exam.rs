@@ -210,6 +210,7 @@ impl<'a> Exam<'a> {
             Table::LastUse => self.last_use(at).await,
             Table::IdentityUse => self.identity_use(at).await,
             Table::Retention => self.retained(at, stored).await,
+            Table::Alarms => self.alarm(at, stored),
             Table::KeyUsage => self.key_usage(at).await,
             Table::CredentialName => self.credential_name(at, stored).await,
             Table::Credential => self.credential(at).await,

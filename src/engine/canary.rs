@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     Call, Engine, Note, Unit, authorize::Subject, bulk::Revoker, close, credential::change,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     domain::{
         error::{Error, Result},
-        event::{Actor, AuditRecord, EventName, Object},
+        event::{Actor, EventName, Object},
         id::{IdentityId, WorkspaceId},
         lease::Lease,
         principal::{IdentityState, Principal, ProofId, Suspension, Unfinished},
@@ -25,37 +25,6 @@ use crate::{
     },
     store::key,
 };
-
-/// Alarms that a slow listener may be behind before it loses the oldest.
-const KEPT_ALARMS: usize = 1024;
-
-/// Where records of high severity are told, once they are durable. Clones tell the same listeners.
-#[derive(Clone)]
-pub(super) struct Alarms(broadcast::Sender<Arc<AuditRecord>>);
-
-impl Default for Alarms {
-    fn default() -> Self {
-        Self(broadcast::channel(KEPT_ALARMS).0)
-    }
-}
-
-impl Alarms {
-    /// Tells of a record that is durable. Nothing of it is in the log but what names it.
-    pub(super) fn raise(&self, record: AuditRecord) {
-        if record.event == EventName::CanaryTouched {
-            metrics::counter!("leasehold_canary_alarms_total").increment(1);
-        }
-        tracing::warn!(
-            event = record.event.as_str(),
-            severity = record.event.severity().as_str(),
-            record = %record.id,
-            workspace = %record.workspace,
-            "alarm"
-        );
-        // Nobody listens where no sink is configured.
-        let _ = self.0.send(Arc::new(record));
-    }
-}
 
 /// The engine's own handle on itself, for what must go on when a request is given up.
 pub(super) type Own = OnceLock<Weak<Engine>>;
@@ -91,12 +60,6 @@ impl Engine {
         // A new engine has no handle yet.
         let _ = shared.own.set(Arc::downgrade(&shared));
         shared
-    }
-
-    /// Records of high severity from now on, of every workspace, each once it is durable. A listener that is more
-    /// than 1024 behind loses the oldest and is told so.
-    pub fn alarms(&self) -> broadcast::Receiver<Arc<AuditRecord>> {
-        self.alarms.0.subscribe()
     }
 
     /// Stops an identity that touched a canary: the emergency stop, by the vault itself. A key or token of the whole

@@ -142,7 +142,7 @@ impl<'a> Unit<'a> {
             if let Some(witness) = witness {
                 witness.attest();
             }
-            severe.into_iter().for_each(|record| alarms.raise(record));
+            severe.iter().for_each(|record| alarms.raise(record));
             Ok(())
         })
     }

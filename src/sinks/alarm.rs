@@ -1,13 +1,25 @@
-//! Alarms on their way out, oldest first: each until a sink has taken it, or the vault stops.
+//! Alarms on their way out, oldest first: each until the sink has taken it. What it had not taken when the vault stopped
+//! or was killed is sent after the next start, for history has it and the store knows how far the sink was told.
+
+use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
-use tokio::sync::{broadcast::error::RecvError, watch};
+use tokio::sync::watch;
 
-use super::{Alarms, Delivery, LONGEST_PAUSE, PAUSE, Sink};
-use crate::domain::event::{Actor, AuditRecord};
+use super::{Delivery, Failure, LONGEST_PAUSE, PAUSE, Sink};
+use crate::{
+    audit::query::Numbered,
+    domain::event::{Actor, AuditRecord},
+    engine::Engine,
+};
+
+/// How long until history is looked at where no alarm is raised: so far back a start may have to look.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Records without an alarm that a start may go over again, so that a vault with little to do writes nothing down.
+const WORTH_NOTING: u64 = 1024;
 
 /// What a sink is told: enough to know whom to stop, and where to read on.
-fn line(record: &AuditRecord) -> String {
+fn line(Numbered { sequence, record }: &Numbered) -> String {
     let (actor, identity) = match &record.actor {
         Actor::Identity { name, identity, .. } => (name.to_string(), Some(identity.to_string())),
         Actor::Vault { part } => (part.clone(), None),
@@ -17,6 +29,7 @@ fn line(record: &AuditRecord) -> String {
     let body = json!({
         "type": "alarm",
         "id": record.id.to_string(),
+        "sequence": sequence,
         "time": record.time.to_string(),
         "event": record.event.as_str(),
         "severity": record.event.severity().as_str(),
@@ -36,47 +49,115 @@ fn line(record: &AuditRecord) -> String {
     body.to_string()
 }
 
-pub(super) async fn ship(sink: Sink, mut alarms: Alarms, mut stop: watch::Receiver<bool>) {
-    let mut delivery = Delivery::new(&sink);
-    loop {
-        let record = match alarms.try_recv() {
-            Ok(record) => record,
-            Err(_) if *stop.borrow() => return,
-            Err(_) => {
-                let received = tokio::select! {
-                    received = alarms.recv() => received,
-                    _ = stop.wait_for(|stop| *stop) => continue,
-                };
-                match received {
-                    Ok(record) => record,
-                    Err(RecvError::Lagged(lost)) => {
-                        tracing::warn!(
-                            sink = sink.name(),
-                            lost,
-                            "alarms were lost; history has them"
-                        );
-                        continue;
+/// One sink, and how far it was told.
+pub(super) struct Shipping {
+    sink: Sink,
+    engine: Arc<Engine>,
+    delivery: Delivery,
+    told: u64,
+    /// What of it is stored.
+    noted: u64,
+    /// The newest record of the runs before: the log was told of later alarms where they were raised.
+    before: u64,
+}
+
+impl Shipping {
+    /// Goes on where an earlier run ended. Run before anybody is served.
+    pub(super) async fn open(sink: Sink, engine: &Arc<Engine>) -> Result<Self, Failure> {
+        let told = engine.alarms_told(sink.name()).await?;
+        Ok(Self {
+            delivery: Delivery::new(&sink),
+            before: engine.newest_record().await?,
+            engine: engine.clone(),
+            sink,
+            told,
+            noted: told,
+        })
+    }
+
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut raised = self.engine.alarms_raised();
+        let mut pause = PAUSE;
+        loop {
+            let stopping = *stop.borrow();
+            raised.mark_unchanged();
+            match self.next(stopping).await {
+                Ok(true) => pause = PAUSE,
+                Ok(false) if stopping => return,
+                Ok(false) => {
+                    pause = PAUSE;
+                    tokio::select! {
+                        // The sender is in the engine, which this holds.
+                        _ = raised.changed() => {}
+                        _ = stop.wait_for(|stop| *stop) => {}
+                        () = tokio::time::sleep(LOOK_AGAIN) => {}
                     }
-                    Err(RecvError::Closed) => return,
+                }
+                Err(error) => {
+                    tracing::warn!(sink = self.sink.name(), %error, "an alarm could not be delivered; it is tried again");
+                    if stopping {
+                        return;
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        _ = stop.wait_for(|stop| *stop) => {}
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
-        };
-        let line = line(&record);
-        let mut pause = PAUSE;
-        while let Err(error) = delivery.send(&sink, line.clone()).await {
-            metrics::counter!("leasehold_audit_sink_failures_total", "sink" => sink.name())
-                .increment(1);
-            tracing::warn!(sink = sink.name(), record = %record.id, %error, "an alarm could not be delivered");
-            if *stop.borrow() {
-                return;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        metrics::counter!("leasehold_audit_sink_deliveries_total", "sink" => sink.name())
-            .increment(1);
     }
+
+    /// Sends the next alarms; tells whether more may be left.
+    async fn next(&mut self, stopping: bool) -> Result<bool, Failure> {
+        let untold = self.engine.alarms_behind(self.told).await?;
+        let some = !untold.alarms.is_empty();
+        let mut outcome = Ok(());
+        for alarm in &untold.alarms {
+            outcome = self.send(alarm).await;
+            if outcome.is_err() {
+                break;
+            }
+            self.told = alarm.sequence;
+        }
+        if outcome.is_ok() {
+            self.told = self.told.max(untold.reached);
+        }
+        let gone_over = self.told.saturating_sub(self.noted);
+        if gone_over > 0 && (some || stopping || gone_over >= WORTH_NOTING) {
+            // INVARIANT (alarm-told)
+            self.engine
+                .note_alarms_told(self.sink.name(), self.told)
+                .await?;
+            self.noted = self.told;
+        }
+        outcome.map(|()| untold.more)
+    }
+
+    async fn send(&mut self, alarm: &Numbered) -> Result<(), Failure> {
+        if self.sink == Sink::Log {
+            if alarm.sequence <= self.before {
+                earlier(&alarm.record);
+            }
+            return Ok(());
+        }
+        let sent = self.delivery.send(&self.sink, line(alarm)).await;
+        let counter = match &sent {
+            Ok(()) => "leasehold_audit_sink_deliveries_total",
+            Err(_) => "leasehold_audit_sink_failures_total",
+        };
+        metrics::counter!(counter, "sink" => self.sink.name()).increment(1);
+        sent
+    }
+}
+
+/// The log may or may not have it: the run that raised it ended before it was sure.
+fn earlier(record: &AuditRecord) {
+    tracing::warn!(
+        event = record.event.as_str(),
+        severity = record.event.severity().as_str(),
+        record = %record.id,
+        workspace = %record.workspace,
+        "alarm of an earlier run"
+    );
 }

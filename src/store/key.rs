@@ -26,6 +26,7 @@
 //! 17                                            the runs of the audit index
 //! 18 ‖ identity                                 when it was used last, by whatever proved it
 //! 19                                            what retention remembers: see `key/retention.rs`
+//! 1a                                            what is left to do about alarms: see `key/alarms.rs`
 //! 80 ‖ workspace ‖ credential                   credential
 //! 81 ‖ workspace ‖ credential ‖ version(4)      version
 //! 82 ‖ workspace ‖ credential ‖ version(4)      value
@@ -42,6 +43,7 @@
 //! and the count of what is due, so a grant costs no further index.
 
 mod access;
+mod alarms;
 mod audit_index;
 mod retention;
 mod sealing;
@@ -49,6 +51,7 @@ mod tables;
 
 pub use self::{
     access::*,
+    alarms::*,
     audit_index::*,
     retention::*,
     sealing::*,
@@ -83,6 +86,7 @@ const TREE: u8 = 0x14;
 const CHECKPOINT: u8 = 0x15;
 const IDENTITY_USE: u8 = 0x18;
 const RETENTION: u8 = 0x19;
+const ALARMS: u8 = 0x1a;
 const CREDENTIAL: u8 = 0x80;
 const VERSION: u8 = 0x81;
 const VALUE: u8 = 0x82;

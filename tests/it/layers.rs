@@ -40,7 +40,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("jwks", &["domain", "engine"]),
     ("bench", &[]),
     ("cli", &["archive", "audit", "config", "bench"]),
-    ("sinks", &["domain", "audit"]),
+    ("sinks", &["domain", "audit", "engine"]),
     ("schedule", &[]),
     (
         "app",

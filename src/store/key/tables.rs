@@ -31,6 +31,7 @@ pub enum Table {
     AuditIndexState = AUDIT_INDEX_STATE,
     IdentityUse = IDENTITY_USE,
     Retention = RETENTION,
+    Alarms = ALARMS,
     Credential = CREDENTIAL,
     Version = VERSION,
     Value = VALUE,
@@ -45,7 +46,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the keys.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Header,
         Self::Kek,
         Self::Workspace,
@@ -70,6 +71,7 @@ impl Table {
         Self::AuditIndexState,
         Self::IdentityUse,
         Self::Retention,
+        Self::Alarms,
         Self::Credential,
         Self::Version,
         Self::Value,

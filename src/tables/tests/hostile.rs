@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     domain::{
         hostile::{cases, damaged},
-        id::{CredentialId, IdentityId, IssuerId, KeyId, LeaseId, TokenId, WorkspaceId},
+        id::{CredentialId, EventId, IdentityId, IssuerId, KeyId, LeaseId, TokenId, WorkspaceId},
         time::Timestamp,
     },
     store::{codec, key},
@@ -67,6 +67,12 @@ fn keys() -> Vec<Vec<u8>> {
         key::audit_retention(),
         key::survey(3),
         key::removed(3),
+        key::told("file"),
+        key::suspect(
+            workspace,
+            CredentialId::from_bytes([7; 16]),
+            EventId::from_bytes([8; 16]),
+        ),
     ]
 }
 
@@ -127,6 +133,13 @@ proptest! {
             Some(key::Retained::Removed(range)) => prop_assert_eq!(key::removed(range), &bytes[..]),
             Some(key::Retained::AuditState) => prop_assert_eq!(key::audit_retention(), &bytes[..]),
             Some(key::Retained::Front) => prop_assert_eq!(key::audit_front(), &bytes[..]),
+            None => {}
+        }
+        match key::parse_alarm(&bytes) {
+            Some(key::Alarm::Told(listener)) => prop_assert_eq!(key::told(&listener), &bytes[..]),
+            Some(key::Alarm::Suspect(workspace, credential, record)) => {
+                prop_assert_eq!(key::suspect(workspace, credential, record), &bytes[..]);
+            }
             None => {}
         }
         if let Some((workspace, rest)) = key::parse_workspace(&bytes) {

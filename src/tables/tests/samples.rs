@@ -32,7 +32,10 @@ use crate::{
         usage::{LastUse, Use},
         workspace::{Everywhere, Settings, Stop, Workspace},
     },
-    tables::vault::{Header, Unseal},
+    tables::{
+        Suspect,
+        vault::{Header, Unseal},
+    },
 };
 
 /// Calls `frozen` for each sample, and `tested` with its name.
@@ -151,6 +154,12 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
             reason: "subpoena".to_owned(),
             set_at: at(3),
             set_by: author(3, "ada"),
+        },
+        "suspect": Suspect {
+            workspace: WorkspaceId::from_bytes([8; 16]),
+            identity: IdentityId::from_bytes([2; 16]),
+            proof: ProofId::Key(KeyId::from_bytes([6; 16])),
+            since: at(3),
         },
         "survey": Survey { newest: at(8), records: [4000, 90, 5, 1], bytes: [800_000, 30_000, 1_000, 200] },
         "progress_new": Progress::default(),

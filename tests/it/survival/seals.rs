@@ -1,5 +1,6 @@
 //! `audit-tamper` on a data folder: with the public key alone, and against checkpoints that were kept or shipped.
 
+mod alarms;
 mod reports;
 mod sinks;
 

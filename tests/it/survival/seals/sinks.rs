@@ -8,8 +8,11 @@ use std::{
 
 use super::*;
 
-/// Takes checkpoints by HTTP: refuses the first two.
-fn endpoint() -> (String, Arc<Mutex<Vec<Value>>>) {
+/// What an endpoint took, in its order.
+pub(super) type Taken = Arc<Mutex<Vec<Value>>>;
+
+/// Takes checkpoints and alarms by HTTP; those alone that `takes` says, by the number of the request.
+pub(super) fn endpoint(takes: impl Fn(usize, &Value) -> bool + Send + 'static) -> (String, Taken) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!(
         "http://{}/checkpoints?token=hidden",
@@ -31,11 +34,11 @@ fn endpoint() -> (String, Arc<Mutex<Vec<Value>>>) {
             }
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
-            let status = if count < 2 { "500 No" } else { "204 Taken" };
-            if count >= 2 {
-                into.lock()
-                    .unwrap()
-                    .push(serde_json::from_slice(&body).unwrap());
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            let taken = takes(count, &body);
+            let status = if taken { "204 Taken" } else { "500 No" };
+            if taken {
+                into.lock().unwrap().push(body);
             }
             let answer =
                 format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -49,7 +52,7 @@ fn endpoint() -> (String, Arc<Mutex<Vec<Value>>>) {
 async fn checkpoints_reach_every_sink_and_a_sink_that_fails_holds_nothing_up() {
     let mut site = Site::new();
     site.live(&["a"]).await;
-    let (url, taken) = endpoint();
+    let (url, taken) = endpoint(|count, _| count >= 2);
     let file = site.at("checkpoints");
     fs::write(&file, "what was there before\n").unwrap();
     let (server, admin) = site.serve(&[
