@@ -165,6 +165,7 @@ impl Running {
             .note_configuration(Configuration(config.facts()?))
             .await?;
         engine.reach_stops().await?;
+        engine.reach_suspects().await?;
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(finish_sweeps(engine.clone(), stopped.clone()));
         let follower = config
@@ -251,8 +252,8 @@ impl Running {
             sealer.await?;
         }
         self.schedule.stop().await?;
-        tokio::time::timeout(CLOSE_DEADLINE, self.engine.shut_down())
         self.sinks.stop_alarms().await;
+        tokio::time::timeout(CLOSE_DEADLINE, self.engine.shut_down())
             .await
             .map_err(|_| "the store did not close in time; what was acknowledged is durable")??;
         self.sinks.stop().await;
@@ -335,6 +336,9 @@ fn tasks(engine: &Arc<Engine>, surface: &Surface, metrics: PrometheusHandle) -> 
         Task::new("5/10 * * * * *", move || {
             let engine = cascades.clone();
             async move {
+                if let Err(error) = engine.finish_suspects().await {
+                    tracing::warn!(%error, "whoever touched a canary could not be stopped yet");
+                }
                 match engine.finish_cascades().await {
                     Ok(0) => {}
                     Ok(closed) => tracing::info!(closed, "finished revocations that were left"),

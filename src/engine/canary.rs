@@ -11,20 +11,27 @@ use tokio::sync::oneshot;
 
 use super::{
     Call, Engine, Note, Unit, authorize::Subject, bulk::Revoker, close, credential::change,
-    identities,
+    expire::report, identities,
 };
 use crate::{
     domain::{
         error::{Error, Result},
         event::{Actor, EventName, Object},
-        id::{IdentityId, WorkspaceId},
+        id::{CredentialId, EventId, WorkspaceId},
         lease::Lease,
-        principal::{IdentityState, Principal, ProofId, Suspension, Unfinished},
+        principal::{Identity, IdentityState, Principal, Suspension, Unfinished},
         scope::Scope,
-        time::Timestamp,
+        time::{Span, Timestamp},
     },
-    store::key,
+    store::{
+        key::{self, Alarm},
+        port::Key,
+    },
+    tables::{Suspect, range_all},
 };
+
+/// How long the request that touched a canary has to stop its caller itself.
+const LEFT_TO_REQUEST: Span = Span::from_secs(60);
 
 /// The engine's own handle on itself, for what must go on when a request is given up.
 pub(super) type Own = OnceLock<Weak<Engine>>;
@@ -34,18 +41,15 @@ pub(super) type Own = OnceLock<Weak<Engine>>;
 pub(super) enum Touch {
     /// The alarm.
     Alarm,
-    /// The alarm, and the end of whoever it was.
-    Suspend,
+    /// The alarm, and the end of whoever it was: that canary, and the alarm's record.
+    Suspend(CredentialId, EventId),
 }
 
-/// An identity to stop.
-#[derive(Clone, Copy)]
-struct Suspect {
-    /// Where it touched the canary.
-    workspace: WorkspaceId,
-    identity: IdentityId,
-    /// What it came with.
-    proof: ProofId,
+/// A suspect, and where it stands until it is stopped.
+struct Wanted {
+    at: Key,
+    canary: CredentialId,
+    suspect: Suspect,
 }
 
 /// Whether a caller may know which credentials are canaries: whoever could make them some.
@@ -64,26 +68,56 @@ impl Engine {
 
     /// Stops an identity that touched a canary: the emergency stop, by the vault itself. A key or token of the whole
     /// organisation acts here for an identity of another workspace, which is stopped there.
-    async fn suspend_suspect(&self, suspect: Suspect) -> Result<()> {
+    /// Where a crash or a failure comes in between, what it wrote of before is found again.
+    async fn suspend_suspect(&self, wanted: Wanted) -> Result<u64> {
+        let Some((home, identity)) = self.stop_suspect(&wanted).await? else {
+            return Ok(0);
+        };
+        self.epochs.drain().await;
+        let suspect = wanted.suspect;
+        // The leases tell their holder no more than that.
+        let revoker = Revoker {
+            actor: Actor::vault("canary"),
+            origin: None,
+            decided_by: None,
+            by: None,
+            reason: Some("the identity was suspended".to_owned()),
+            witness: None,
+        };
+        let mut revoked = 0;
+        if home != suspect.workspace {
+            let id = identity.id;
+            let of_it = |lease: &Lease, _: u32, _: Timestamp| {
+                lease.holder.identity == id || lease.requested_by.by.identity == id
+            };
+            let here = self.tables(suspect.workspace)?;
+            revoked += self.revoke_open(&here, &revoker, &of_it).await?;
+        }
+        let (_, counts) = self.finish_suspension(&revoker, home, &identity).await?;
+        Ok(revoked + counts.leases)
+    }
+
+    /// The first step: from here on the identity proves nobody, and the rest is found by its record. None where it is
+    /// deleted, or stopped already.
+    async fn stop_suspect(&self, wanted: &Wanted) -> Result<Option<(WorkspaceId, Identity)>> {
+        let Wanted { at, suspect, .. } = wanted;
         let home = self.home_of(suspect.proof).await?;
         let home = home.unwrap_or(suspect.workspace);
         let tables = self.tables(home)?;
-        let found = tables
-            .identity(&mut self.read(), suspect.identity)
-            .await?
-            .filter(|identity| identity.is_active());
-        // Deleted, or stopped already.
-        let Some(found) = found else { return Ok(()) };
-        let locks = [key::name_lock(
-            &tables.identity_hash(found.kind, &found.name),
-        )];
+        let canary = key::credential_lock(wanted.canary);
+        let found = tables.identity(&mut self.read(), suspect.identity).await?;
+        let mut locks = vec![canary];
+        locks.extend(found.map(|found| {
+            let hash = tables.identity_hash(found.kind, &found.name);
+            key::name_lock(&hash)
+        }));
         let mut unit = self.begin_own("canary", home, &locks).await?;
-        let Some(mut identity) = tables.identity(&mut unit.txn, suspect.identity).await? else {
-            return Ok(());
+        unit.txn.delete(at.clone());
+        let identity = tables.identity(&mut unit.txn, suspect.identity).await?;
+        let Some(mut identity) = identity.filter(Identity::is_active) else {
+            unit.commit_housekeeping().await?;
+            return Ok(None);
         };
-        if !identity.is_active() {
-            return Ok(());
-        }
         let reason = Some("it touched a canary".to_owned());
         identity.state = IdentityState::Suspended(Suspension {
             since: unit.now,
@@ -104,26 +138,52 @@ impl Engine {
             ..Note::new(EventName::IdentitySuspended, identities::object(&identity))
         })?;
         unit.commit_access().await?;
-        self.epochs.drain().await;
-        // The leases tell their holder no more than that.
-        let revoker = Revoker {
-            actor: Actor::vault("canary"),
-            origin: None,
-            decided_by: None,
-            by: None,
-            reason: Some("the identity was suspended".to_owned()),
-            witness: None,
-        };
-        if home != suspect.workspace {
-            let id = identity.id;
-            let of_it = |lease: &Lease, _: u32, _: Timestamp| {
-                lease.holder.identity == id || lease.requested_by.by.identity == id
+        Ok(Some((home, identity)))
+    }
+
+    /// Those who touched a canary and are not stopped. What does not open, the doctor tells, and holds up no other.
+    async fn suspects(&self) -> Result<Vec<Wanted>> {
+        let mut found = Vec::new();
+        for (at, sealed) in range_all(&mut self.read(), key::suspects()).await? {
+            let opened = match key::parse_alarm(&at) {
+                Some(Alarm::Suspect(workspace, canary, _)) => self
+                    .tables(workspace)
+                    .and_then(|tables| Ok((canary, tables.open_suspect(&at, &sealed)?))),
+                _ => Err(Error::internal("malformed key of a suspect")),
             };
-            let here = self.tables(suspect.workspace)?;
-            self.revoke_open(&here, &revoker, &of_it).await?;
+            match opened {
+                Ok((canary, suspect)) => found.push(Wanted {
+                    at,
+                    canary,
+                    suspect,
+                }),
+                Err(error) => report(
+                    &error,
+                    "whoever touched a canary cannot be read, nor stopped",
+                ),
+            }
         }
-        self.finish_suspension(&revoker, home, &identity).await?;
+        Ok(found)
+    }
+
+    /// Stops those who touched a canary in an earlier run that ended before it had stopped them. Run before anybody is
+    /// served; their leases are ended by [`finish_sweeps`](Self::finish_sweeps).
+    pub async fn reach_suspects(&self) -> Result<()> {
+        for wanted in self.suspects().await? {
+            self.stop_suspect(&wanted).await?;
+        }
         Ok(())
+    }
+
+    /// Stops those whom a failure kept from being stopped; gives back how many leases that ended. Whose request may be
+    /// at it still is left to that: it must not answer before the end.
+    pub async fn finish_suspects(&self) -> Result<u64> {
+        let mut revoked = 0;
+        let given = |wanted: &Wanted| wanted.suspect.since.plus(LEFT_TO_REQUEST) < self.now();
+        for wanted in self.suspects().await?.into_iter().filter(given) {
+            revoked += self.suspend_suspect(wanted).await?;
+        }
+        Ok(revoked)
     }
 }
 
@@ -153,7 +213,7 @@ impl Unit<'_> {
             return Ok(None);
         }
         let of = close::object(lease);
-        self.record(Note {
+        let record = self.record_as(Note {
             purpose: lease.purpose.clone(),
             reason: Some(what.to_owned()),
             ..Note::new(
@@ -166,7 +226,7 @@ impl Unit<'_> {
             )
         })?;
         Ok(Some(match suspends {
-            true => Touch::Suspend,
+            true => Touch::Suspend(lease.credential, record),
             false => Touch::Alarm,
         }))
     }
@@ -181,37 +241,47 @@ impl Unit<'_> {
         }
     }
 
-    async fn commit_alarmed(self, call: &Call, touch: Touch) -> Result<()> {
-        let suspect =
-            (touch == Touch::Suspend && !knows_canaries(&call.principal)).then_some(Suspect {
-                workspace: self.tables.workspace,
-                identity: call.principal.identity,
-                proof: call.principal.proof,
-            });
+    async fn commit_alarmed(mut self, call: &Call, touch: Touch) -> Result<()> {
+        let wanted = match touch {
+            Touch::Suspend(canary, record) if !knows_canaries(&call.principal) => {
+                let workspace = self.tables.workspace;
+                let suspect = Suspect {
+                    workspace,
+                    identity: call.principal.identity,
+                    proof: call.principal.proof,
+                    since: self.now,
+                };
+                let at = key::suspect(workspace, canary, record);
+                self.tables
+                    .put_suspect(&mut *self.txn, at.clone(), &suspect)?;
+                Some(Wanted {
+                    at,
+                    canary,
+                    suspect,
+                })
+            }
+            Touch::Suspend(..) | Touch::Alarm => None,
+        };
         let engine = self.engine;
         let shared = engine.own.get().and_then(Weak::upgrade);
         // Queued here, under the locks.
         let commit = self.committing()?;
         let (durable, told) = oneshot::channel();
-        let work = tokio::spawn({
-            let shared = shared.clone();
-            async move {
-                commit.await?;
-                let _ = durable.send(());
-                match (shared, suspect) {
-                    (Some(engine), Some(suspect)) => engine.suspend_suspect(suspect).await,
-                    _ => Ok(()),
-                }
+        let work = tokio::spawn(async move {
+            commit.await?;
+            let _ = durable.send(());
+            match (shared, wanted) {
+                (Some(engine), Some(wanted)) => engine.suspend_suspect(wanted).await.map(|_| None),
+                (_, wanted) => Ok(wanted),
             }
         });
         // What is durable no stop needs to wait for, this one's own least of all.
         if told.await.is_ok() {
             call.entered.leave();
         }
-        work.await.map_err(Error::internal)??;
-        match (shared, suspect) {
-            (None, Some(suspect)) => engine.suspend_suspect(suspect).await,
-            _ => Ok(()),
+        match work.await.map_err(Error::internal)?? {
+            Some(wanted) => engine.suspend_suspect(wanted).await.map(drop),
+            None => Ok(()),
         }
     }
 }

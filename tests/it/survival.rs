@@ -3,6 +3,7 @@
 mod again;
 mod backup;
 mod book;
+mod canary;
 mod cap;
 mod churn;
 mod clients;
