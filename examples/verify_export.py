@@ -100,7 +100,7 @@ class Part:
 
     def __init__(self, key, header, before):
         self.key, self.header, self.tree, self.records = key, header, Tree(), 0
-        self.removed, self.front, self.thinned = 0, 0, (0, 0)
+        self.hidden, self.removed, self.front, self.thinned = 0, 0, 0, (0, 0)
         if header["format"] != 1:
             raise Bad(f"the format {header['format']} is not known here")
         self.size, self.root = key.checkpoint(header["checkpoint"]["note"])
@@ -128,6 +128,7 @@ class Part:
         self.is_next(line["first"])
         self.tree.add(line["size"], decoded(line["hash"]))
         if line["first"] > self.header["after"]:
+            self.hidden += line["size"]
             self.removed += min(max(self.front + 1 - line["first"], 0), line["size"])
 
     def gone(self, line):
@@ -185,14 +186,15 @@ class Part:
 
 
 def verify(file, key):
-    part, records, removed, number = None, 0, 0, 0
+    part, records, hidden, removed, number = None, 0, 0, 0, 0
     for number, raw in enumerate(file, 1):
         try:
             if not raw.endswith(b"\n"):
                 raise Bad("the file breaks off here")
             line = json.loads(raw)
             if line["type"] == "header":
-                removed += part.removed if part else 0
+                if part:
+                    hidden, removed = hidden + part.hidden, removed + part.removed
                 part = Part(key, line, part)
             elif part is None:
                 raise Bad("the file does not begin with the header of an export")
@@ -202,7 +204,8 @@ def verify(file, key):
             raise Bad(f"line {number}: {error}") from error
     if part is None or not part.ended:
         raise Bad(f"the file breaks off behind line {number}: it has no end")
-    return part, records, removed + part.removed
+    # A part may begin within a range, of which the whole is told: no more was removed than is not shown.
+    return part, records, min(removed + part.removed, hidden + part.hidden)
 
 
 def main():
