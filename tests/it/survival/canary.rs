@@ -55,13 +55,19 @@ impl Baited {
             assert_eq!(status, 201, "{answer}");
             answer
         };
-        let mole = json!({"name": "mole", "type": "agent", "role": "agent"});
+        for workspace in ELSEWHERE {
+            made("/v1/workspaces", json!({"name": workspace})).await;
+        }
+        let mole = json!({"name": "mole", "type": "agent", "role": "admin"});
         made("/v1/identities", mole).await;
-        let key = json!({"name": "mole", "identity": {"name": "mole"}, "role": "agent", "organisation": true});
+        // A role of the organisation reaches the others, by a key that may not tell what is a canary.
+        let scopes = ["lease:create", "lease:read", "handle:redeem"];
+        let key = json!({
+            "name": "mole", "identity": {"name": "mole"}, "scopes": scopes, "workspace": "*",
+        });
         let mole = text(&made("/v1/api-keys", key).await["data"], "key");
         let caller = Api::new(&vault.address, &mole);
         for workspace in ELSEWHERE {
-            made("/v1/workspaces", json!({"name": workspace})).await;
             for name in CREDENTIALS {
                 let body = json!({"name": name, "type": "api-key", "value": "v"});
                 let (status, answer) =
