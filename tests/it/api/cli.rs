@@ -183,7 +183,9 @@ async fn api_keys_are_kept_from_the_command_line() {
         (&updated["name"], &updated["scopes"]),
         (&json!("nightly"), &json!(["handle:redeem"]))
     );
-    let tested = admin_said(&format!("test {id} --action lease:create"));
+    let tested = admin_said(&format!(
+        "test {id} --action lease:create --resource credential/absent"
+    ));
     assert_eq!(tested["permission"]["allowed"], false);
     let table = admin.said(&format!("api-key usage {id}"), "");
     assert!(
