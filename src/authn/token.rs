@@ -196,28 +196,42 @@ impl Authenticator {
         // It may reach less by now than it was made to.
         stopped(Some(maker.roles.identity))?;
         let scopes = scopes.intersection(maker.scopes);
-        let own = || {
-            known
-                .place
-                .workspace
-                .clone()
-                .ok_or_else(|| Error::not_found("workspace"))
-        };
-        let chosen = match workspace {
-            None => own()?,
-            Some(name) => self.named_workspace(token.reach, name).await?,
+        let reach = reach_now(token.reach, &maker)?;
+        let (chosen, chosen_name) = match workspace {
+            Some(name) => {
+                let named = self.named_workspace(reach, name).await?;
+                (named.id, named.name)
+            }
+            None if !maker.organisation => (maker.workspace, maker.workspace_name.clone()),
+            None => {
+                let own = known.place.workspace.as_ref();
+                let own = own.ok_or_else(|| Error::not_found("workspace"))?;
+                (own.id, own.name.clone())
+            }
         };
         Ok(Principal {
-            workspace: chosen.id,
-            workspace_name: chosen.name,
+            workspace: chosen,
+            workspace_name: chosen_name,
             proof,
             proof_name: token.name.clone().unwrap_or_else(|| token.id.to_string()),
             // A token that holds less than its maker's role is shown by its scopes alone; `roles` stay.
             role: maker.role.filter(|_| scopes == maker.scopes),
             scopes,
-            organisation: maker.organisation && token.reach == Reach::Organisation,
+            organisation: reach == Reach::Organisation,
             ..maker
         })
+    }
+}
+
+/// Where a token may be used: nowhere that what made it may not be used any more.
+fn reach_now(reach: Reach, maker: &Principal) -> Result<Reach> {
+    match reach {
+        _ if maker.organisation => Ok(reach),
+        Reach::Organisation => Ok(Reach::Workspace(maker.workspace)),
+        Reach::Workspace(id) if id == maker.workspace => Ok(reach),
+        Reach::Workspace(_) => Err(unauthorized(
+            "what made the access token reaches its workspace no more",
+        )),
     }
 }
 

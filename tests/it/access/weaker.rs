@@ -1,6 +1,6 @@
 //! INVARIANT (no-escalation): a stop of a workspace by whoever reaches that one only stops nobody who reaches all.
 
-use leasehold::engine::Stopped;
+use leasehold::engine::{Stopped, TokenWorkspace};
 
 use super::*;
 
@@ -50,5 +50,52 @@ async fn who_administers_a_workspace_does_not_lock_the_organisation_out() {
         assert_eq!(house.revoke_all(&next).await.counts.keys, 0);
         assert!(house.is_in(&owner).await && house.is_in(&next).await);
         assert!(!house.is_in(&second).await && !house.is_in(&local).await);
+    }
+}
+
+/// INVARIANT (offspring): a token reaches nothing that what made it reaches no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lower_role_takes_its_tokens_out_of_other_workspaces() {
+    let house = House::build().await;
+    let all = Reach::Organisation;
+    let owner = house.person("owner", Role::Owner, all).await;
+    let lesser = house.person("lesser", Role::Admin, all).await;
+    let made = async |workspace: TokenWorkspace| {
+        let command = CreateToken {
+            name: None,
+            expires_in: None,
+            scopes: None,
+            workspace: Some(workspace),
+        };
+        let call = house.call(&lesser).await;
+        let made = house.engine.create_token(call, command).await.unwrap();
+        format!("Bearer {}", made.text.expose())
+    };
+    let everywhere = made(TokenWorkspace::Every).await;
+    let there = made(TokenWorkspace::Named(workspace_name("other"))).await;
+    let acts_in = async |token: &str, workspace: Option<&str>| {
+        let proven = house.prove(token, workspace).await;
+        proven.map(|principal| (principal.workspace, principal.organisation))
+    };
+    let other = Some("other");
+    assert_eq!(
+        acts_in(&everywhere, other).await.unwrap(),
+        (house.other, true)
+    );
+    assert_eq!(acts_in(&there, None).await.unwrap(), (house.other, false));
+
+    let lower = UpdateIdentity {
+        role: Some(Role::Operator),
+        ..UpdateIdentity::default()
+    };
+    house.update(&owner, "lesser", lower).await.unwrap();
+    let home = (house.default, false);
+    assert_eq!(acts_in(&everywhere, None).await.unwrap(), home);
+    assert_eq!(acts_in(&everywhere, Some("default")).await.unwrap(), home);
+    let refused = code(acts_in(&everywhere, other).await);
+    assert_eq!(refused, Some(Code::NotFound));
+    for workspace in [None, other] {
+        let refused = code(acts_in(&there, workspace).await);
+        assert_eq!(refused, Some(Code::Unauthorized));
     }
 }
