@@ -8,7 +8,7 @@ use super::{
         idempotency::{Answer, Slot},
     },
     KeyGrant, check_description, check_grant, check_name, check_name_of, check_stronger,
-    check_value, facts, is_own, lacking, object, refused,
+    check_value, facts, is_own, lacking, object, of_the_organisation, refused,
     view::{KeyView, KeyViews},
     wanted::WantedIdentity,
 };
@@ -20,7 +20,9 @@ use crate::{
         event::{EventName, Object},
         id::{KeyId, WorkspaceId},
         name::WorkspaceName,
-        principal::{ApiKey, KeyState, PreviousValue, ProofId, RateLimit, Reach},
+        principal::{
+            ApiKey, Identity, KeyState, PreviousValue, Principal, ProofId, RateLimit, Reach,
+        },
         secret::SecretText,
         time::{Span, Timestamp, Ttl},
     },
@@ -79,7 +81,7 @@ impl Engine {
         locks.extend(slot.lock());
         let mut unit = self.begin(call, &permit, &locks).await?;
         if let Some((view, seed)) = first(&slot, &mut unit).await? {
-            return self.again(call, unit, &slot, (view, seed)).await;
+            return self.again(call, unit, &slot, home, (view, seed)).await;
         }
         let refused = Object {
             name: Some("api-key".to_owned()),
@@ -122,7 +124,7 @@ impl Engine {
             .lock_key(call, Action::KeyRotate, id, Some(&slot))
             .await?;
         if let Some((view, seed)) = first(&slot, &mut unit).await? {
-            return self.again(call, unit, &slot, (view, seed)).await;
+            return self.again(call, unit, &slot, key.home, (view, seed)).await;
         }
         let identity = self.identity_of(&mut unit, &key).await?;
         let caller = &call.principal;
@@ -249,19 +251,16 @@ impl Engine {
     async fn again(
         &self,
         call: &Call,
-        unit: Unit<'_>,
+        mut unit: Unit<'_>,
         slot: &Slot<'_>,
+        home: WorkspaceId,
         (view, seed): (KeyView, [u8; 16]),
     ) -> Result<MadeKey> {
         let workspace = unit.tables.workspace;
+        let homes = self.tables(home)?;
+        let found = homes.identity(&mut unit.txn, view.identity).await?;
         drop(unit);
-        let caller = &call.principal;
-        if caller.proof != ProofId::Key(view.id)
-            && let Err(error) = lacking(
-                view.scopes.difference(caller.scopes),
-                "a key is shown again to callers that hold all it does; this one lacks",
-            )
-        {
+        if let Err(error) = check_again(&call.principal, &view, found.as_ref()) {
             let of = Object {
                 name: Some(view.id.to_string()),
                 ..Object::default()
@@ -280,6 +279,25 @@ impl Engine {
             value: minted.text,
         })
     }
+}
+
+/// Whether `caller` could still make the key that it asks for again, for an identity as it is now.
+fn check_again(caller: &Principal, view: &KeyView, identity: Option<&Identity>) -> Result<()> {
+    if caller.proof == ProofId::Key(view.id) {
+        return Ok(());
+    }
+    if view.organisation && !caller.organisation {
+        return Err(of_the_organisation());
+    }
+    // One that is deleted is proven by nothing.
+    if let Some(identity) = identity {
+        check_value(caller, identity)?;
+        check_name_of(caller, identity)?;
+    }
+    lacking(
+        view.scopes.difference(caller.scopes),
+        "a key is shown again to callers that hold all it does; this one lacks",
+    )
 }
 
 async fn first(slot: &Slot<'_>, unit: &mut Unit<'_>) -> Result<Option<(KeyView, [u8; 16])>> {

@@ -91,3 +91,32 @@ async fn a_retry_shows_no_key_to_a_caller_that_lost_what_it_holds() {
         .await;
     assert_eq!(recorded.body["page"]["total"], 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_shows_no_key_of_every_workspace_to_a_caller_that_reaches_one() {
+    let vault = Vault::dev();
+    let chief = json!({"name": "chief", "type": "human", "role": "admin"});
+    vault
+        .admin(POST, "/v1/identities", Some(chief))
+        .await
+        .data(201);
+    let whose = json!({"type": "human", "name": "chief"});
+    let key = json!({"name": "k", "identity": whose, "role": "admin", "workspace": "*"});
+    let key = make(&vault, key).await;
+    let retried = async || {
+        let body = json!({"name": "w", "scopes": ["lease:read"], "workspace": "*"});
+        let headers = [("idempotency-key", "one")];
+        let key = text(&key, "key");
+        vault
+            .request(POST, "/v1/api-keys", key, Some(body), &headers)
+            .await
+    };
+    let made = retried().await.data(201);
+    assert_eq!(retried().await.data(201), made);
+    let lower = json!({"role": "workspace_admin"});
+    vault
+        .admin(PATCH, "/v1/identities/human/chief", Some(lower))
+        .await
+        .data(200);
+    retried().await.fails(403, "INSUFFICIENT_PERMISSIONS");
+}
