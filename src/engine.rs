@@ -53,7 +53,7 @@ mod versions;
 mod views;
 mod workspaces;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use self::{
     ask::{Answered, Ask, AskedResource},
@@ -115,7 +115,7 @@ use crate::{
         event::{Actor, AuditRecord, Change, EventName, Object, Origin, Outcome},
         id::{EventId, WorkspaceId},
         policy::NamedPolicies,
-        principal::{Principal, ProofId},
+        principal::{Identity, Principal, ProofId},
         retention::Retention,
         time::Timestamp,
     },
@@ -143,6 +143,8 @@ pub struct Engine {
     backups: Arc<Semaphore>,
     alarms: alarms::Alarms,
     own: canary::Own,
+    /// Those who touched a canary and are suspended, and whose leases a failure left open.
+    unswept: Mutex<Vec<(WorkspaceId, Identity)>>,
     index: Arc<Index>,
     streams: Arc<history::Streams>,
     held_tokens: token::HeldTokens,
@@ -219,6 +221,7 @@ impl Engine {
             backups: backup::turns(),
             alarms: alarms::Alarms::default(),
             own: canary::Own::default(),
+            unswept: Mutex::default(),
             held_tokens: token::HeldTokens::default(),
             policy_turn: tokio::sync::Mutex::default(),
             sealing: sealing::Sealing::default(),

@@ -2,8 +2,8 @@
 //! an HTTP endpoint, the log.
 //!
 //! Each sink has a task of its own and waits for nobody but itself. Where it cannot keep up it gets the newest
-//! checkpoint, which is over all that the others were over. What fails is tried again with growing pauses, counted, and
-//! logged once until it works again; serving never waits for it.
+//! checkpoint, which is over all that the others were over. What fails is tried again with growing pauses and counted;
+//! serving never waits for it. That checkpoints fail is logged once until they work again, each try of an alarm by itself.
 
 use std::{
     io::{ErrorKind, Read, Seek, SeekFrom, Write},

@@ -5,7 +5,7 @@
 //! history, which tells of its making and of each alarm. INVARIANT (canary-hidden): the record of an alarm names its lease
 //! in `name` and not as a lease, so that it is no part of the history that the lease's holder may read.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::oneshot;
 
@@ -21,7 +21,7 @@ use crate::{
         lease::Lease,
         principal::{Identity, IdentityState, Principal, Suspension, Unfinished},
         scope::Scope,
-        time::{Span, Timestamp},
+        time::Span,
     },
     store::{
         key::{self, Alarm},
@@ -52,6 +52,8 @@ struct Wanted {
     suspect: Suspect,
 }
 
+const NOT_STOPPED: &str = "whoever touched a canary could not be stopped yet";
+
 /// Whether a caller may know which credentials are canaries: whoever could make them some.
 pub(super) fn knows_canaries(principal: &Principal) -> bool {
     principal.scopes.contains(Scope::CredentialUpdate)
@@ -67,14 +69,26 @@ impl Engine {
     }
 
     /// Stops an identity that touched a canary: the emergency stop, by the vault itself. A key or token of the whole
-    /// organisation acts here for an identity of another workspace, which is stopped there.
-    /// Where a crash or a failure comes in between, what it wrote of before is found again.
+    /// organisation acts here for an identity of another workspace, which is stopped there. Where a crash comes in between,
+    /// the next start finds by its record what is left; after a failure [`finish_suspects`](Self::finish_suspects) goes on.
     async fn suspend_suspect(&self, wanted: Wanted) -> Result<u64> {
         let Some((home, identity)) = self.stop_suspect(&wanted).await? else {
             return Ok(0);
         };
         self.epochs.drain().await;
-        let suspect = wanted.suspect;
+        let swept = self.sweep_suspect(home, &identity).await;
+        if swept.is_err() {
+            self.unswept().push((home, identity));
+        }
+        swept
+    }
+
+    fn unswept(&self) -> MutexGuard<'_, Vec<(WorkspaceId, Identity)>> {
+        self.unswept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the leases of a suspended suspect, in every workspace; gives back how many.
+    async fn sweep_suspect(&self, home: WorkspaceId, identity: &Identity) -> Result<u64> {
         // The leases tell their holder no more than that.
         let revoker = Revoker {
             actor: Actor::vault("canary"),
@@ -84,25 +98,15 @@ impl Engine {
             reason: Some("the identity was suspended".to_owned()),
             witness: None,
         };
-        let mut revoked = 0;
-        if home != suspect.workspace {
-            let id = identity.id;
-            let of_it = |lease: &Lease, _: u32, _: Timestamp| {
-                lease.holder.identity == id || lease.requested_by.by.identity == id
-            };
-            let here = self.tables(suspect.workspace)?;
-            revoked += self.revoke_open(&here, &revoker, &of_it).await?;
-        }
-        let (_, counts) = self.finish_suspension(&revoker, home, &identity).await?;
-        Ok(revoked + counts.leases)
+        let (_, counts) = self.finish_suspension(&revoker, home, identity).await?;
+        Ok(counts.leases)
     }
 
     /// The first step: from here on the identity proves nobody, and the rest is found by its record. None where it is
     /// deleted, or stopped already.
     async fn stop_suspect(&self, wanted: &Wanted) -> Result<Option<(WorkspaceId, Identity)>> {
         let Wanted { at, suspect, .. } = wanted;
-        let home = self.home_of(suspect.proof).await?;
-        let home = home.unwrap_or(suspect.workspace);
+        let home = suspect.home;
         let tables = self.tables(home)?;
         let canary = key::credential_lock(wanted.canary);
         let found = tables.identity(&mut self.read(), suspect.identity).await?;
@@ -112,6 +116,10 @@ impl Engine {
             key::name_lock(&hash)
         }));
         let mut unit = self.begin_own("canary", home, &locks).await?;
+        if unit.txn.get(at).await?.is_none() {
+            // Somebody else stopped it, and it may have been resumed since.
+            return Ok(None);
+        }
         unit.txn.delete(at.clone());
         let identity = tables.identity(&mut unit.txn, suspect.identity).await?;
         let Some(mut identity) = identity.filter(Identity::is_active) else {
@@ -167,10 +175,13 @@ impl Engine {
     }
 
     /// Stops those who touched a canary in an earlier run that ended before it had stopped them. Run before anybody is
-    /// served; their leases are ended by [`finish_sweeps`](Self::finish_sweeps).
+    /// served; their leases are ended by [`finish_sweeps`](Self::finish_sweeps). One that cannot be stopped keeps
+    /// neither the others nor the vault from it: it is tried again.
     pub async fn reach_suspects(&self) -> Result<()> {
         for wanted in self.suspects().await? {
-            self.stop_suspect(&wanted).await?;
+            if let Err(error) = self.stop_suspect(&wanted).await {
+                report(&error, NOT_STOPPED);
+            }
         }
         Ok(())
     }
@@ -181,7 +192,20 @@ impl Engine {
         let mut revoked = 0;
         let given = |wanted: &Wanted| wanted.suspect.since.plus(LEFT_TO_REQUEST) < self.now();
         for wanted in self.suspects().await?.into_iter().filter(given) {
-            revoked += self.suspend_suspect(wanted).await?;
+            match self.suspend_suspect(wanted).await {
+                Ok(ended) => revoked += ended,
+                Err(error) => report(&error, NOT_STOPPED),
+            }
+        }
+        let unswept = std::mem::take(&mut *self.unswept());
+        for (home, identity) in unswept {
+            match self.sweep_suspect(home, &identity).await {
+                Ok(ended) => revoked += ended,
+                Err(error) => {
+                    report(&error, NOT_STOPPED);
+                    self.unswept().push((home, identity));
+                }
+            }
         }
         Ok(revoked)
     }
@@ -245,10 +269,11 @@ impl Unit<'_> {
         let wanted = match touch {
             Touch::Suspend(canary, record) if !knows_canaries(&call.principal) => {
                 let workspace = self.tables.workspace;
+                let home = self.engine.home_of(call.principal.proof).await?;
                 let suspect = Suspect {
                     workspace,
                     identity: call.principal.identity,
-                    proof: call.principal.proof,
+                    home: home.unwrap_or(workspace),
                     since: self.now,
                 };
                 let at = key::suspect(workspace, canary, record);

@@ -8,7 +8,6 @@ use crate::{
     domain::{
         error::Result,
         id::{IdentityId, WorkspaceId},
-        principal::ProofId,
         time::Timestamp,
     },
     store::port::{Key, Txn},
@@ -20,8 +19,8 @@ pub struct Suspect {
     /// Where it touched the canary.
     pub workspace: WorkspaceId,
     pub identity: IdentityId,
-    /// What it came with.
-    pub proof: ProofId,
+    /// Where it is at home: what it came with may be gone when it is stopped.
+    pub home: WorkspaceId,
     /// When that was.
     pub since: Timestamp,
 }

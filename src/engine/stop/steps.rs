@@ -114,11 +114,16 @@ impl Engine {
         };
         // It may reach more workspaces than its own, or have reached them before.
         let system = self.tables(WorkspaceId::SYSTEM)?;
-        let mut leases = 0;
+        let (mut leases, mut outcome) = (0, Ok(()));
         for workspace in system.workspaces(&mut self.read()).await? {
             let tables = self.tables(workspace.id)?;
-            leases += self.revoke_open(&tables, revoker, &of_it).await?;
+            // What cannot be read in one workspace keeps no lease open in the others.
+            match self.revoke_open(&tables, revoker, &of_it).await {
+                Ok(ended) => leases += ended,
+                Err(error) => outcome = Err(error),
+            }
         }
+        outcome?;
         let counts = Counts {
             leases,
             ..self.proofs(|listed| listed.identity == id).await?

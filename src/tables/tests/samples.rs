@@ -158,7 +158,7 @@ pub(super) fn each(tested: &mut impl FnMut(&'static str)) {
         "suspect": Suspect {
             workspace: WorkspaceId::from_bytes([8; 16]),
             identity: IdentityId::from_bytes([2; 16]),
-            proof: ProofId::Key(KeyId::from_bytes([6; 16])),
+            home: WorkspaceId::from_bytes([6; 16]),
             since: at(3),
         },
         "survey": Survey { newest: at(8), records: [4000, 90, 5, 1], bytes: [800_000, 30_000, 1_000, 200] },

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use reqwest::Method;
@@ -104,6 +104,7 @@ impl Baited {
         let mole = Api::new(&vault.address, &self.mole);
         shim.set(Word::SyncDelay, SYNC_TAKES);
         let before = shim.get(Word::Syncs);
+        let journal = written(&data_dir);
         let touch = tokio::spawn(async move {
             let body = json!({"credential_name": "bait", "ttl": "1h"});
             let headers = [("x-workspace", ELSEWHERE[0])];
@@ -111,7 +112,7 @@ impl Baited {
                 .await
         });
         let begun = Instant::now();
-        while shim.get(Word::Syncs) < before + commits {
+        while shim.get(Word::Syncs) < before + commits || written(&data_dir) == journal {
             assert!(begun.elapsed() < PATIENCE, "nothing is written");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -125,6 +126,13 @@ impl Baited {
         );
         data_dir
     }
+}
+
+/// When the journal was written last.
+fn written(data_dir: &Path) -> Vec<SystemTime> {
+    let segment = |name| std::fs::metadata(data_dir.join("journal").join(name));
+    let found = ["0", "1"].map(|name| segment(name).unwrap().modified().unwrap());
+    found.to_vec()
 }
 
 /// What history has of a touch, by its numbers.
