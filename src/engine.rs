@@ -56,6 +56,7 @@ mod workspaces;
 use std::sync::{Arc, Mutex};
 
 pub use self::{
+    alarms::log_alarm,
     ask::{Answered, Ask, AskedResource},
     backup::{BackupFile, SpooledBackup},
     bulk::BulkFilter,

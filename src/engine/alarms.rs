@@ -36,22 +36,29 @@ impl Alarms {
         if record.event == EventName::CanaryTouched {
             metrics::counter!("leasehold_canary_alarms_total").increment(1);
         }
-        tracing::warn!(
-            event = record.event.as_str(),
-            severity = record.event.severity().as_str(),
-            record = %record.id,
-            workspace = %record.workspace,
-            "alarm"
-        );
+        log_alarm(record, "alarm");
         self.0.send_modify(|raised| *raised += 1);
     }
+}
+
+/// Tells an alarm to the log, by what names it alone.
+pub fn log_alarm(record: &AuditRecord, what: &'static str) {
+    tracing::warn!(
+        event = record.event.as_str(),
+        severity = record.event.severity().as_str(),
+        record = %record.id,
+        workspace = %record.workspace,
+        "{what}"
+    );
 }
 
 /// Alarms behind a place in the log.
 pub struct Untold {
     /// Oldest first.
     pub alarms: Vec<Numbered>,
-    /// Up to this record there are no others.
+    /// The first record up to there that cannot be read, and may have been one.
+    pub unreadable: Option<u64>,
+    /// Up to this record there are no others that can be read.
     pub reached: u64,
     /// Whether more may follow.
     pub more: bool,
@@ -111,6 +118,7 @@ impl Engine {
         let workspaces = workspaces.into_iter().map(|workspace| workspace.id);
         let mut untold = Untold {
             alarms: Vec::new(),
+            unreadable: None,
             reached: newest.max(place),
             more: false,
         };
@@ -118,6 +126,8 @@ impl Engine {
             let reader = self.history(workspace);
             let found = reader.follow(&filter, Some(place), AT_ONCE).await?;
             untold.reached = untold.reached.min(found.reached);
+            let damaged = found.unreadable.into_iter().chain(untold.unreadable);
+            untold.unreadable = damaged.min();
             untold.alarms.extend(found.records);
             untold.alarms.sort_by_key(|alarm| alarm.sequence);
             if untold.alarms.len() > AT_ONCE {
@@ -129,6 +139,7 @@ impl Engine {
         }
         let reached = untold.reached;
         untold.alarms.retain(|alarm| alarm.sequence <= reached);
+        untold.unreadable = untold.unreadable.filter(|sequence| *sequence <= reached);
         // A workspace that had more than its share held the others up.
         untold.more |= untold.alarms.len() == AT_ONCE;
         Ok(untold)

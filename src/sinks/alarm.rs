@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use super::{Delivery, Failure, LONGEST_PAUSE, PAUSE, Sink};
 use crate::{
     audit::query::Numbered,
-    domain::event::{Actor, AuditRecord},
-    engine::Engine,
+    domain::event::Actor,
+    engine::{Engine, log_alarm},
 };
 
 /// How long until history is looked at where no alarm is raised: so far back a start may have to look.
@@ -121,6 +121,13 @@ impl Shipping {
             self.told = alarm.sequence;
         }
         if outcome.is_ok() {
+            if let Some(sequence) = untold.unreadable {
+                tracing::error!(
+                    sink = self.sink.name(),
+                    sequence,
+                    "what cannot be read of history from here on may have been an alarm, and is not sent"
+                );
+            }
             self.told = self.told.max(untold.reached);
         }
         let gone_over = self.told.saturating_sub(self.noted);
@@ -137,7 +144,8 @@ impl Shipping {
     async fn send(&mut self, alarm: &Numbered) -> Result<(), Failure> {
         if self.sink == Sink::Log {
             if alarm.sequence <= self.before {
-                earlier(&alarm.record);
+                // The log may or may not have it: the run that raised it ended before it was sure.
+                log_alarm(&alarm.record, "alarm of an earlier run");
             }
             return Ok(());
         }
@@ -149,15 +157,4 @@ impl Shipping {
         metrics::counter!(counter, "sink" => self.sink.name()).increment(1);
         sent
     }
-}
-
-/// The log may or may not have it: the run that raised it ended before it was sure.
-fn earlier(record: &AuditRecord) {
-    tracing::warn!(
-        event = record.event.as_str(),
-        severity = record.event.severity().as_str(),
-        record = %record.id,
-        workspace = %record.workspace,
-        "alarm of an earlier run"
-    );
 }

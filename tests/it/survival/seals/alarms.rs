@@ -251,3 +251,35 @@ async fn a_damaged_place_is_found_by_the_doctor_and_has_every_alarm_told_again()
     );
     assert_eq!(alarms_in(&file)[1..], all);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_been_an_alarm_and_cannot_be_read_is_told_to_the_log() {
+    let site = Site::new();
+    let (server, _) = baited(&site).await;
+    assert_eq!(server.stop().code, Some(0));
+    let dead = [("LEASEHOLD__AUDIT__CHECKPOINT_URL", "http://127.0.0.1:1/")];
+    let (server, admin) = site.serve(&dead);
+    admin.lease("bait", "1h").await.unwrap();
+    let lost = *raised(&admin).await.last().unwrap();
+    assert_eq!(server.stop().code, Some(0));
+
+    let damaged = site.damaged("damaged", |blocks| {
+        let of_it = blocks.iter().rposition(|(at, _)| number(at) <= lost);
+        *blocks[of_it.unwrap()].1.last_mut().unwrap() ^= 1;
+    });
+    let (url, taken) = endpoint(|_, _| true);
+    let args = [
+        "--config",
+        site.made.config.to_str().unwrap(),
+        "--data-dir",
+        damaged.to_str().unwrap(),
+    ];
+    let settings = [("LEASEHOLD__AUDIT__CHECKPOINT_URL", url.as_str())];
+    let server = Server::start(&args, &settings).unwrap();
+    let admin = Api::new(&server.address, &site.made.admin_key);
+    admin.lease("bait", "1h").await.unwrap();
+    until("the next alarm never came", || !alarms(&taken).is_empty()).await;
+    assert!(!alarms(&taken).contains(&lost));
+    let log = server.stop().stderr;
+    assert!(log.contains("may have been an alarm"), "{log}");
+}
