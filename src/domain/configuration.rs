@@ -18,9 +18,9 @@ impl Configuration {
             .keys()
             .chain(after.0.keys().filter(|key| !self.0.contains_key(*key)));
         let changes = keys.map(|key| Change {
-            field: key.clone(),
-            before: self.0.get(key).cloned(),
-            after: after.0.get(key).cloned(),
+            field: key.into(),
+            before: self.0.get(key).map(Into::into),
+            after: after.0.get(key).map(Into::into),
         });
         changes
             .filter(|change| change.before != change.after)

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::{
     id::{CredentialId, EventId, IdentityId, LeaseId, WorkspaceId},
@@ -222,9 +223,9 @@ pub enum Outcome {
 /// One changed field. Values of credentials are never here, only their fingerprints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    pub field: String,
-    pub before: Option<String>,
-    pub after: Option<String>,
+    pub field: SmolStr,
+    pub before: Option<SmolStr>,
+    pub after: Option<SmolStr>,
 }
 
 /// One event of history. Its sequence number is given at the commit and stands beside it.
@@ -284,8 +285,9 @@ impl AuditRecord {
             .changes
             .iter_mut()
             .flat_map(|change| [change.before.as_mut(), change.after.as_mut()]);
-        let all = object.into_iter().chain(own).chain(changed).flatten();
-        all.for_each(mask);
+        let texts = object.into_iter().chain(own).flatten();
+        texts.for_each(mask);
+        changed.flatten().for_each(mask);
         self
     }
 }

@@ -37,11 +37,18 @@ fn bearer(text: &str) -> Option<(usize, usize, usize)> {
 }
 
 /// Replaces every bearer string in a text by its mark and `…`.
-pub fn mask(text: &mut String) {
-    // Each turn shortens the text, or at its shortest leaves too little for another.
-    while let Some((_, kept, end)) = bearer(text) {
-        text.replace_range(kept..end, "…");
+pub fn mask<T: AsRef<str> + From<String>>(text: &mut T) {
+    let mut found = bearer(text.as_ref());
+    if found.is_none() {
+        return;
     }
+    let mut masked = text.as_ref().to_owned();
+    // Each turn shortens the text, or at its shortest leaves too little for another.
+    while let Some((_, kept, end)) = found {
+        masked.replace_range(kept..end, "…");
+        found = bearer(&masked);
+    }
+    *text = masked.into();
 }
 
 /// The path parameters of a request whose answer was an error, as far as they may be remembered: ids, and names that

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::error::{Error, Result};
 
@@ -34,7 +35,7 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Holds `text` to `[a-z0-9][a-z0-9._-]{0,127}`; `field` names the parameter in the error.
@@ -43,7 +44,7 @@ macro_rules! name {
                     return Err(Error::invalid(field, format!("`{field}` is empty")));
                 }
                 if is_name(text) {
-                    return Ok(Self(text.to_owned()));
+                    return Ok(Self(text.into()));
                 }
                 Err(Error::invalid(
                     field,
@@ -65,7 +66,7 @@ macro_rules! name {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
+                let text = SmolStr::deserialize(deserializer)?;
                 Self::parse(&text, "name").map_err(|error| serde::de::Error::custom(error.message()))
             }
         }

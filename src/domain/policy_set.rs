@@ -122,9 +122,9 @@ pub fn changes(before: &[PolicySource], after: &[PolicySource]) -> Vec<Change> {
     let new = |source: &&PolicySource| before.iter().all(|one| one.name != source.name);
     let all = before.iter().chain(after.iter().filter(new));
     all.map(|PolicySource { name, .. }| Change {
-        field: format!("source.{name}"),
-        before: of(before, name),
-        after: of(after, name),
+        field: format!("source.{name}").into(),
+        before: of(before, name).map(Into::into),
+        after: of(after, name).map(Into::into),
     })
     .filter(|change| change.before != change.after)
     .collect()
@@ -179,7 +179,7 @@ mod tests {
         };
         let before = set(&[("a.cedar", "1"), ("b.cedar", "2"), ("c.cedar", "3")]);
         let after = set(&[("c.cedar", "33"), ("b.cedar", "2"), ("d.cedar", "4")]);
-        let of = |text: &str| Some(describe_digest(&Sha256::digest(text).into()));
+        let of = |text: &str| Some(describe_digest(&Sha256::digest(text).into()).into());
         let expected = [
             ("source.a.cedar", of("1"), None),
             ("source.c.cedar", of("3"), of("33")),
@@ -187,7 +187,7 @@ mod tests {
         ];
         let told = changes(&before, &after).into_iter();
         let told: Vec<_> = told.map(|one| (one.field, one.before, one.after)).collect();
-        let expected = expected.map(|(field, before, after)| (field.to_owned(), before, after));
+        let expected = expected.map(|(field, before, after)| (field.into(), before, after));
         assert_eq!(told, expected);
         assert_eq!(changes(&after, &after), []);
     }

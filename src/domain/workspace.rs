@@ -233,9 +233,9 @@ impl Settings {
             .zip(fields(after))
             .filter(|((_, before), (_, after))| before != after)
             .map(|((field, before), (_, after))| Change {
-                field: field.to_owned(),
-                before: Some(before),
-                after: Some(after),
+                field: field.into(),
+                before: Some(before.into()),
+                after: Some(after.into()),
             })
             .collect()
     }

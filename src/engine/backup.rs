@@ -101,9 +101,9 @@ impl Engine {
         let permit = self.permit_again(&lasting, call).await?;
         let mut unit = self.begin(call, &permit, &[]).await?;
         let fact = |field: &str, value: String| Change {
-            field: field.to_owned(),
+            field: field.into(),
             before: None,
-            after: Some(value),
+            after: Some(value.into()),
         };
         unit.record(Note {
             changes: vec![

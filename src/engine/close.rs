@@ -85,7 +85,7 @@ impl Unit<'_> {
             .version(&mut self.txn, id, emptied.number)
             .await?
             .ok_or_else(missing)?;
-        let before = Some(version.state.as_str().to_owned());
+        let before = Some(version.state.as_str());
         let rotated_at = version.state.rotated_at().unwrap_or(self.now);
         version.state = VersionState::Retired {
             rotated_at,
@@ -100,7 +100,7 @@ impl Unit<'_> {
             version: Some(emptied.number),
             ..Object::default()
         };
-        let after = Some(version.state.as_str().to_owned());
+        let after = Some(version.state.as_str());
         self.record(Note {
             reason: Some(why.to_owned()),
             changes: vec![change("state", before, after)],

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use smol_str::SmolStr;
+
 use super::{
     Call, Engine, Note, Unit, authorize,
     cascade::object,
@@ -333,11 +335,11 @@ pub(super) fn no_credential() -> Error {
     Error::not_found("credential")
 }
 
-pub(super) fn change(field: &str, before: Option<String>, after: Option<String>) -> Change {
+pub(super) fn change<T: Into<SmolStr>>(field: &str, before: Option<T>, after: Option<T>) -> Change {
     Change {
-        field: field.to_owned(),
-        before,
-        after,
+        field: field.into(),
+        before: before.map(Into::into),
+        after: after.map(Into::into),
     }
 }
 

@@ -265,9 +265,9 @@ impl Engine {
 /// What history tells of a certificate.
 fn shown_certificate(fingerprint: String) -> Change {
     Change {
-        field: "certificate_sha256".to_owned(),
+        field: "certificate_sha256".into(),
         before: None,
-        after: Some(fingerprint),
+        after: Some(fingerprint.into()),
     }
 }
 

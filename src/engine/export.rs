@@ -92,9 +92,9 @@ pub struct ExportEnd {
 
 fn fact(field: &str, value: impl ToString) -> Change {
     Change {
-        field: field.to_owned(),
+        field: field.into(),
         before: None,
-        after: Some(value.to_string()),
+        after: Some(value.to_string().into()),
     }
 }
 

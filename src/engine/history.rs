@@ -152,9 +152,9 @@ impl LiveStream {
 pub(super) fn filtered(filter: &AuditFilter) -> impl Iterator<Item = Change> {
     let told = filter.told().into_iter();
     told.map(|(name, value)| Change {
-        field: format!("filter.{name}"),
+        field: format!("filter.{name}").into(),
         before: None,
-        after: Some(value),
+        after: Some(value.into()),
     })
 }
 
@@ -164,9 +164,9 @@ fn stream_note(what: &str, facts: &[(&str, u64)]) -> Note {
         ..Object::default()
     };
     let fact = |(field, value): &(&str, u64)| Change {
-        field: (*field).to_owned(),
+        field: (*field).into(),
         before: None,
-        after: Some(value.to_string()),
+        after: Some(value.to_string().into()),
     };
     Note {
         reason: Some(what.to_owned()),

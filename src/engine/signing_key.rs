@@ -46,9 +46,9 @@ impl Engine {
         };
         system.put_signing_keys(&mut *unit.txn, &ring)?;
         let change = Change {
-            field: "kid".to_owned(),
-            before: Some(before.kid),
-            after: Some(after.kid),
+            field: "kid".into(),
+            before: Some(before.kid.into()),
+            after: Some(after.kid.into()),
         };
         unit.record(Note {
             changes: vec![change],

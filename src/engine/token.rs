@@ -98,9 +98,9 @@ pub(super) fn object(token: &Token) -> Object {
 /// What history tells of a new token.
 pub(super) fn facts(token: &Token, workspace: &str) -> Vec<Change> {
     let fact = |field: &str, after: String| Change {
-        field: field.to_owned(),
+        field: field.into(),
         before: None,
-        after: Some(after),
+        after: Some(after.into()),
     };
     let scopes: Vec<_> = token.scopes.iter().map(Scope::as_str).collect();
     vec![

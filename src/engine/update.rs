@@ -315,8 +315,8 @@ impl Unit<'_> {
         if let Some(state) = state {
             changes.push(change(
                 "state",
-                Some(ledger.state.as_str().into()),
-                Some(state.as_str().into()),
+                Some(ledger.state.as_str()),
+                Some(state.as_str()),
             ));
         }
         after.updated_at = self.now;
@@ -386,7 +386,7 @@ impl Unit<'_> {
 }
 
 fn revoked(field: &str, before: &str) -> Change {
-    change(field, Some(before.to_owned()), Some("revoked".to_owned()))
+    change(field, Some(before), Some("revoked"))
 }
 
 /// Holds a reason to its bounds.

@@ -113,9 +113,9 @@ impl Engine {
         });
         let mut changes = facts(&token, name.as_str());
         changes.extend(accepted.subject.map(|subject| Change {
-            field: "subject".to_owned(),
+            field: "subject".into(),
             before: None,
-            after: Some(subject),
+            after: Some(subject.into()),
         }));
         let certificate = accepted.certificate;
         changes.extend(certificate.map(|(fingerprint, _)| shown_certificate(fingerprint)));

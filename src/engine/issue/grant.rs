@@ -89,7 +89,7 @@ impl Unit<'_> {
         let purpose = lease.purpose.clone();
         let changes = vec![
             change("expires_at", None, Some(lease.expires_at.to_string())),
-            change("delivery", None, Some(lease.delivery.as_str().to_owned())),
+            change("delivery", None, Some(lease.delivery.as_str())),
         ];
         self.record(Note {
             purpose,

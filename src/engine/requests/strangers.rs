@@ -112,9 +112,9 @@ impl Engine {
         let mut entries = Vec::with_capacity(taken.len());
         for ((source_ip, code), seen) in &taken {
             let fact = |field: &str, after: String| Change {
-                field: field.to_owned(),
+                field: field.into(),
                 before: None,
-                after: Some(after),
+                after: Some(after.into()),
             };
             let note = Note {
                 changes: vec![

@@ -36,9 +36,9 @@ impl Lost {
 
     pub(super) fn changes(&self) -> Vec<Change> {
         let fact = |field: &str, after: String| Change {
-            field: field.to_owned(),
+            field: field.into(),
             before: None,
-            after: Some(after),
+            after: Some(after.into()),
         };
         vec![
             fact("count", self.count.to_string()),

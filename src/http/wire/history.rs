@@ -145,9 +145,9 @@ impl From<Numbered> for AuditBody {
         let object = record.object;
         let origin = record.origin.unwrap_or_default();
         let change = |change: Change| ChangeBody {
-            field: change.field,
-            before: change.before,
-            after: change.after,
+            field: change.field.into(),
+            before: change.before.map(Into::into),
+            after: change.after.map(Into::into),
         };
         let answered = |request: AnsweredRequest| AnsweredBody {
             time: request.time,

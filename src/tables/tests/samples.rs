@@ -629,10 +629,10 @@ fn argon() -> ArgonParams {
 }
 
 fn audit() -> AuditRecord {
-    let change = |field: &str, before, after| Change {
-        field: field.to_owned(),
-        before,
-        after,
+    let change = |field: &str, before: Option<&str>, after: Option<&str>| Change {
+        field: field.into(),
+        before: before.map(Into::into),
+        after: after.map(Into::into),
     };
     AuditRecord {
         id: EventId::from_bytes([0x0e; 16]),
@@ -667,7 +667,7 @@ fn audit() -> AuditRecord {
         purpose: text("nightly run"),
         reason: text("because"),
         changes: vec![
-            change("max_leases", text("1"), text("2")),
+            change("max_leases", Some("1"), Some("2")),
             change("description", None, None),
         ],
         requests: vec![],

@@ -39,9 +39,9 @@ fn wanted(since: Option<u64>, until: u64) -> Wanted {
 fn record(event: EventName, number: u16, time: u64, from: &str) -> Numbered {
     let changes = match event {
         EventName::LeaseIssued => vec![Change {
-            field: "expires_at".to_owned(),
+            field: "expires_at".into(),
             before: None,
-            after: Some(at(1_000_000).to_string()),
+            after: Some(at(1_000_000).to_string().into()),
         }],
         _ => Vec::new(),
     };
@@ -460,9 +460,9 @@ fn a_rotation_that_leases_follow_is_seen_whatever_was_asked_for() {
     let broker = |number| {
         with(record(LeaseIssued, number, 10, "192.0.2.1"), |record| {
             record.changes.push(Change {
-                field: "delivery".to_owned(),
+                field: "delivery".into(),
                 before: None,
-                after: Some("broker".to_owned()),
+                after: Some("broker".into()),
             });
             record.object.session = Some("s".to_owned());
         })
@@ -477,9 +477,9 @@ fn a_rotation_that_leases_follow_is_seen_whatever_was_asked_for() {
                     ..Object::default()
                 };
                 record.changes = vec![Change {
-                    field: "on_open_leases".to_owned(),
+                    field: "on_open_leases".into(),
                     before: None,
-                    after: Some("follow".to_owned()),
+                    after: Some("follow".into()),
                 }];
             },
         )
