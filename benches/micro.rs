@@ -50,7 +50,7 @@ use leasehold::{
     store::{
         codec, key,
         local::LocalStore,
-        port::Store,
+        port::{Key, Store},
         sled::{Sled, SledOptions},
     },
     tables::{self, Unseal},
@@ -407,7 +407,7 @@ async fn commit(
     credential: CredentialId,
     lease: &Lease,
     record: Vec<u8>,
-    open: Vec<u8>,
+    open: Key,
 ) {
     let locks = [key::credential_lock(credential)];
     let mut txn = store.begin(&locks).await.unwrap();

@@ -79,7 +79,7 @@ fn fill(
     let mut bytes = 0;
     let done = backup.pairs(|key, value| {
         bytes += key.len() + value.len();
-        batch.push((key.to_vec(), value.to_vec()));
+        batch.push((key.into(), value.to_vec()));
         if bytes < BATCH_BYTES {
             return Ok(());
         }

@@ -109,7 +109,7 @@ impl<R: Read> Unlocked<R> {
                 {
                     return Err(refused("the backup is not in order"));
                 }
-                of_this_vault |= at == key::header() && value == self.about.vault;
+                of_this_vault |= *at == *key::header() && value == self.about.vault;
                 visit(at, value)?;
                 before = Some(at.to_vec());
                 rest = tail;

@@ -95,7 +95,7 @@ fn many() -> Pairs {
     let mut pairs: Pairs = (0..2_000_u32)
         .map(|at| ([&[2], &at.to_be_bytes()[..]].concat(), vec![at as u8; 400]))
         .collect();
-    pairs.insert(0, (key::header(), vault()));
+    pairs.insert(0, (key::header().to_vec(), vault()));
     pairs.push((vec![0x85, 0], vec![5; MAX_BULKY_BYTES]));
     pairs.push((vec![0x85, 1], Vec::new()));
     pairs

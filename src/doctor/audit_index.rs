@@ -18,7 +18,7 @@ const SYSTEM: WorkspaceId = WorkspaceId::SYSTEM;
 
 impl Exam<'_> {
     pub(super) fn audit_index_state(&mut self, at: &[u8], stored: &Value) {
-        if at != key::audit_index_state() {
+        if *at != *key::audit_index_state() {
             return self.malformed(Table::AuditIndexState, at);
         }
         match index::open_state(self.keyring, stored) {

@@ -93,7 +93,7 @@ impl Exam<'_> {
         if let Ok(record) = record
             && record.is_none_or(|record| {
                 let hash = tables.credential_hash(&record.name);
-                key::credential_name(workspace, &hash) != at
+                *key::credential_name(workspace, &hash) != *at
             })
         {
             self.astray(workspace, object, at);

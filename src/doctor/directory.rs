@@ -11,7 +11,7 @@ use crate::{
     },
     store::{
         key::{self, Table},
-        port::Value,
+        port::{Key, Value},
     },
     tables::{Read, Tables},
 };
@@ -73,7 +73,7 @@ impl Exam<'_> {
         // One that cannot be read is told of where its table is looked at.
         if let Ok(record) = record
             && record.is_none_or(|record| {
-                key::workspace_name(&system.workspace_hash(&record.name)) != at
+                *key::workspace_name(&system.workspace_hash(&record.name)) != *at
             })
         {
             self.astray(SYSTEM, object, at);
@@ -124,7 +124,7 @@ impl Exam<'_> {
         if let Ok(record) = record
             && record.is_none_or(|record| {
                 let hash = tables.identity_hash(record.kind, &record.name);
-                key::identity_name(workspace, &hash) != at
+                *key::identity_name(workspace, &hash) != *at
             })
         {
             self.astray(workspace, object, at);
@@ -136,7 +136,7 @@ impl Exam<'_> {
         &mut self,
         workspace: WorkspaceId,
         object: Object,
-        name: Vec<u8>,
+        name: Key,
         target: [u8; 16],
     ) {
         let found = self.read.get(&name).await;
@@ -158,7 +158,7 @@ impl Exam<'_> {
     /// A name that leads nowhere.
     pub(super) fn astray(&mut self, workspace: WorkspaceId, object: Object, at: &[u8]) {
         let what = "the name leads to nothing that bears it";
-        let mend = Mend::delete(at.to_vec());
+        let mend = Mend::delete(at);
         self.find_mendable(Kind::Index, workspace, object, what, Some(mend));
     }
 }

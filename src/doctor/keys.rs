@@ -59,7 +59,7 @@ impl Exam<'_> {
             && record.is_none_or(|record| record.home != home)
         {
             let what = "a home lists it that is not its own";
-            let mend = Mend::delete(at.to_vec());
+            let mend = Mend::delete(at);
             self.find_mendable(Kind::Index, SYSTEM, named(id.to_string()), what, Some(mend));
         }
     }
@@ -109,7 +109,7 @@ impl Exam<'_> {
     async fn noted_of(&mut self, id: KeyId, object: Object, at: &[u8]) {
         if self.exists(&object, &key::api_key(id)).await == Some(false) {
             let what = "is noted of the use of a key that is not there";
-            let mend = Mend::delete(at.to_vec());
+            let mend = Mend::delete(at);
             self.find_mendable(Kind::Orphan, SYSTEM, object, what, Some(mend));
         }
     }

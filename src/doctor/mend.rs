@@ -45,8 +45,8 @@ impl Mend {
         Self::Write(key, Some(value))
     }
 
-    pub(super) fn delete(key: Key) -> Self {
-        Self::Write(key, None)
+    pub(super) fn delete(key: impl Into<Key>) -> Self {
+        Self::Write(key.into(), None)
     }
 }
 

@@ -31,7 +31,7 @@ impl Exam<'_> {
         let Some(entry) = key::parse_open_lease(at) else {
             let object = key_object(Table::OpenLease, at);
             let what = "an entry of the index of open leases is malformed";
-            let mend = Some(Mend::delete(at.to_vec()));
+            let mend = Some(Mend::delete(at));
             return self.find_mendable(Kind::Index, WorkspaceId::SYSTEM, object, what, mend);
         };
         let OpenLease {
@@ -56,7 +56,7 @@ impl Exam<'_> {
             }
             Some(_) => return,
         };
-        let mend = Mend::delete(at.to_vec());
+        let mend = Mend::delete(at);
         self.find_mendable(Kind::Index, workspace, object, what, Some(mend));
     }
 }

@@ -43,7 +43,7 @@ impl Exam<'_> {
                 let object = of_lease(lease);
                 if self.exists(&object, &key::lease(workspace, lease)).await == Some(false) {
                     let what = "is to be looked at again, and has no record";
-                    let mend = Some(Mend::delete(at.to_vec()));
+                    let mend = Some(Mend::delete(at));
                     self.find_mendable(Kind::Index, WorkspaceId::SYSTEM, object, what, mend);
                 }
             }

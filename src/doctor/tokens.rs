@@ -50,7 +50,7 @@ impl Exam<'_> {
         if let Ok(record) = system.token(&mut self.read, id).await
             && record.is_none_or(|token| token.listed_in() != workspace)
         {
-            let mend = Mend::delete(at.to_vec());
+            let mend = Mend::delete(at);
             let what = "leads to no token of the workspace";
             self.find_mendable(Kind::Index, SYSTEM, object, what, Some(mend));
         }

@@ -134,8 +134,8 @@ impl<H: Harness> Rig<H> {
         let mut txn = self.txn().await;
         for (key, change) in changes {
             match change {
-                Some(value) => txn.put(key.to_vec(), value.to_vec()).unwrap(),
-                None => txn.delete(key.to_vec()),
+                Some(value) => txn.put(key[..].into(), value.to_vec()).unwrap(),
+                None => txn.delete(key[..].into()),
             }
         }
         txn
@@ -162,7 +162,7 @@ struct Numbering {
 impl Numbering {
     /// Where record `number` goes.
     fn key(number: u64) -> Key {
-        [&[0x85][..], &number.to_be_bytes()].concat()
+        [&[0x85][..], &number.to_be_bytes()].concat().into()
     }
 
     /// The number in such a key.

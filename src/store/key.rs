@@ -106,7 +106,7 @@ pub fn parse_workspace(key: &[u8]) -> Option<(WorkspaceId, &[u8])> {
 }
 
 fn key(kind: u8, parts: &[&[u8]]) -> Key {
-    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    let mut key = Key::new();
     key.push(kind);
     parts.iter().for_each(|part| key.extend_from_slice(part));
     key

@@ -9,6 +9,8 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use smallvec::SmallVec;
+
 use crate::domain::{
     error::{Error, Result},
     id::WorkspaceId,
@@ -22,7 +24,8 @@ pub const MAX_BULKY_BYTES: usize = 512 * 1024;
 pub const MAX_SCAN: usize = 1024;
 
 /// An ordered key. The high bit of its first byte marks it as bulky: its value may be split by the engine.
-pub type Key = Vec<u8>;
+/// Nearly all are short enough to be held in place.
+pub type Key = SmallVec<[u8; 56]>;
 /// A stored value.
 pub type Value = Arc<[u8]>;
 /// A boxed future, as object-safe async methods need it.
@@ -72,7 +75,7 @@ impl Scan {
     /// All keys with this prefix, ascending.
     pub fn prefix(prefix: &[u8], limit: usize) -> Self {
         Self {
-            start: prefix.to_vec(),
+            start: Key::from_slice(prefix),
             end: after_prefix(prefix),
             limit,
             reverse: false,
@@ -83,9 +86,9 @@ impl Scan {
     #[must_use]
     pub fn after(mut self, last: &[u8]) -> Self {
         if self.reverse {
-            self.end = last.to_vec();
+            self.end = Key::from_slice(last);
         } else {
-            self.start = last.to_vec();
+            self.start = Key::from_slice(last);
             self.start.push(0);
         }
         self
@@ -94,14 +97,14 @@ impl Scan {
 
 /// The first key after all that have this prefix.
 pub fn after_prefix(prefix: &[u8]) -> Key {
-    let mut end = prefix.to_vec();
+    let mut end = Key::from_slice(prefix);
     while let Some(last) = end.pop() {
         if last < 0xff {
             end.push(last + 1);
             return end;
         }
     }
-    vec![0xff; 65]
+    Key::from_elem(0xff, 65)
 }
 
 /// An audit record on its way into the log: encoded, not yet numbered or sealed.

@@ -73,7 +73,7 @@ impl Tables {
     /// Opens a legal hold that a scan gave.
     pub fn open_hold(&self, at: &[u8], sealed: &Value) -> Result<Hold> {
         let hold: Hold = self.retained(at, sealed)?;
-        if self.hold_key(&hold.name) != at {
+        if *self.hold_key(&hold.name) != *at {
             return Err(Error::internal("a legal hold lies under another's name"));
         }
         Ok(hold)

@@ -12,7 +12,10 @@ use crate::{
         event::AuditRecord,
         time::{Span, Timestamp},
     },
-    store::{codec, key, port::Scan},
+    store::{
+        codec, key,
+        port::{Key, Scan, Value},
+    },
 };
 
 use super::blocks::first_of;
@@ -95,10 +98,7 @@ impl Reader<'_> {
     }
 
     /// The last block that begins before a sequence number.
-    async fn newest_before(
-        &self,
-        sequence: u64,
-    ) -> Result<Option<(Vec<u8>, crate::store::port::Value)>> {
+    async fn newest_before(&self, sequence: u64) -> Result<Option<(Key, Value)>> {
         let scan = Scan {
             end: key::audit(sequence),
             reverse: true,

@@ -88,7 +88,7 @@ impl Harness for OnDisk {
 
 async fn round_trip(store: &dyn Store) {
     let mut txn = store.begin(&[lock(1)]).await.unwrap();
-    txn.put(b"\x01key".to_vec(), b"value".to_vec()).unwrap();
+    txn.put(b"\x01key"[..].into(), b"value".to_vec()).unwrap();
     txn.commit(vec![record(b"done")]).await.unwrap();
     let value = store.get(b"\x01key").await.unwrap();
     assert_eq!(value.as_deref(), Some(&b"value"[..]));

@@ -53,16 +53,16 @@ async fn a_transaction_reads_its_own_writes<H: Harness>() {
     rig.write(&[(b"\x01a", Some(b"1")), (b"\x01b", Some(b"1"))])
         .await;
     let mut txn = rig.txn().await;
-    txn.put(b"\x01a".to_vec(), b"2".to_vec()).unwrap();
-    txn.delete(b"\x01b".to_vec());
-    txn.put(b"\x01c".to_vec(), b"3".to_vec()).unwrap();
-    txn.put(b"\x01c".to_vec(), b"4".to_vec()).unwrap();
+    txn.put(b"\x01a"[..].into(), b"2".to_vec()).unwrap();
+    txn.delete(b"\x01b"[..].into());
+    txn.put(b"\x01c"[..].into(), b"3".to_vec()).unwrap();
+    txn.put(b"\x01c"[..].into(), b"4".to_vec()).unwrap();
     assert_eq!(txn.get(b"\x01a").await.unwrap().as_deref(), Some(&b"2"[..]));
     assert_eq!(txn.get(b"\x01b").await.unwrap(), None);
     let pairs = txn.scan(&Scan::prefix(b"\x01", 10)).await.unwrap();
     let expected = [
-        (b"\x01a".to_vec(), b"2"[..].into()),
-        (b"\x01c".to_vec(), b"4"[..].into()),
+        (b"\x01a"[..].into(), b"2"[..].into()),
+        (b"\x01c"[..].into(), b"4"[..].into()),
     ];
     assert_eq!(pairs, expected);
     // Others know nothing of it.
@@ -74,8 +74,8 @@ async fn a_dropped_transaction_changes_nothing<H: Harness>() {
     let rig = Rig::<H>::new();
     rig.write(&[(b"\x01a", Some(b"1"))]).await;
     let mut txn = rig.store.begin(&[lock(1), lock(2)]).await.unwrap();
-    txn.put(b"\x01a".to_vec(), b"2".to_vec()).unwrap();
-    txn.put(b"\x01b".to_vec(), b"2".to_vec()).unwrap();
+    txn.put(b"\x01a"[..].into(), b"2".to_vec()).unwrap();
+    txn.put(b"\x01b"[..].into(), b"2".to_vec()).unwrap();
     drop(txn);
     // Its locks are free again, and nothing lies over the state.
     let mut next = rig.store.begin(&[lock(2), lock(1)]).await.unwrap();
@@ -153,7 +153,8 @@ async fn a_scan_sees_a_write_set_whole<H: Harness>() {
     let rig = Rig::<H>::new();
     let set = |txn: &mut Box<dyn Txn>, round: u32| {
         for key in 0..KEYS {
-            txn.put(vec![1, key], round.to_be_bytes().to_vec()).unwrap();
+            txn.put([1, key][..].into(), round.to_be_bytes().to_vec())
+                .unwrap();
         }
     };
     for reverse in [false, true] {
@@ -171,7 +172,7 @@ async fn a_scan_sees_a_write_set_whole<H: Harness>() {
 
 fn set_long(txn: &mut Box<dyn Txn>, round: u32) {
     let value = vec![round as u8; 100_000];
-    txn.put(b"\x81long".to_vec(), value).unwrap();
+    txn.put(b"\x81long"[..].into(), value).unwrap();
 }
 
 fn whole(value: &[u8]) {

@@ -30,9 +30,9 @@ async fn stops<H: Harness>(fault: Fault) {
         .await;
     rig.control.inject(fault);
     let mut doomed = rig.txn().await;
-    doomed.put(b"\x01a".to_vec(), b"2".to_vec()).unwrap();
-    doomed.put(b"\x81b".to_vec(), vec![2; 9000]).unwrap();
-    doomed.delete(b"\x01kept".to_vec());
+    doomed.put(b"\x01a"[..].into(), b"2".to_vec()).unwrap();
+    doomed.put(b"\x81b"[..].into(), vec![2; 9000]).unwrap();
+    doomed.delete(b"\x01kept"[..].into());
     unavailable(doomed.commit(vec![record(b"a")]).await);
     assert!(failed(&*rig.store));
     unavailable(rig.store.begin(&[super::lock(0)]).await);
@@ -86,7 +86,7 @@ async fn a_failed_write_takes_those_behind_it_along<H: Harness>() {
             let mut txn = rig.txn().await;
             // It builds on what will never be.
             assert!(txn.get(b"\x01a").await.unwrap().is_some());
-            txn.put(b"\x01b".to_vec(), b"1".to_vec()).unwrap();
+            txn.put(b"\x01b"[..].into(), b"1".to_vec()).unwrap();
             commits.push(queue(txn, vec![record(b"b")]).await);
         }
         let late = rig.txn_with(&[(b"\x01c", Some(b"1"))]).await;
@@ -183,7 +183,7 @@ async fn memory_fails_and_forgets_as_it_is_told() {
         let store = memory.clone().serve(Box::new(super::Numbering::default()));
         let write = async |value: &[u8]| {
             let mut txn = store.begin(&[super::lock(0)]).await?;
-            txn.put(b"\x01a".to_vec(), value.to_vec())?;
+            txn.put(b"\x01a"[..].into(), value.to_vec())?;
             txn.commit(vec![record(value)]).await
         };
         write(b"1").await.unwrap();

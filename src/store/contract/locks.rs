@@ -32,7 +32,7 @@ async fn increment(txn: &mut Box<dyn Txn>, key: &[u8]) -> u64 {
         .await
         .unwrap()
         .map_or(0, |value| u64::from_be_bytes((*value).try_into().unwrap()));
-    txn.put(key.to_vec(), (before + 1).to_be_bytes().to_vec())
+    txn.put(key[..].into(), (before + 1).to_be_bytes().to_vec())
         .unwrap();
     before + 1
 }

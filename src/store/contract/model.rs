@@ -38,7 +38,7 @@ enum Op {
 fn key() -> impl Strategy<Value = Key> {
     let bytes = select(vec![0x00, 0x01, 0x7f, 0xff]);
     (select(vec![0x01, 0x02, BARE, 0x80, 0x85]), vec(bytes, 0..3))
-        .prop_map(|(kind, rest)| [vec![kind], rest].concat())
+        .prop_map(|(kind, rest)| [vec![kind], rest].concat().into())
 }
 
 fn length() -> impl Strategy<Value = usize> {
@@ -57,9 +57,9 @@ fn scan() -> impl Strategy<Value = Scan> {
         let end = if is_bulky(&start) == is_bulky(&end) {
             end
         } else if is_bulky(&start) {
-            vec![0xff]
+            Key::from_slice(&[0xff])
         } else {
-            vec![0x7e]
+            Key::from_slice(&[0x7e])
         };
         Scan {
             start,
@@ -220,10 +220,10 @@ impl<H: Harness> Pair<H> {
 
     /// All that is durable is what the model says, and nothing more.
     async fn same(&self) {
-        for (start, end) in [(vec![0x00], vec![0x7e]), (vec![0x80], vec![0xff])] {
+        for (start, end) in [(0x00, 0x7e), (0x80, 0xff)] {
             let scan = Scan {
-                start,
-                end,
+                start: Key::from_slice(&[start]),
+                end: Key::from_slice(&[end]),
                 limit: usize::MAX,
                 reverse: false,
             };

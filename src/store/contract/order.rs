@@ -25,7 +25,7 @@ on_both!(
 const COUNTER: &[u8] = b"\x01counter";
 
 fn numbered(number: u64) -> Key {
-    [&[2][..], &number.to_be_bytes()].concat()
+    [&[2][..], &number.to_be_bytes()].concat().into()
 }
 
 /// Takes the next number under the one lock, writes it down as a key and as an audit record.
@@ -37,7 +37,7 @@ async fn step(txn: &mut Box<dyn Txn>) -> u64 {
         .map_or(0, |value| u64::from_be_bytes((*value).try_into().unwrap()));
     let number = before + 1;
     let value = number.to_be_bytes().to_vec();
-    txn.put(COUNTER.to_vec(), value.clone()).unwrap();
+    txn.put(COUNTER.into(), value.clone()).unwrap();
     txn.put(numbered(number), value).unwrap();
     number
 }

@@ -27,7 +27,7 @@ type Model = BTreeMap<Key, Value>;
 type Changes = Vec<(Key, Option<Vec<u8>>)>;
 
 fn key(number: u16) -> Key {
-    [&[1][..], &number.to_be_bytes()].concat()
+    [&[1][..], &number.to_be_bytes()].concat().into()
 }
 
 async fn queue<H: Harness>(
@@ -148,7 +148,7 @@ async fn a_newer_change_outlives_the_older_one<H: Harness>() {
     assert_eq!(txn.get(b"\x01a").await.unwrap().as_deref(), Some(&b"2"[..]));
     assert_eq!(txn.get(b"\x01b").await.unwrap(), None);
     let pairs = txn.scan(&Scan::prefix(b"\x01", 10)).await.unwrap();
-    assert_eq!(pairs, [(b"\x01a".to_vec(), b"2"[..].into())]);
+    assert_eq!(pairs, [(b"\x01a"[..].into(), b"2"[..].into())]);
     drop(txn);
     next.release();
     second.await.unwrap().unwrap();
@@ -164,7 +164,7 @@ async fn what_is_durable_is_forgotten<H: Harness>() {
     // The engine was asked: else the overlay would grow for ever.
     assert_eq!(rig.control.reads(), reads + 2);
     // What is queued is answered without it.
-    txn.put(b"\x01a".to_vec(), b"2".to_vec()).unwrap();
+    txn.put(b"\x01a"[..].into(), b"2".to_vec()).unwrap();
     let stop = rig.control.stop_before(Step::Apply);
     let commit = super::queue(txn, Vec::new()).await;
     let mut txn = rig.txn().await;

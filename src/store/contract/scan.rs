@@ -27,11 +27,15 @@ const KEYS: [&[u8]; 12] = [
     b"\x02",
 ];
 
+fn owned<const N: usize>(keys: [&[u8]; N]) -> Vec<Key> {
+    keys.map(Key::from_slice).to_vec()
+}
+
 async fn filled<H: Harness>(keys: impl IntoIterator<Item = Key>) -> Rig<H> {
     let rig = Rig::<H>::new();
     let mut txn = rig.txn().await;
     for key in keys {
-        txn.put(key.clone(), key).unwrap();
+        txn.put(key.clone(), key.to_vec()).unwrap();
     }
     txn.commit(Vec::new()).await.unwrap();
     rig
@@ -43,8 +47,8 @@ async fn keys<H: Harness>(rig: &Rig<H>, scan: &Scan) -> Vec<Key> {
     let mut txn = rig.txn().await;
     assert_eq!(txn.scan(scan).await.unwrap(), outside);
     // Again, with a change that lies next to the range and must not show.
-    txn.delete(b"\x03".to_vec());
-    txn.put(b"\x00".to_vec(), Vec::new()).unwrap();
+    txn.delete(b"\x03"[..].into());
+    txn.put(b"\x00"[..].into(), Vec::new()).unwrap();
     let aside = *scan.start <= b"\x00"[..];
     if !aside {
         assert_eq!(txn.scan(scan).await.unwrap(), outside);
@@ -59,17 +63,17 @@ async fn keys<H: Harness>(rig: &Rig<H>, scan: &Scan) -> Vec<Key> {
 }
 
 async fn keys_come_in_the_order_of_their_bytes<H: Harness>() {
-    let rig = filled::<H>(KEYS.iter().rev().map(|key| key.to_vec())).await;
+    let rig = filled::<H>(KEYS.iter().rev().map(|key| Key::from_slice(key))).await;
     let mut scan = Scan::prefix(b"", usize::MAX);
-    assert_eq!(keys(&rig, &scan).await, KEYS);
+    assert_eq!(keys(&rig, &scan).await, owned(KEYS));
     scan.reverse = true;
     let mut descending = KEYS;
     descending.reverse();
-    assert_eq!(keys(&rig, &scan).await, descending);
+    assert_eq!(keys(&rig, &scan).await, owned(descending));
 }
 
 async fn a_scan_goes_on_after_its_last_pair<H: Harness>() {
-    let rig = filled::<H>(KEYS.iter().map(|key| key.to_vec())).await;
+    let rig = filled::<H>(KEYS.iter().map(|key| Key::from_slice(key))).await;
     for reverse in [false, true] {
         for limit in 1..=KEYS.len() {
             let mut scan = Scan {
@@ -86,14 +90,14 @@ async fn a_scan_goes_on_after_its_last_pair<H: Harness>() {
             if reverse {
                 read.reverse();
             }
-            assert_eq!(read, KEYS[..11], "limit {limit}, reverse {reverse}");
+            assert_eq!(read, owned(KEYS)[..11], "limit {limit}, reverse {reverse}");
         }
     }
 }
 
 async fn a_page_holds_no_more_than_the_limit<H: Harness>() {
     let many = MAX_SCAN as u16 + 100;
-    let numbered = |number: u16| [&[1][..], &number.to_be_bytes()].concat();
+    let numbered = |number: u16| Key::from([&[1][..], &number.to_be_bytes()].concat());
     let rig = filled::<H>((0..many).map(numbered)).await;
     for (limit, expected) in [
         (0, 0),
@@ -117,19 +121,20 @@ async fn a_page_holds_no_more_than_the_limit<H: Harness>() {
 }
 
 async fn prefixes_end_where_their_last_byte_does<H: Harness>() {
-    assert_eq!(after_prefix(b"\x01"), b"\x02");
-    assert_eq!(after_prefix(b"\x01\xff"), b"\x02");
-    assert_eq!(after_prefix(b"\x01\xff\xff"), b"\x02");
-    assert_eq!(after_prefix(b"\x01\xfe\xff"), b"\x01\xff");
+    assert_eq!(*after_prefix(b"\x01"), b"\x02"[..]);
+    assert_eq!(*after_prefix(b"\x01\xff"), b"\x02"[..]);
+    assert_eq!(*after_prefix(b"\x01\xff\xff"), b"\x02"[..]);
+    assert_eq!(*after_prefix(b"\x01\xfe\xff"), b"\x01\xff"[..]);
     // No first key comes after these: a bound behind every key that the vault has.
     assert!(after_prefix(b"\xff").len() > 64);
     assert!(after_prefix(b"").len() > 64);
 
-    let behind_all = [&[0x85_u8][..], &[0xff; 60]].concat();
-    let all = KEYS.iter().map(|key| key.to_vec());
-    let rig = filled::<H>(all.chain([behind_all.clone(), vec![0xff; 64]])).await;
+    let behind_all = Key::from([&[0x85_u8][..], &[0xff; 60]].concat());
+    let last = Key::from_elem(0xff, 64);
+    let all = KEYS.iter().map(|key| Key::from_slice(key));
+    let rig = filled::<H>(all.chain([behind_all.clone(), last.clone()])).await;
     for prefix in KEYS {
-        let mut expected = KEYS.to_vec();
+        let mut expected = owned(KEYS);
         expected.retain(|key| key.starts_with(prefix));
         assert_eq!(keys(&rig, &Scan::prefix(prefix, 100)).await, expected);
     }
@@ -137,15 +142,12 @@ async fn prefixes_end_where_their_last_byte_does<H: Harness>() {
         keys(&rig, &Scan::prefix(b"\x85\xff", 10)).await,
         [behind_all]
     );
-    assert_eq!(
-        keys(&rig, &Scan::prefix(b"\xff\xff", 10)).await,
-        [vec![0xff; 64]]
-    );
+    assert_eq!(keys(&rig, &Scan::prefix(b"\xff\xff", 10)).await, [last]);
     assert_eq!(keys(&rig, &Scan::prefix(b"", 100)).await.len(), 14);
 }
 
 async fn empty_and_inverted_ranges_hold_nothing<H: Harness>() {
-    let rig = filled::<H>(KEYS.iter().map(|key| key.to_vec())).await;
+    let rig = filled::<H>(KEYS.iter().map(|key| Key::from_slice(key))).await;
     let ranges: [(&[u8], &[u8]); 5] = [
         (b"\x01", b"\x01"),
         (b"\x02", b"\x01"),
@@ -156,16 +158,16 @@ async fn empty_and_inverted_ranges_hold_nothing<H: Harness>() {
     for (start, end) in ranges {
         for reverse in [false, true] {
             let scan = Scan {
-                start: start.to_vec(),
-                end: end.to_vec(),
+                start: start.into(),
+                end: end.into(),
                 limit: 10,
                 reverse,
             };
             assert!(keys(&rig, &scan).await.is_empty());
             // Also with changes about.
             let mut txn = rig.txn().await;
-            txn.put(start.to_vec(), b"x".to_vec()).unwrap();
-            txn.delete(end.to_vec());
+            txn.put(start[..].into(), b"x".to_vec()).unwrap();
+            txn.delete(end[..].into());
             let inside = txn.scan(&scan).await.unwrap();
             assert_eq!(inside.len(), usize::from(start == b"\x01\x02"));
         }
@@ -183,8 +185,8 @@ async fn long_values_come_whole<H: Harness>() {
     let value = |number: u8| vec![number; 1 + usize::from(number) * 1500];
     let mut txn = rig.txn().await;
     for number in 0..20 {
-        txn.put(vec![0x82, number], value(number)).unwrap();
-        txn.put(vec![0x83, number], vec![number]).unwrap();
+        txn.put([0x82, number][..].into(), value(number)).unwrap();
+        txn.put([0x83, number][..].into(), vec![number]).unwrap();
     }
     txn.commit(Vec::new()).await.unwrap();
     for reverse in [false, true] {

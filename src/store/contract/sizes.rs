@@ -42,10 +42,10 @@ async fn a_value_has_a_longest_length<H: Harness>() {
     let rig = Rig::<H>::new();
     let mut txn = rig.txn().await;
     for (key, longest) in [(b"\x01a", MAX_INLINE_BYTES), (b"\x81a", MAX_BULKY_BYTES)] {
-        let refused = txn.put(key.to_vec(), vec![0; longest + 1]).unwrap_err();
+        let refused = txn.put(key[..].into(), vec![0; longest + 1]).unwrap_err();
         assert_eq!(refused.code(), Code::Internal);
         assert_eq!(txn.get(key).await.unwrap(), None);
-        txn.put(key.to_vec(), vec![0; longest]).unwrap();
+        txn.put(key[..].into(), vec![0; longest]).unwrap();
     }
     txn.commit(Vec::new()).await.unwrap();
     let rig = rig.reopened().await;
@@ -64,7 +64,7 @@ async fn every_length_comes_back<H: Harness>() {
     };
     let mut txn = rig.txn().await;
     for length in LENGTHS {
-        keys(length).for_each(|key| txn.put(key, value(length, 1)).unwrap());
+        keys(length).for_each(|key| txn.put(key.into(), value(length, 1)).unwrap());
     }
     let stop = rig.control.stop_before(Step::Apply);
     let commit = super::queue(txn, Vec::new()).await;
@@ -114,7 +114,7 @@ async fn many_long_values_in_one_write_set<H: Harness>() {
     let rig = Rig::<H>::new();
     let mut txn = rig.txn().await;
     for number in 0..8_u8 {
-        txn.put(vec![0x82, number], value(MAX_BULKY_BYTES, number))
+        txn.put([0x82, number][..].into(), value(MAX_BULKY_BYTES, number))
             .unwrap();
     }
     txn.commit(Vec::new()).await.unwrap();

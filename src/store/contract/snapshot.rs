@@ -33,7 +33,7 @@ async fn snapshot(store: &dyn Store) -> crate::domain::error::Result<Pairs> {
     let into = pairs.clone();
     store
         .snapshot(Box::new(move |key, value| {
-            into.lock().unwrap().push((key.to_vec(), value.to_vec()));
+            into.lock().unwrap().push((key.into(), value.to_vec()));
             Ok(())
         }))
         .await?;
@@ -55,9 +55,9 @@ async fn a_snapshot_gives_every_pair_in_order<H: Harness>() {
     let txn = rig.txn().await;
     txn.commit(vec![record(b"logged")]).await.unwrap();
     let expected: Pairs = vec![
-        (b"\x01a".to_vec(), b"1".to_vec()),
-        (b"\x01b".to_vec(), Vec::new()),
-        (b"\x81long".to_vec(), long),
+        (b"\x01a"[..].into(), b"1".to_vec()),
+        (b"\x01b"[..].into(), Vec::new()),
+        (b"\x81long"[..].into(), long),
         (super::Numbering::key(1), b"logged".to_vec()),
     ];
     assert_eq!(snapshot(&*rig.store).await.unwrap(), expected);
@@ -86,7 +86,7 @@ async fn a_snapshot_is_one_prefix_of_the_commits<H: Harness>() {
                             number
                                 .to_be_bytes()
                                 .repeat(if table > 0x80 { 3000 } else { 1 });
-                        txn.put(vec![table, 0xff, writer], value).unwrap();
+                        txn.put([table, 0xff, writer][..].into(), value).unwrap();
                     }
                     txn.commit(Vec::new()).await.unwrap();
                     acknowledged[usize::from(writer)].store(number, Ordering::SeqCst);

@@ -70,7 +70,7 @@ pub fn looks_due(workspace: WorkspaceId, now: Timestamp) -> Scan {
     let all = [&[RETENTION, LOOK_AGAIN][..], workspace.as_bytes()].concat();
     let after = millis(now.as_millis().saturating_add(1));
     Scan {
-        end: [&all[..], &after].concat(),
+        end: key(RETENTION, &[&[LOOK_AGAIN], workspace.as_bytes(), &after]),
         ..Scan::prefix(&all, usize::MAX)
     }
 }

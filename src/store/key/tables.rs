@@ -92,11 +92,11 @@ impl Table {
 
 /// The keys that belong to no table, as ranges between those that do.
 pub fn strays() -> Vec<Scan> {
-    let ends = Table::ALL.map(|table| vec![table as u8]);
+    let ends = Table::ALL.map(|table| Key::from_slice(&[table as u8]));
     let starts = Table::ALL.map(|table| after_prefix(&[table as u8]));
-    std::iter::once(Vec::new())
+    std::iter::once(Key::new())
         .chain(starts)
-        .zip(ends.into_iter().chain([vec![0xff; 65]]))
+        .zip(ends.into_iter().chain([Key::from_elem(0xff, 65)]))
         .filter(|(start, end)| start < end)
         .map(|(start, end)| Scan {
             start,

@@ -320,7 +320,7 @@ impl<'a> Frames<'a> {
             let value_length = u32::from_le_bytes(*value_length) as usize;
             let (value, after) = after.split_at_checked(value_length.saturating_sub(1))?;
             let value = (value_length > 0).then(|| value.into());
-            changes.insert(key.to_vec(), value);
+            changes.insert(key.into(), value);
             rest = after;
         }
         Some(Frame { group, changes })

@@ -8,7 +8,7 @@
 //! A pack that grew too long is written as several, the last one first: cut short, keys are in two of them, and never
 //! in none. INVARIANT: an entry from the next pack's key on is void. Nobody reads packs between two of those writes.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::ops::Bound;
 
 use super::tree::broken;
 use crate::{
@@ -29,7 +29,8 @@ const MAX_STEP_BYTES: usize = 16 << 10;
 
 /// A pack as it is stored.
 pub(super) type Pack = (Key, Vec<u8>);
-type Entries = BTreeMap<Key, Value>;
+/// Keys with their values, in order.
+type Entries<'a> = Vec<(Key, &'a [u8])>;
 
 /// What becomes of the pack that the first of some changes belong to.
 pub(super) struct Step {
@@ -53,9 +54,13 @@ fn counted(rest: &[u8]) -> Result<(&[u8], &[u8])> {
 }
 
 /// Shows the keys of a pack and their values, in order, until the visitor says that it has seen enough.
-fn visit(at: &[u8], stored: &[u8], mut enough: impl FnMut(&Key, &[u8]) -> bool) -> Result<()> {
+fn visit<'a>(
+    at: &[u8],
+    stored: &'a [u8],
+    mut enough: impl FnMut(&Key, &'a [u8]) -> bool,
+) -> Result<()> {
     let bare = is_bare(at);
-    let mut key = at.to_vec();
+    let mut key = Key::from_slice(at);
     let mut first = true;
     let mut rest = stored;
     while let Some((shared, after)) = rest.split_first() {
@@ -82,22 +87,40 @@ fn visit(at: &[u8], stored: &[u8], mut enough: impl FnMut(&Key, &[u8]) -> bool) 
 }
 
 /// The keys of a pack that come before the next one's, with their values, in order.
-pub(super) fn read(at: &[u8], stored: &[u8], next: Option<&[u8]>) -> Result<Vec<(Key, Value)>> {
-    let mut found = Vec::new();
+pub(super) fn read<'a>(at: &[u8], stored: &'a [u8], next: Option<&[u8]>) -> Result<Entries<'a>> {
+    let mut found = Entries::new();
     visit(at, stored, |key, value| {
         if next.is_some_and(|next| key.as_slice() >= next) {
             return true;
         }
-        found.push((key.clone(), Value::from(value)));
+        found.push((key.clone(), value));
         false
     })?;
     Ok(found)
 }
 
+/// Entries with changes made to them, both in order.
+fn changed<'a>(
+    entries: &'a Entries<'a>,
+    changes: &'a [(&Key, &Change)],
+) -> Vec<(&'a Key, &'a [u8])> {
+    let mut made = Vec::with_capacity(entries.len() + changes.len());
+    let mut kept = entries.iter().map(|(key, value)| (key, *value)).peekable();
+    for (key, change) in changes {
+        while let Some(entry) = kept.next_if(|(kept, _)| kept < key) {
+            made.push(entry);
+        }
+        let _ = kept.next_if(|(kept, _)| kept == key);
+        made.extend(change.as_ref().map(|value| (*key, &**value)));
+    }
+    made.extend(kept);
+    made
+}
+
 /// Entries, in order, as packs; the first one is at `at`, which comes after none of them.
 fn write<'a>(
     at: &'a [u8],
-    entries: impl Iterator<Item = (&'a Key, &'a Value)>,
+    entries: impl Iterator<Item = (&'a Key, &'a [u8])>,
 ) -> Result<Vec<Pack>> {
     let mut packs: Vec<Pack> = Vec::new();
     let mut before = at;
@@ -110,7 +133,7 @@ fn write<'a>(
         let fits = |(_, pack): &Pack| pack.len() + most <= room;
         if !packs.last().is_some_and(fits) {
             before = if packs.is_empty() { at } else { key };
-            packs.push((before.to_vec(), Vec::new()));
+            packs.push((before.into(), Vec::new()));
         }
         let Some((_, pack)) = packs.last_mut() else {
             continue;
@@ -141,7 +164,7 @@ fn last(range: sled::Iter, key: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)
 /// Where the pack begins that a key belongs to, if there is one.
 pub(super) fn begin(db: &sled::Db, key: &[u8]) -> Result<Option<Key>> {
     let found = last(db.range::<&[u8], _>(..=key), key)?;
-    Ok(found.map(|(at, _)| at.to_vec()))
+    Ok(found.map(|(at, _)| Key::from_slice(&at)))
 }
 
 /// The value of a clustered key.
@@ -167,7 +190,7 @@ pub(super) fn step(db: &sled::Db, changes: &[(&Key, &Change)]) -> Result<Step> {
     let found = last(db.range::<&[u8], _>(..=first.as_slice()), first)?;
     let at = found
         .as_ref()
-        .map_or_else(|| (*first).clone(), |(at, _)| at.to_vec());
+        .map_or_else(|| (*first).clone(), |(at, _)| Key::from_slice(at));
     let after = (Bound::Excluded(at.as_slice()), Bound::Unbounded);
     let next = db.range::<&[u8], _>(after).next().transpose();
     let next = next.map_err(broken)?.map(|(key, _)| key);
@@ -175,23 +198,20 @@ pub(super) fn step(db: &sled::Db, changes: &[(&Key, &Change)]) -> Result<Step> {
     let ours = |key: &Key| {
         key.first() == at.first() && next.as_ref().is_none_or(|next| key.as_slice() < &**next)
     };
-    let mut entries = Entries::new();
-    if let Some((at, stored)) = &found {
-        entries.extend(read(at, stored, next.as_deref())?);
-    }
+    let entries = match &found {
+        Some((at, stored)) => read(at, stored, next.as_deref())?,
+        None => Entries::new(),
+    };
     let (mut made, mut bytes) = (0, 0);
     for (key, change) in changes.iter().take(MAX_CHANGES) {
         bytes += key.len() + change.as_ref().map_or(0, |value| value.len());
         if !ours(key) || (made > 0 && bytes > MAX_STEP_BYTES) {
             break;
         }
-        match change {
-            Some(value) => entries.insert((*key).clone(), value.clone()),
-            None => entries.remove(*key),
-        };
         made += 1;
     }
-    let mut packs = write(&at, entries.iter())?;
+    let changes = changes.get(..made).unwrap_or_default();
+    let mut packs = write(&at, changed(&entries, changes).into_iter())?;
     let gone = (found.is_some() && packs.is_empty()).then(|| at.clone());
     if gone.is_some() {
         packs.extend(without_void(db, &at)?);
@@ -213,15 +233,16 @@ fn without_void(db: &sled::Db, at: &[u8]) -> Result<Option<Pack>> {
     visit(&before, &stored, |key, value| {
         void = key.as_slice() >= at;
         if !void {
-            kept.insert(key.clone(), Value::from(value));
+            kept.push((key.clone(), value));
         }
         void
     })?;
     if !void {
         return Ok(None);
     }
-    let packs = write(&before, kept.iter())?;
-    let emptied = || (before.to_vec(), Vec::new());
+    let kept = kept.iter().map(|(key, value)| (key, *value));
+    let packs = write(&before, kept)?;
+    let emptied = || (Key::from_slice(&before), Vec::new());
     Ok(Some(packs.into_iter().next().unwrap_or_else(emptied)))
 }
 
@@ -230,13 +251,13 @@ mod tests {
     use super::*;
 
     fn key(number: u64) -> Key {
-        [&[0x0b; 33][..], &number.to_be_bytes(), &[7; 14]].concat()
+        [&[0x0b; 33][..], &number.to_be_bytes(), &[7; 14]]
+            .concat()
+            .into()
     }
 
-    fn bare(keys: &[Key]) -> Entries {
-        keys.iter()
-            .map(|key| (key.clone(), Value::default()))
-            .collect()
+    fn bare(keys: &[Key]) -> impl Iterator<Item = (&Key, &[u8])> {
+        keys.iter().map(|key| (key, &[][..]))
     }
 
     fn keys_of((at, stored): &Pack) -> Vec<Key> {
@@ -247,8 +268,8 @@ mod tests {
     #[test]
     fn keys_come_back_from_packs_that_are_small() {
         let keys: Vec<_> = (0..1_000).map(|n| key(n * 3)).collect();
-        let at = vec![0x0b; 20];
-        let packs = write(&at, bare(&keys).iter()).unwrap();
+        let at = Key::from_elem(0x0b, 20);
+        let packs = write(&at, bare(&keys)).unwrap();
         assert_eq!(packs[0].0, at);
         assert!(packs.len() < 20, "{}", packs.len());
         let mut back = Vec::new();
@@ -259,15 +280,20 @@ mod tests {
             back.extend(some);
         }
         assert_eq!(back, keys);
-        assert!(write(&at, Entries::new().iter()).unwrap().is_empty());
+        assert!(write(&at, std::iter::empty()).unwrap().is_empty());
     }
 
     #[test]
     fn values_come_back_with_their_keys_up_to_the_next_pack() {
-        let entries: Entries = (0..100_u8)
-            .map(|n| (vec![0x0a, n, 1], Value::from(vec![n; usize::from(n) * 20])))
+        let entries: Vec<_> = (0..100_u8)
+            .map(|n| (Key::from_slice(&[0x0a, n, 1]), vec![n; usize::from(n) * 20]))
             .collect();
-        let packs = write(&[0x0a], entries.iter()).unwrap();
+        let entries: Entries = entries
+            .iter()
+            .map(|(key, value)| (key.clone(), &value[..]))
+            .collect();
+        let borrowed = entries.iter().map(|(key, value)| (key, *value));
+        let packs = write(&[0x0a], borrowed).unwrap();
         let back = packs
             .iter()
             .flat_map(|(at, stored)| read(at, stored, None).unwrap());
@@ -284,9 +310,9 @@ mod tests {
     #[test]
     fn keys_of_any_length_are_packed() {
         let keys: Vec<Key> = [0, 1, 2, 254, 255, 256, 300, 2000, 4000, 60_000]
-            .map(|length| vec![0x0b; length + 1])
+            .map(|length| Key::from_elem(0x0b, length + 1))
             .into();
-        let packs = write(&[0x0b], bare(&keys).iter()).unwrap();
+        let packs = write(&[0x0b], bare(&keys)).unwrap();
         assert_eq!(packs.iter().flat_map(keys_of).collect::<Vec<_>>(), keys);
     }
 
@@ -294,13 +320,11 @@ mod tests {
     fn a_damaged_pack_is_an_error() {
         let keys: Vec<_> = (1..50).map(key).collect();
         let at = key(0);
-        let (_, stored) = write(&at, bare(&keys).iter()).unwrap().remove(0);
+        let (_, stored) = write(&at, bare(&keys)).unwrap().remove(0);
         for end in 1..stored.len() {
             if let Ok(some) = read(&at, &stored[..end], None) {
-                assert_eq!(
-                    some,
-                    bare(&keys[..some.len()]).into_iter().collect::<Vec<_>>()
-                );
+                let whole = bare(&keys[..some.len()]).map(|(key, value)| (key.clone(), value));
+                assert_eq!(some, whole.collect::<Vec<_>>());
             }
         }
         read(&at, &[200, 0, 1, 7], None).unwrap_err();

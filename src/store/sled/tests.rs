@@ -52,6 +52,6 @@ fn serve(data_dir: &Path) -> LocalStore<Sled> {
 
 async fn put(store: &dyn Store, key: &[u8], value: &[u8]) {
     let mut txn = store.begin(&[LOCK]).await.unwrap();
-    txn.put(key.to_vec(), value.to_vec()).unwrap();
+    txn.put(key[..].into(), value.to_vec()).unwrap();
     txn.commit(Vec::new()).await.unwrap();
 }

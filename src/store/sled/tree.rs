@@ -143,10 +143,11 @@ impl Tree {
                     if scan.reverse {
                         some.reverse();
                     }
-                    pairs.extend(some);
+                    let owned = some.into_iter();
+                    pairs.extend(owned.map(|(key, value)| (key, Value::from(value))));
                 } else if !is_own(&key) {
                     let value = self.whole(&key, &stored)?;
-                    pairs.push((key.to_vec(), value));
+                    pairs.push((Key::from_slice(&key), value));
                 }
                 if scan.reverse {
                     next = Some(key);
@@ -174,7 +175,7 @@ impl Tree {
                 if is_clustered(&key) {
                     let next = following(&mut range)?;
                     for (key, value) in packs::read(&key, &stored, next.as_deref())? {
-                        visit(&key, &value)?;
+                        visit(&key, value)?;
                     }
                 } else if !is_own(&key) {
                     visit(&key, &self.whole(&key, &stored)?)?;

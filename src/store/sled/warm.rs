@@ -60,7 +60,7 @@ impl Warm {
     pub(super) fn get(&self, key: &[u8]) -> Option<Value> {
         let place = self.place(key)?;
         let (known, value) = place.as_ref()?;
-        (known == key).then(|| value.clone())
+        (known.as_slice() == key).then(|| value.clone())
     }
 
     /// Keeps what the tree gave, unless a checkpoint has begun since: it may have been old by then.
@@ -74,7 +74,7 @@ impl Warm {
         // Counted before the checkpoints are looked at, as a checkpoint counts itself before it looks at this: one of
         // them sees the other. And under the lock, so that a checkpoint which begins after this finds the value.
         self.kept.fetch_add(1, ORDER);
-        if self.begin() != begun || place.replace((key.to_vec(), value.clone())).is_some() {
+        if self.begin() != begun || place.replace((key.into(), value.clone())).is_some() {
             self.kept.fetch_sub(1, ORDER);
         }
     }
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn what_a_checkpoint_changes_is_forgotten_and_nothing_old_comes_back() {
         let warm = Warm::default();
-        let (one, other) = (vec![1; 20], vec![2; 20]);
+        let (one, other) = (Key::from_elem(1, 20), Key::from_elem(2, 20));
         let begun = warm.begin();
         assert_eq!(warm.get(&one), None);
         warm.keep(begun, &one, &value(b"old"));

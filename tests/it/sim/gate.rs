@@ -145,7 +145,7 @@ impl Txn for GateTxn {
         Box::pin(async move {
             self.doors.pass().await;
             let found = self.txn.get(key).await?;
-            self.read.push(key.to_vec());
+            self.read.push(key.into());
             let Some(stored) = &found else {
                 return Ok(None);
             };

@@ -147,8 +147,8 @@ impl Surgery {
     async fn write(&self, at: &[u8], value: Option<&[u8]>) {
         let mut txn = self.store.begin(&[]).await.unwrap();
         match value {
-            Some(value) => txn.put(at.to_vec(), value.to_vec()).unwrap(),
-            None => txn.delete(at.to_vec()),
+            Some(value) => txn.put(at.into(), value.to_vec()).unwrap(),
+            None => txn.delete(at.into()),
         }
         txn.commit(Vec::new()).await.unwrap();
     }

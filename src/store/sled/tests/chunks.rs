@@ -7,7 +7,7 @@ use crate::{
     domain::error::Code,
     store::{
         contract::TempDir,
-        port::{MAX_BULKY_BYTES, MAX_INLINE_BYTES, Scan},
+        port::{Key, MAX_BULKY_BYTES, MAX_INLINE_BYTES, Scan},
         sled::chunks::CHUNK_SPACE,
     },
 };
@@ -20,7 +20,7 @@ fn pieces(sled: &Sled) -> Vec<Vec<u8>> {
 }
 
 fn set(sled: &Sled, key: &[u8], value: Option<Vec<u8>>) {
-    let change = [(key.to_vec(), value.map(Into::into))];
+    let change = [(key.into(), value.map(Into::into))];
     super::super::Backend::apply(sled, &change.into()).unwrap();
     sled.core.checkpoint().unwrap();
 }
@@ -124,7 +124,8 @@ fn nothing_spills_into_files_that_are_never_synced() {
             let value = vec![round; MAX_BULKY_BYTES];
             set(&sled, &[0x82, number], Some(value));
         }
-        let long_keys = (0..100_u8).map(|number| [vec![0x0c; 100], vec![number]].concat());
+        let long_keys =
+            (0..100_u8).map(|number| Key::from([vec![0x0c; 100], vec![number]].concat()));
         sled.write_first(long_keys.map(|key| (key, vec![round; 4000])).collect())
             .unwrap();
     }

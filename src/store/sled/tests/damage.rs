@@ -31,7 +31,7 @@ fn right(key: &[u8], value: &[u8]) {
 }
 
 fn keys() -> impl Iterator<Item = Key> {
-    (0..40).flat_map(|number| [vec![0x01, number], vec![0x81, number]])
+    (0..40).flat_map(|number| [[0x01, number], [0x81, number]].map(|key| key[..].into()))
 }
 
 /// A folder with a past: some values were replaced, and the engine was opened again in between. After its second
@@ -65,7 +65,7 @@ fn survives(data_dir: &Path) -> Option<usize> {
     };
     sled.is_empty();
     let found = read_all(&sled);
-    let key = vec![0x81, 0xff];
+    let key = Key::from_slice(&[0x81, 0xff]);
     if sled
         .write_first(vec![(key.clone(), value(&key, 9))])
         .is_ok()

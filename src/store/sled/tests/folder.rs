@@ -64,7 +64,7 @@ fn a_new_folder_is_empty() {
     let below = folder.path().join("a/b/c");
     let sled = open(&below).unwrap();
     assert!(sled.is_empty());
-    sled.write_first(vec![(b"\x01".to_vec(), b"header".to_vec())])
+    sled.write_first(vec![(b"\x01"[..].into(), b"header".to_vec())])
         .unwrap();
     assert!(!sled.is_empty());
 }
@@ -98,7 +98,7 @@ fn a_lock_file_that_nobody_holds_stops_nobody() {
 fn what_a_kill_during_recovery_left_is_cleared() {
     let folder = TempDir::new();
     let sled = open(folder.path()).unwrap();
-    sled.write_first(vec![(b"\x01a".to_vec(), b"1".to_vec())])
+    sled.write_first(vec![(b"\x01a"[..].into(), b"1".to_vec())])
         .unwrap();
     drop(sled);
     let left = folder.path().join("store/snap.0000000000000BAD.generating");
@@ -130,7 +130,7 @@ fn nobody_else_may_look_inside() {
     let folder = above.path().join("data");
     for round in 0..3_u8 {
         let sled = open(&folder).unwrap();
-        sled.write_first(vec![(vec![1, round], vec![0; 4000])])
+        sled.write_first(vec![([1, round][..].into(), vec![0; 4000])])
             .unwrap();
         let mut found = Vec::new();
         modes(above.path(), &mut found);
@@ -163,7 +163,7 @@ fn a_folder_that_cannot_be_made_is_refused() {
 async fn a_reserve_that_the_disk_does_not_have_refuses_writes_only() {
     let folder = TempDir::new();
     let sled = open(folder.path()).unwrap();
-    sled.write_first(vec![(b"\x01a".to_vec(), b"1".to_vec())])
+    sled.write_first(vec![(b"\x01a"[..].into(), b"1".to_vec())])
         .unwrap();
     drop(sled);
     let sled = Sled::open(folder.path(), &options(u64::MAX)).unwrap();
@@ -189,7 +189,7 @@ fn what_the_system_refuses_is_not_called_damage() {
     for place in places {
         let folder = TempDir::new();
         let sled = open(folder.path()).unwrap();
-        sled.write_first(vec![(b"\x01a".to_vec(), b"1".to_vec())])
+        sled.write_first(vec![(b"\x01a"[..].into(), b"1".to_vec())])
             .unwrap();
         drop(sled);
         // A folder in its place: the system says that it cannot be read so.
@@ -238,7 +238,7 @@ fn a_first_start_that_was_cut_short_is_begun_again() {
         cut(folder.path());
         let sled = open(folder.path()).unwrap_or_else(|error| panic!("{at}: {error}"));
         assert!(sled.is_empty());
-        sled.write_first(vec![(b"\x01a".to_vec(), b"1".to_vec())])
+        sled.write_first(vec![(b"\x01a"[..].into(), b"1".to_vec())])
             .unwrap();
         drop(sled);
         let sled = open(folder.path()).unwrap();
@@ -252,7 +252,7 @@ fn a_journal_without_its_store_is_no_new_folder() {
     let whole = TempDir::new();
     for number in 0..4 {
         let sled = open(whole.path()).unwrap();
-        sled.write_first(vec![(vec![1, number], b"1".to_vec())])
+        sled.write_first(vec![([1, number][..].into(), b"1".to_vec())])
             .unwrap();
     }
     let missing: [&[&str]; 2] = [&["store", "MARK"], &["store/db", "MARK"]];

@@ -16,7 +16,7 @@ fn group(number: u64) -> WriteSet {
     (0..number % 4)
         .map(|at| {
             let value = vec![number as u8; (number * at) as usize * 7];
-            (key(at), (at != 2).then(|| Value::from(value)))
+            (key(at).into(), (at != 2).then(|| Value::from(value)))
         })
         .collect()
 }

@@ -27,7 +27,7 @@ use crate::{
 fn changes(pairs: &[(&[u8], Option<&[u8]>)]) -> WriteSet {
     let owned = pairs.iter().map(|(key, value)| {
         let value = value.map(Value::from);
-        (key.to_vec(), value)
+        (Key::from_slice(key), value)
     });
     owned.collect()
 }
@@ -312,7 +312,7 @@ fn scans_are_as_if_there_were_one_table_of(kind: u8) {
     for step in 0_u64..400 {
         let mut set = WriteSet::new();
         for _ in 0..=next(4) {
-            let key = vec![kind, next(60) as u8];
+            let key = Key::from_slice(&[kind, next(60) as u8]);
             let value = (next(3) > 0).then(|| match kind {
                 BARE => Value::default(),
                 _ => Value::from(&step.to_be_bytes()[..]),
@@ -345,8 +345,8 @@ fn scans_are_as_if_there_were_one_table_of(kind: u8) {
         for limit in [1, 2, 7, 100] {
             for reverse in [false, true] {
                 let scan = Scan {
-                    start: vec![kind, low],
-                    end: vec![kind, high],
+                    start: Key::from_slice(&[kind, low]),
+                    end: Key::from_slice(&[kind, high]),
                     limit,
                     reverse,
                 };
@@ -363,7 +363,7 @@ fn scans_are_as_if_there_were_one_table_of(kind: u8) {
             }
         }
         for key in 0..60 {
-            let key = vec![kind, key];
+            let key = Key::from_slice(&[kind, key]);
             assert_eq!(sled.read(&key).unwrap(), model.get(&key).cloned());
         }
     }
@@ -501,7 +501,7 @@ fn a_snapshot_holds_up_no_commit_before_its_own_limit() {
 const LARGE: usize = 8 << 20;
 
 fn large(tag: u8) -> WriteSet {
-    let key = |number: usize| vec![2, tag, (number >> 8) as u8, number as u8];
+    let key = |number: usize| Key::from_slice(&[2, tag, (number >> 8) as u8, number as u8]);
     (0..LARGE / 4000 + 1)
         .map(|number| (key(number), Some(Value::from(&[tag; 4000][..]))))
         .collect()

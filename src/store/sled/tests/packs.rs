@@ -16,7 +16,9 @@ const LEASE: u8 = BARE - 1;
 type Model = BTreeMap<Key, Value>;
 
 fn key(kind: u8, number: u64) -> Key {
-    [&[kind; 33][..], &number.to_be_bytes(), &[7; 14]].concat()
+    [&[kind; 33][..], &number.to_be_bytes(), &[7; 14]]
+        .concat()
+        .into()
 }
 
 fn value(key: &[u8], seed: u64) -> Value {
@@ -58,7 +60,7 @@ fn check(sled: &Sled, model: &Model, kind: u8, (low, high): (u64, u64)) {
 fn visited(sled: &Sled) -> Vec<(Key, Vec<u8>)> {
     let mut visited = Vec::new();
     let mut visit = |key: &[u8], value: &[u8]| {
-        visited.push((key.to_vec(), value.to_vec()));
+        visited.push((key.into(), value.to_vec()));
         Ok(())
     };
     sled.snapshot(&mut visit).unwrap();
@@ -90,7 +92,7 @@ fn as_if_each_were_a_key_of_its_own(kind: u8, in_a_pack: usize) {
     // One of them is of the other kind that is packed.
     let neighbours: Model = [kind - 1, kind + 1]
         .into_iter()
-        .map(|kind| vec![kind, 1])
+        .map(|kind| Key::from_slice(&[kind, 1]))
         .map(|key| {
             (
                 key.clone(),
@@ -201,7 +203,7 @@ fn a_pack_that_was_divided_half_way_shows_every_key_once() {
             }
             // The packs behind the first one go, which is not touched.
             let mut packs = sled.core.tree.db().scan_prefix([kind]).keys();
-            let second = packs.nth(1).unwrap().unwrap().to_vec();
+            let second = Key::from_slice(&packs.nth(1).unwrap().unwrap());
             sled.apply(&remove(&both.clone().split_off(&second)))
                 .unwrap();
             sled.core.checkpoint().unwrap();

@@ -26,7 +26,7 @@ impl Random {
 }
 
 fn numbered(number: u64) -> Key {
-    [&[1][..], &number.to_be_bytes()].concat()
+    [&[1][..], &number.to_be_bytes()].concat().into()
 }
 
 fn some(random: &mut Random) -> WriteSet {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{open, put, serve};
-use crate::store::contract::TempDir;
+use crate::store::{contract::TempDir, port::Key};
 
 /// Where the process under test keeps its store.
 const FOLDER: &str = "LEASEHOLD_TEST_FOLDER";
@@ -18,8 +18,8 @@ const FOLDER: &str = "LEASEHOLD_TEST_FOLDER";
 const COMMITS: &str = "LEASEHOLD_TEST_COMMITS";
 const CHILD: &str = "store::sled::tests::sync::commits_and_says_so";
 
-fn numbered(number: u32) -> Vec<u8> {
-    [&[1][..], &number.to_be_bytes()].concat()
+fn numbered(number: u32) -> Key {
+    [&[1][..], &number.to_be_bytes()].concat().into()
 }
 
 #[tokio::test]
