@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::{
     aead::Cipher,
     entropy::Entropy,
-    envelope::{OpenError, RecordType, Slot},
+    envelope::{Aad, OpenError, RecordType, Slot},
     kdf::{Branch, Expander},
 };
 use crate::domain::{
@@ -37,7 +37,7 @@ pub struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn aad(&self) -> Vec<u8> {
+    fn aad(&self) -> Aad {
         let mut id = [0; 40];
         id.iter_mut()
             .zip(self.number.to_be_bytes().iter().chain(self.header))

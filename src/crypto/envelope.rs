@@ -11,6 +11,8 @@
 //! record's has its sequence number (8, BE) as the id. A backup's chunk is in [`super::backup`], what is sealed over
 //! and over in [`super::hourly`].
 
+use smallvec::SmallVec;
+
 use crate::domain::id::WorkspaceId;
 
 /// The one format there is. An unknown one is an error, never plaintext.
@@ -55,6 +57,9 @@ pub enum RecordType {
     Alarm = 33,
 }
 
+/// Additional authenticated data, in place for all but a backup's chunk.
+pub(super) type Aad = SmallVec<[u8; 64]>;
+
 /// Where a ciphertext belongs. One that is moved to another slot does not open.
 #[derive(Debug, Clone, Copy)]
 pub struct Slot<'a> {
@@ -66,8 +71,8 @@ pub struct Slot<'a> {
 
 impl Slot<'_> {
     /// The additional authenticated data of a ciphertext in this slot.
-    pub(super) fn aad(&self, workspace: WorkspaceId, key_number: u32) -> Vec<u8> {
-        let mut aad = Vec::with_capacity(26 + self.id.len());
+    pub(super) fn aad(&self, workspace: WorkspaceId, key_number: u32) -> Aad {
+        let mut aad = Aad::new();
         aad.push(FORMAT);
         aad.push(self.kind as u8);
         aad.extend_from_slice(workspace.as_bytes());

@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use smallvec::SmallVec;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::port::LockKey;
@@ -22,8 +23,11 @@ pub(super) struct LockTable {
     hasher: BuildHasherDefault<DefaultHasher>,
 }
 
+/// As many as nearly every transaction takes, in place.
+type Few<T> = SmallVec<[T; 4]>;
+
 /// Locks that are held; dropping gives them back.
-pub(super) struct Held(#[expect(dead_code, reason = "held for its drop")] Vec<OwnedMutexGuard<()>>);
+pub(super) struct Held(#[expect(dead_code, reason = "held for its drop")] Few<OwnedMutexGuard<()>>);
 
 impl LockTable {
     pub(super) fn new() -> Self {
@@ -34,13 +38,13 @@ impl LockTable {
     }
 
     pub(super) async fn acquire(&self, locks: &[LockKey]) -> Held {
-        let mut stripes: Vec<usize> = locks
+        let mut stripes: Few<usize> = locks
             .iter()
             .map(|lock| self.hasher.hash_one(lock) as usize % STRIPES)
             .collect();
         stripes.sort_unstable();
         stripes.dedup();
-        let mut held = Vec::with_capacity(stripes.len());
+        let mut held = Few::new();
         for stripe in stripes.into_iter().filter_map(|at| self.stripes.get(at)) {
             held.push(match stripe.clone().try_lock_owned() {
                 Ok(guard) => guard,

@@ -236,7 +236,7 @@ impl Follower {
             blocks::each(&self.index.keyring, at, block, |each| match each {
                 Each::Record(record) => {
                     batch.record(Some(record.time));
-                    terms::of_record(key, &record, &mut |term| batch.term(term));
+                    terms::of_record(key, record, &mut |term| batch.term(term));
                 }
                 Each::Gone => batch.record(None),
                 Each::Unreadable(workspace) => {

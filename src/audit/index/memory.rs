@@ -5,6 +5,8 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
+use smallvec::SmallVec;
+
 use super::{
     format::{Page, Segment, Writer, ZONE_RECORDS, Zone, add_segment, in_range},
     list::List,
@@ -34,7 +36,9 @@ impl Hasher for AsItIs {
     }
 }
 
-type Lists = HashMap<u64, Vec<u32>, BuildHasherDefault<AsItIs>>;
+/// Most terms are of one record: an id. Such a list is held in place.
+type Offsets = SmallVec<[u32; 4]>;
+type Lists = HashMap<u64, Offsets, BuildHasherDefault<AsItIs>>;
 
 /// Lists in memory, over the records from `start`.
 #[derive(Default)]
@@ -149,18 +153,19 @@ impl Memory {
 
 /// A copy of some lists.
 pub(in crate::audit) struct Snapshot {
-    lists: HashMap<u64, Vec<u32>>,
+    lists: HashMap<u64, Offsets>,
     zones: Vec<Zone>,
     records: u32,
 }
 
 impl Snapshot {
     pub(super) fn list(&self, term: u64) -> List {
-        List::whole(term, self.lists.get(&term).cloned().unwrap_or_default())
+        let offsets = self.lists.get(&term).map(|list| list.to_vec());
+        List::whole(term, offsets.unwrap_or_default())
     }
 
     pub(super) fn count(&self, term: u64, from: u32, to: u32) -> u64 {
-        let list = self.lists.get(&term).map_or(&[][..], Vec::as_slice);
+        let list = self.lists.get(&term).map_or(&[][..], Offsets::as_slice);
         let below = |limit: u32| list.partition_point(|offset| *offset < limit) as u64;
         below(to).saturating_sub(below(from))
     }

@@ -68,8 +68,8 @@ fn open(keys: &WorkspaceKeys, sequence: u64, entry: &Entry<'_>) -> Result<AuditR
 }
 
 /// What is under a number of the log.
-pub(in crate::audit) enum Each {
-    Record(Box<AuditRecord>),
+pub(in crate::audit) enum Each<'a> {
+    Record(&'a AuditRecord),
     /// It was removed, or its workspace's keys are no more.
     Gone,
     /// It is there and cannot be read.
@@ -83,7 +83,7 @@ pub(in crate::audit) fn each(
     keyring: &Keyring,
     at: &[u8],
     block: &[u8],
-    mut told: impl FnMut(Each),
+    mut told: impl FnMut(Each<'_>),
 ) -> Result<()> {
     let first = first_of(at)?;
     let entries = match block::entries(block) {
@@ -107,7 +107,7 @@ pub(in crate::audit) fn each(
         // The seal binds the record to its place; the digest is for those who have no key.
         let opened = keys.open_audit(sequence, entry.sealed);
         match opened.and_then(|encoded| codec::decode(&encoded).map_err(Error::internal)) {
-            Ok(record) => told(Each::Record(Box::new(record))),
+            Ok(record) => told(Each::Record(&record)),
             Err(error) => {
                 unreadable(sequence, &error);
                 told(Each::Unreadable(entry.workspace));
