@@ -45,6 +45,8 @@
 mod access;
 mod alarms;
 mod audit_index;
+mod credentials;
+mod locks;
 mod retention;
 mod sealing;
 mod tables;
@@ -53,6 +55,8 @@ pub use self::{
     access::*,
     alarms::*,
     audit_index::*,
+    credentials::*,
+    locks::*,
     retention::*,
     sealing::*,
     tables::{Table, strays},
@@ -110,6 +114,21 @@ fn key(kind: u8, parts: &[&[u8]]) -> Key {
     key.push(kind);
     parts.iter().for_each(|part| key.extend_from_slice(part));
     key
+}
+
+/// An expiry in 48 bits, which last beyond the year 9999: with the lease's id it is 22 bytes, which sled keeps
+/// in its nodes without another allocation.
+fn millis(millis: u64) -> [u8; 6] {
+    let [_, _, a, b, c, d, e, f] = millis.to_be_bytes();
+    [a, b, c, d, e, f]
+}
+
+fn half(hash: &[u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.iter_mut()
+        .zip(hash)
+        .for_each(|(half, byte)| *half = *byte);
+    half
 }
 
 pub fn header() -> Key {
@@ -225,169 +244,6 @@ pub fn api_keys() -> Scan {
     Scan::prefix(&[API_KEY], usize::MAX)
 }
 
-pub fn credential_name(workspace: WorkspaceId, hash: &[u8; 32]) -> Key {
-    key(CREDENTIAL_NAME, &[workspace.as_bytes(), hash])
-}
-
-pub fn credential(workspace: WorkspaceId, id: CredentialId) -> Key {
-    key(CREDENTIAL, &[workspace.as_bytes(), id.as_bytes()])
-}
-
-/// All credentials of a workspace, in the order of their creation.
-pub fn credentials(workspace: WorkspaceId) -> Scan {
-    Scan::prefix(&key(CREDENTIAL, &[workspace.as_bytes()]), usize::MAX)
-}
-
-/// The credential that its own, its ledger's or its sweep's key names.
-pub fn parse_credential(key: &[u8]) -> Option<(WorkspaceId, CredentialId)> {
-    let (workspace, credential) = key.get(1..)?.split_first_chunk::<16>()?;
-    let credential = credential.first_chunk::<16>()?;
-    Some((
-        WorkspaceId::from_bytes(*workspace),
-        CredentialId::from_bytes(*credential),
-    ))
-}
-
-pub fn ledger(workspace: WorkspaceId, id: CredentialId) -> Key {
-    key(LEDGER, &[workspace.as_bytes(), id.as_bytes()])
-}
-
-pub fn version(workspace: WorkspaceId, id: CredentialId, number: u32) -> Key {
-    key(
-        VERSION,
-        &[workspace.as_bytes(), id.as_bytes(), &number.to_be_bytes()],
-    )
-}
-
-/// All versions of a credential, oldest first.
-pub fn versions(workspace: WorkspaceId, id: CredentialId) -> Scan {
-    Scan::prefix(
-        &key(VERSION, &[workspace.as_bytes(), id.as_bytes()]),
-        usize::MAX,
-    )
-}
-
-/// The number that a version's key names.
-pub fn parse_version(key: &[u8]) -> Option<u32> {
-    key.last_chunk::<4>()
-        .map(|number| u32::from_be_bytes(*number))
-}
-
-pub fn value(workspace: WorkspaceId, id: CredentialId, number: u32) -> Key {
-    key(
-        VALUE,
-        &[workspace.as_bytes(), id.as_bytes(), &number.to_be_bytes()],
-    )
-}
-
-pub fn lease(workspace: WorkspaceId, id: LeaseId) -> Key {
-    key(LEASE, &[workspace.as_bytes(), id.as_bytes()])
-}
-
-/// All leases of a workspace, in the order of their issue.
-pub fn leases(workspace: WorkspaceId) -> Scan {
-    Scan::prefix(&key(LEASE, &[workspace.as_bytes()]), usize::MAX)
-}
-
-/// The lease that its key names.
-pub fn parse_lease(key: &[u8]) -> Option<LeaseId> {
-    key.last_chunk::<16>().map(|id| LeaseId::from_bytes(*id))
-}
-
-/// An expiry in 48 bits, which last beyond the year 9999: with the lease's id it is 22 bytes, which sled keeps
-/// in its nodes without another allocation.
-fn millis(millis: u64) -> [u8; 6] {
-    let [_, _, a, b, c, d, e, f] = millis.to_be_bytes();
-    [a, b, c, d, e, f]
-}
-
-pub fn open_lease(
-    workspace: WorkspaceId,
-    credential: CredentialId,
-    expiry: Timestamp,
-    lease: LeaseId,
-) -> Key {
-    key(
-        OPEN_LEASE,
-        &[
-            workspace.as_bytes(),
-            credential.as_bytes(),
-            &millis(expiry.as_millis()),
-            lease.as_bytes(),
-        ],
-    )
-}
-
-/// The open leases of a credential, the one that expires first in front.
-pub fn open_leases(workspace: WorkspaceId, credential: CredentialId) -> Scan {
-    Scan::prefix(
-        &key(OPEN_LEASE, &[workspace.as_bytes(), credential.as_bytes()]),
-        usize::MAX,
-    )
-}
-
-/// The open leases of a credential that are due at `now`.
-pub fn due_leases(workspace: WorkspaceId, credential: CredentialId, now: Timestamp) -> Scan {
-    let mut scan = open_leases(workspace, credential);
-    let after = millis(now.as_millis().saturating_add(1));
-    scan.end = key(
-        OPEN_LEASE,
-        &[workspace.as_bytes(), credential.as_bytes(), &after],
-    );
-    scan
-}
-
-/// Every open lease of a workspace, by credential.
-pub fn open_leases_of(workspace: WorkspaceId) -> Scan {
-    Scan::prefix(&key(OPEN_LEASE, &[workspace.as_bytes()]), usize::MAX)
-}
-
-/// Every open lease of the vault, by credential.
-pub fn all_open_leases() -> Scan {
-    Scan::prefix(&[OPEN_LEASE], usize::MAX)
-}
-
-/// What an open-lease key says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenLease {
-    pub workspace: WorkspaceId,
-    pub credential: CredentialId,
-    pub expiry: Timestamp,
-    pub lease: LeaseId,
-}
-
-/// Reads an open-lease key.
-pub fn parse_open_lease(key: &[u8]) -> Option<OpenLease> {
-    let (workspace, rest) = key.strip_prefix(&[OPEN_LEASE])?.split_first_chunk::<16>()?;
-    let (credential, rest) = rest.split_first_chunk::<16>()?;
-    let (expiry, lease) = rest.split_first_chunk::<6>()?;
-    let [a, b, c, d, e, f] = *expiry;
-    Some(OpenLease {
-        workspace: WorkspaceId::from_bytes(*workspace),
-        credential: CredentialId::from_bytes(*credential),
-        expiry: Timestamp::from_millis(u64::from_be_bytes([0, 0, a, b, c, d, e, f])),
-        lease: LeaseId::from_bytes(lease.try_into().ok()?),
-    })
-}
-
-pub fn first_answer(workspace: WorkspaceId, hash: &[u8; 32]) -> Key {
-    key(FIRST_ANSWER, &[workspace.as_bytes(), hash])
-}
-
-/// The first answers kept in a workspace.
-pub fn first_answers(workspace: WorkspaceId) -> Scan {
-    Scan::prefix(&key(FIRST_ANSWER, &[workspace.as_bytes()]), usize::MAX)
-}
-
-pub fn sweep(workspace: WorkspaceId, credential: CredentialId) -> Key {
-    key(SWEEP, &[workspace.as_bytes(), credential.as_bytes()])
-}
-
-/// Every sweep that is not finished.
-pub fn sweeps() -> Scan {
-    Scan::prefix(&[SWEEP], usize::MAX)
-}
-
 pub fn audit(sequence: u64) -> Key {
     key(AUDIT, &[&sequence.to_be_bytes()])
 }
@@ -422,60 +278,4 @@ pub fn policy_sets_after(workspace: WorkspaceId) -> Scan {
         start: policy_sets(workspace).end,
         ..Scan::prefix(&[POLICY_SET], usize::MAX)
     }
-}
-
-/// The exclusive right to a credential's ledger, versions and leases.
-pub fn credential_lock(id: CredentialId) -> LockKey {
-    LockKey {
-        space: 1,
-        id: *id.as_bytes(),
-    }
-}
-
-/// The exclusive right to a name, taken or free.
-pub fn name_lock(hash: &[u8; 32]) -> LockKey {
-    LockKey {
-        space: 2,
-        id: half(hash),
-    }
-}
-
-/// The exclusive right to one caller's idempotency key.
-pub fn idempotency_lock(hash: &[u8; 32]) -> LockKey {
-    LockKey {
-        space: 3,
-        id: half(hash),
-    }
-}
-
-/// The exclusive right to an API key's record. The spaces from here on are the first byte of their table.
-pub fn api_key_lock(id: KeyId) -> LockKey {
-    LockKey {
-        space: API_KEY,
-        id: *id.as_bytes(),
-    }
-}
-
-/// The exclusive right to add to the API keys of a workspace.
-pub fn api_keys_lock(home: WorkspaceId) -> LockKey {
-    LockKey {
-        space: API_KEY_HOME,
-        id: *home.as_bytes(),
-    }
-}
-
-/// The exclusive right to what is noted of the use of a key or token.
-pub fn usage_lock(proof: &[u8; 16]) -> LockKey {
-    LockKey {
-        space: KEY_USAGE,
-        id: *proof,
-    }
-}
-
-fn half(hash: &[u8; 32]) -> [u8; 16] {
-    let mut half = [0; 16];
-    half.iter_mut()
-        .zip(hash)
-        .for_each(|(half, byte)| *half = *byte);
-    half
 }
