@@ -30,6 +30,7 @@ mod policies;
 mod policy_diff;
 mod policy_dry_run;
 mod proofs;
+mod raise;
 mod redeem;
 mod reports;
 mod requests;

@@ -10,6 +10,7 @@ use super::{
     credential::{author, change, pair_changes},
     idempotency::{Answer, Slot},
     page::{Page, PageRequest},
+    raise,
 };
 use crate::{
     authz::{Action, Permit, Resource},
@@ -23,7 +24,7 @@ use crate::{
         scope::Role,
         time::TimeRange,
     },
-    store::key,
+    store::{key, port::LockKey},
 };
 
 /// An identity to make.
@@ -218,7 +219,8 @@ impl Engine {
         Ok(request.cut(&window, DEFAULT_SORT, found.collect()))
     }
 
-    /// Changes an identity. A lower role counts from the answer on for every key and token it has.
+    /// Changes an identity. A lower role counts from the answer on for every key and token it has; one of the
+    /// organisation brings back none that was stopped.
     pub async fn update_identity(
         &self,
         call: &Call,
@@ -227,9 +229,12 @@ impl Engine {
         patch: UpdateIdentity,
     ) -> Result<Identity> {
         let action = Action::IdentityUpdate;
+        let locks = self.locks_to_raise(call, kind, name, patch.role).await?;
         let Locked {
             mut unit, identity, ..
-        } = self.lock_identity(call, action, kind, name).await?;
+        } = self
+            .lock_identity_and(call, action, kind, name, &locks)
+            .await?;
         if let Some(description) = &patch.description {
             check_description(description.as_deref())?;
         }
@@ -261,7 +266,8 @@ impl Engine {
             changes.push(change("role", text(identity.role), text(after.role)));
         }
         if identity.description != after.description {
-            let (before, after) = (identity.description, after.description.clone());
+            let before = identity.description.clone();
+            let after = after.description.clone();
             changes.push(change("description", before, after));
         }
         after.updated_at = unit.now;
@@ -270,7 +276,14 @@ impl Engine {
             changes,
             ..Note::new(EventName::IdentityUpdated, object(&after))
         })?;
+        let ended = match raise::rises(&identity, Some(after.role)) {
+            true => unit.keep_stopped(&identity, &locks).await?,
+            false => Vec::new(),
+        };
         unit.commit_access().await?;
+        ended
+            .iter()
+            .for_each(|token| self.give_back_token_place(token));
         Ok(after)
     }
 
@@ -325,13 +338,25 @@ impl Engine {
         kind: IdentityType,
         name: &IdentityName,
     ) -> Result<Locked<'a>> {
+        self.lock_identity_and(call, action, kind, name, &[]).await
+    }
+
+    async fn lock_identity_and<'a>(
+        &'a self,
+        call: &Call,
+        action: Action,
+        kind: IdentityType,
+        name: &IdentityName,
+        more: &[LockKey],
+    ) -> Result<Locked<'a>> {
         let resource = Resource::Identity {
             kind,
             name: name.clone(),
         };
         let permit = self.authorize(call, action, resource).await?;
         let tables = self.tables(call.principal.workspace)?;
-        let locks = [key::name_lock(&tables.identity_hash(kind, name))];
+        let own = key::name_lock(&tables.identity_hash(kind, name));
+        let locks = [&[own], more].concat();
         let mut unit = self.begin(call, &permit, &locks).await?;
         let id = tables.identity_id(&mut unit.txn, kind, name).await?;
         let id = id.ok_or_else(no_identity)?;

@@ -72,7 +72,7 @@ pub(super) fn resource(key: &ApiKey) -> Resource {
 }
 
 /// A key as history names it.
-fn object(key: &ApiKey) -> Object {
+pub(super) fn object(key: &ApiKey) -> Object {
     Object {
         name: Some(key.id.to_string()),
         holder: Some(key.identity),

@@ -11,6 +11,18 @@ impl House {
         self.engine.revoke_all(call, &name, None).await.unwrap()
     }
 
+    async fn token_in(&self, key: &str, workspace: TokenWorkspace) -> String {
+        let command = CreateToken {
+            name: None,
+            expires_in: None,
+            scopes: None,
+            workspace: Some(workspace),
+        };
+        let call = self.call(key).await;
+        let made = self.engine.create_token(call, command).await.unwrap();
+        format!("Bearer {}", made.text.expose())
+    }
+
     async fn is_in(&self, key: &str) -> bool {
         self.prove(key, None).await.is_ok()
     }
@@ -53,6 +65,42 @@ async fn who_administers_a_workspace_does_not_lock_the_organisation_out() {
     }
 }
 
+/// INVARIANT (stop-is-complete): what a stop ended stays so, whatever becomes of its identity's role.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_rises_brings_back_nothing_that_was_stopped() {
+    let house = House::build().await;
+    let (all, one) = (Reach::Organisation, Reach::Workspace(house.default));
+    let owner = house.person("owner", Role::Owner, all).await;
+    let local = house.person("local", Role::WorkspaceAdmin, one).await;
+    let stopped = house.person("stopped", Role::Admin, all).await;
+    let token = house.token_in(&stopped, TokenWorkspace::Every).await;
+    let spared = house.person("spared", Role::Admin, all).await;
+    let role = async |name: &str, role: Role| {
+        let patch = UpdateIdentity {
+            role: Some(role),
+            ..UpdateIdentity::default()
+        };
+        house.update(&owner, name, patch).await.unwrap();
+    };
+    role("stopped", Role::Operator).await;
+    house.revoke_all(&local).await;
+    assert!(!house.is_in(&stopped).await && !house.is_in(&token).await);
+    assert!(house.is_in(&spared).await);
+    role("stopped", Role::Admin).await;
+    assert!(!house.is_in(&stopped).await && !house.is_in(&token).await);
+
+    // One that was spared is the workspace's once its role is, and was made before the stop.
+    role("spared", Role::Viewer).await;
+    assert!(!house.is_in(&spared).await);
+    role("spared", Role::Admin).await;
+    assert!(!house.is_in(&spared).await);
+    // What no stop ended has its reach again.
+    let later = house.person("later", Role::Admin, all).await;
+    role("later", Role::Viewer).await;
+    role("later", Role::Admin).await;
+    assert!(house.prove(&later, Some("other")).await.is_ok());
+}
+
 /// INVARIANT (offspring): a token reaches nothing that what made it reaches no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lower_role_takes_its_tokens_out_of_other_workspaces() {
@@ -60,17 +108,7 @@ async fn a_lower_role_takes_its_tokens_out_of_other_workspaces() {
     let all = Reach::Organisation;
     let owner = house.person("owner", Role::Owner, all).await;
     let lesser = house.person("lesser", Role::Admin, all).await;
-    let made = async |workspace: TokenWorkspace| {
-        let command = CreateToken {
-            name: None,
-            expires_in: None,
-            scopes: None,
-            workspace: Some(workspace),
-        };
-        let call = house.call(&lesser).await;
-        let made = house.engine.create_token(call, command).await.unwrap();
-        format!("Bearer {}", made.text.expose())
-    };
+    let made = async |workspace| house.token_in(&lesser, workspace).await;
     let everywhere = made(TokenWorkspace::Every).await;
     let there = made(TokenWorkspace::Named(workspace_name("other"))).await;
     let acts_in = async |token: &str, workspace: Option<&str>| {
