@@ -3,7 +3,7 @@
 
 use axum::{
     extract::FromRequestParts,
-    http::{header, request::Parts},
+    http::{HeaderValue, header, request::Parts},
 };
 
 use zeroize::Zeroizing;
@@ -126,6 +126,19 @@ fn text(parts: &Parts, name: impl header::AsHeaderName) -> Option<&str> {
         .and_then(|value| value.to_str().ok())
 }
 
+/// A header of which the request has one at most: of two, which counts is for nobody to guess.
+fn once<'a>(parts: &'a Parts, name: &'static str) -> Result<Option<&'a HeaderValue>> {
+    let mut values = parts.headers.get_all(name).iter();
+    let first = values.next();
+    match values.next() {
+        None => Ok(first),
+        Some(_) => Err(Error::invalid(
+            name,
+            format!("`{name}` is sent more than once"),
+        )),
+    }
+}
+
 /// Where a request came from.
 pub(super) fn origin(parts: &Parts) -> Origin {
     Origin {
@@ -156,8 +169,8 @@ impl FromRequestParts<Surface> for Caller {
         // A body that is not there yet does not hold up a stop: see `body`.
         context::set_turn(entered.turn());
         let origin = origin(parts);
-        let authorization = text(parts, header::AUTHORIZATION);
-        let workspace = match parts.headers.get("x-workspace") {
+        let authorization = once(parts, "Authorization")?.and_then(|value| value.to_str().ok());
+        let workspace = match once(parts, "X-Workspace")? {
             None => None,
             Some(value) => Some(
                 value
@@ -201,9 +214,7 @@ impl FromRequestParts<Surface> for Caller {
             .0
             .limits
             .check(principal.account(), principal.rate_limit)?;
-        let idempotency_key = parts
-            .headers
-            .get("idempotency-key")
+        let idempotency_key = once(parts, "Idempotency-Key")?
             .map(|value| value.to_str().unwrap_or_default().to_owned());
         Ok(Self {
             principal,

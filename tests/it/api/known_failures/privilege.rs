@@ -267,11 +267,8 @@ async fn no_spelling_of_x_workspace_takes_a_key_to_another_workspace() {
     assert_eq!(asked(&["b "]).status, 404);
     for two in [["default", "b"], ["b", "default"]] {
         let answer = asked(&two);
-        assert!(
-            !answer.text.contains("secret-of-b"),
-            "{two:?}: {}",
-            answer.text
-        );
+        assert_eq!(answer.status, 400, "{two:?}: {}", answer.text);
+        assert!(!answer.text.contains("secret-of-b"));
     }
     assert_eq!(asked(&["default"]).status, 200);
 }
@@ -320,4 +317,39 @@ async fn no_body_of_a_bound_key_reaches_another_workspace() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_headers_that_say_who_asks_or_for_what_neither_counts() {
+    let vault = Vault::dev();
+    let admin = format!("Bearer {}", vault.admin_key);
+    let agent = format!("Bearer {}", vault.agent_key);
+    let (admin, agent) = (admin.as_str(), agent.as_str());
+    let asked = |headers: &[(&str, &str)]| raw::send(&vault, "GET /v1/credentials", headers, b"");
+    for two in [
+        [admin, agent],
+        [agent, admin],
+        [admin, "x"],
+        ["x", admin],
+        [admin, admin],
+    ] {
+        let answer = asked(&two.map(|value| ("authorization", value)));
+        assert_eq!(answer.status, 400, "{}", answer.text);
+        assert!(
+            answer
+                .text
+                .contains("`Authorization` is sent more than once")
+        );
+    }
+    let body = br#"{"name":"twice","type":"api-key","value":"v"}"#;
+    let headers = [
+        ("authorization", admin),
+        ("content-type", "application/json"),
+        ("idempotency-key", "one"),
+        ("idempotency-key", "two"),
+    ];
+    let answer = raw::send(&vault, "POST /v1/credentials", &headers, body);
+    assert_eq!(answer.status, 400, "{}", answer.text);
+    let shown = vault.admin(GET, "/v1/credentials/twice", None).await;
+    assert_eq!(shown.status, 404);
 }
