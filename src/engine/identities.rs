@@ -277,7 +277,7 @@ impl Engine {
             ..Note::new(EventName::IdentityUpdated, object(&after))
         })?;
         let ended = match raise::rises(&identity, Some(after.role)) {
-            true => unit.keep_stopped(&identity, &locks).await?,
+            true => unit.keep_stopped(call, &identity, &locks).await?,
             false => Vec::new(),
         };
         unit.commit_access().await?;

@@ -93,9 +93,10 @@ impl Unit<'_> {
     /// revokes such tokens, which it gives back. The unit holds [`Engine::locks_to_raise`].
     ///
     /// # Errors
-    /// Where a stop came between the choice of those locks and this: the caller tries again.
+    /// Where a stop, or a lower role, came between the choice of those locks and this: the caller tries again.
     pub(super) async fn keep_stopped(
         &mut self,
+        call: &Call,
         identity: &Identity,
         locks: &[LockKey],
     ) -> Result<Vec<Token>> {
@@ -104,9 +105,11 @@ impl Unit<'_> {
         let held = |lock: LockKey| match locks.contains(&lock) {
             true => Ok(()),
             false => Err(Error::state(
-                "the identity's workspace was stopped meanwhile; try again",
+                "the identity or its workspace was changed meanwhile; try again",
             )),
         };
+        // Without it a stop could come after the look at it, and be undone by the role.
+        held(engine.workspace_lock(&call.principal.workspace_name)?)?;
         let mut ended = Vec::new();
         let stopped = engine.stopped_by_role(&mut self.txn, home, identity);
         for proof in stopped.await? {
