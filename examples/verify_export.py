@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Verifies an export of history (`leasehold audit export`) without Leasehold: hashlib, and openssl for Ed25519.
 
-    python3 verify_export.py EXPORT.ndjson PUBLIC_KEY
+    python3 verify_export.py EXPORT PUBLIC_KEY
+
+EXPORT is NDJSON, or CSV or OCSF that was exported with `--proofs`: these carry the lines of NDJSON, in the column `proof` and
+in the attribute `raw_data`. The cells of a table are held to them; of an event, its record's id and number are.
 
 PUBLIC_KEY is the key for the log from /.well-known/leasehold-keys.json, in base64. Keep it from the day the vault was made.
 
@@ -11,7 +14,9 @@ shows one thing more: that what people read of a record is what its encoded byte
 """
 
 import base64
+import csv
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -185,6 +190,65 @@ class Part:
             self.before = None
 
 
+# Where a column begins with these, it is a field of the actor.
+ACTOR = "actor_"
+
+
+def shown(cell):
+    """What history says, of a cell: a `'` less at its beginning and behind each sign that spreadsheets divide cells by."""
+    text, begins = "", True
+    for sign in cell:
+        text += "" if begins and sign == "'" else sign
+        begins = sign in ";\t\r\n"
+    return text
+
+
+def table(file):
+    """The lines that a table carries, each held to the cells beside it."""
+    for row in csv.DictReader(io.TextIOWrapper(file, "utf-8", newline="")):
+        if not row.get("proof"):
+            raise Bad("the table carries no proofs, or breaks off: export it with --proofs")
+        record = json.loads(row["proof"]).get("record", {})
+        for name, cell in row.items():
+            actor = name.startswith(ACTOR)
+            fields = record.get("actor", {}) if actor else record
+            value = fields.get(name.removeprefix(ACTOR) if actor else name)
+            said = json.loads(shown(cell)) if isinstance(value, list) else shown(cell)
+            if name != "proof" and said != (value if isinstance(value, list) else "" if value is None else str(value)):
+                raise Bad(f"`{name}` of record {record.get('sequence')} is not what its proof says")
+        yield row["proof"].encode() + b"\n"
+
+
+def events(file):
+    """The lines that events carry."""
+    for raw in file:
+        event = json.loads(raw)
+        if "raw_data" not in event:
+            raise Bad("the events carry no proofs: export them with --proofs")
+        record = json.loads(event["raw_data"]).get("record", {})
+        metadata = event["metadata"]
+        if (metadata.get("uid"), metadata.get("sequence")) != (record.get("id"), record.get("sequence")):
+            raise Bad(f"the event of record {record.get('sequence')} is not of that record")
+        yield event["raw_data"].encode() + b"\n"
+
+
+def lines(file):
+    """The lines of an export in whichever form."""
+    begin = file.peek(16)[:16]
+    if begin.startswith(b"sequence,"):
+        return table(file)
+    if begin.startswith(b"{") and not begin.startswith(b'{"type":"'):
+        return events(file)
+    return file
+
+
+def carried(file):
+    try:
+        yield from lines(file)
+    except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise Bad(f"the file breaks off, or is no export: {error}") from error
+
+
 def verify(file, key):
     part, records, hidden, removed, number = None, 0, 0, 0, 0
     for number, raw in enumerate(file, 1):
@@ -214,7 +278,7 @@ def main():
     key = Key(decoded(sys.argv[2]))
     try:
         with open(sys.argv[1], "rb") as file:
-            part, records, removed = verify(file, key)
+            part, records, removed = verify(carried(file), key)
     except Bad as error:
         print(f"not intact: {error}")
         sys.exit(1)

@@ -41,7 +41,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::limits::Limits;
-pub use self::{export::readable, limits::DefaultLimits};
+pub use self::{
+    export::{lines as export_lines, readable},
+    limits::DefaultLimits,
+};
 use crate::{
     authn::Authenticator,
     domain::error::{Error, Result},

@@ -51,7 +51,8 @@ fn examine(file: &Path, args: &VerifyArgs) -> Result<Result<Verified, Fault>, Fa
     let kept: Vec<Statement> = pinned.kept.iter().map(|one| *one.statement()).collect();
     let told = |error: std::io::Error| format!("`{}`: {error}", file.display());
     let input = BufReader::new(File::open(file).map_err(told)?);
-    match export::verify(input, &pinned.public_key, &kept, &http::readable) {
+    let mut lines = http::export_lines(input).map_err(told)?;
+    match export::verify(&mut *lines, &pinned.public_key, &kept, &http::readable) {
         Ok(verified) => Ok(Ok(verified)),
         Err(Refused::Unreadable(error)) => Err(told(error).into()),
         Err(Refused::Fault {

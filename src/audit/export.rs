@@ -22,9 +22,12 @@
 //! tags      = the first 8 bytes of SHA-256(line) for the header and each line since the mark before, base64
 //! ```
 //!
+//! Tables and events may carry these lines, each beside the record that it has: see [`carried`].
+//!
 //! The tags tell which line is not the one that was signed. A line has one spelling: what reads differently from how it
 //! would be written is refused.
 
+pub mod carried;
 mod extract;
 mod line;
 mod verify;
@@ -33,7 +36,7 @@ mod writer;
 pub use self::{
     extract::{Exported, Extract, Gap, Item, Range},
     line::{At, FORMAT, Header},
-    verify::{Refused, Render, Verified, verify},
+    verify::{Lines, MAX_LINE_BYTES, Plain, Refused, Render, Verified, verify},
     writer::Writer,
 };
 

@@ -4,6 +4,7 @@
 //! readers take nothing but records, in a trailer of the answer, `Leasehold-Export-Records`. An answer that breaks off
 //! is never ended well: its transfer is cut.
 
+mod carried;
 mod csv;
 mod ocsf;
 mod pieces;
@@ -16,7 +17,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use self::pieces::Source;
+pub use self::carried::lines;
+use self::{carried::Form, pieces::Source};
 use super::{
     Surface, audit,
     caller::{Caller, Presented, Reader},
@@ -26,7 +28,7 @@ use super::{
 };
 use crate::{
     audit::{
-        export::Writer,
+        export::{Item, Writer},
         query::{AuditFilter, Numbered},
     },
     domain::error::{Error, Result},
@@ -81,11 +83,13 @@ pub fn readable(record: Numbered) -> Result<String> {
 }
 
 /// Exports the workspace's sealed history, oldest first: as `ndjson`, which proves itself offline with the public key, as
-/// `csv`, or as `ocsf`, for a SIEM. The export becomes part of history. `Leasehold-Export-End` names the last record that
+/// `csv`, or as `ocsf`, for a SIEM, which do so with `proofs=true`: then each row and event carries its line of NDJSON,
+/// in the column `proof` or the attribute `raw_data`. The export becomes part of history. `Leasehold-Export-End` names the last record that
 /// it may hold, `Leasehold-Export-Removed` up to which record the log's beginning was removed by retention; `after` goes
 /// on behind a record.
 #[utoipa::path(get, path = "/v1/audit/export", tag = "audit", operation_id = "export_history",
     params(("format" = Option<String>, Query, description = "`ndjson` (the default), `csv` or `ocsf`"),
+        ("proofs" = Option<bool>, Query, description = "Whether `csv` or `ocsf` carries what proves it; `ndjson` always does"),
         ("after" = Option<u64>, Query, description = "The sequence number of the record to go on behind"),
         ("against" = Option<u64>, Query, description = "The size of a checkpoint that the export is to be held against: no gap goes over it"),
         ("scope" = Option<String>, Query, description = "`workspace` (the default), or `organisation`: what happened to the vault itself"),
@@ -107,6 +111,7 @@ pub(super) async fn export(
 ) -> Result<Response, ApiError> {
     let format = params.read("format", "`ndjson`, `csv` or `ocsf`", Format::parse)?;
     let format = format.unwrap_or(Format::Ndjson);
+    let proven = params.flag("proofs")? || format == Format::Ndjson;
     let after = params.number("after")?.unwrap_or(0);
     let against = params.number("against")?;
     let given = params.given();
@@ -125,7 +130,7 @@ pub(super) async fn export(
     }
     let asked = ExportHistory {
         format: format.as_str(),
-        proven: format == Format::Ndjson,
+        proven,
         of,
         filter,
         given,
@@ -151,7 +156,11 @@ pub(super) async fn export(
         engine: surface.0.engine.clone(),
         export,
         format,
-        writer: None,
+        proofs: proven.then(|| Proofs {
+            form: Form::new(format),
+            writer: None,
+            lines: Vec::new(),
+        }),
         begun: false,
         records: 0,
     };
@@ -174,19 +183,51 @@ struct Lines {
     engine: Arc<Engine>,
     export: Export,
     format: Format,
-    writer: Option<Writer>,
+    proofs: Option<Proofs>,
     begun: bool,
     records: u64,
+}
+
+/// What proves an export, as its form carries it.
+struct Proofs {
+    form: Form,
+    /// None before the first line, and behind the last one.
+    writer: Option<Writer>,
+    /// What was written and is not in its form yet.
+    lines: Vec<u8>,
+}
+
+impl Proofs {
+    /// The next records and gaps; none at the end. Returns how many records there were so far.
+    fn fill(&mut self, items: Vec<Item>, out: &mut Vec<u8>) -> Result<u64> {
+        let Some(mut writer) = self.writer.take() else {
+            return Err(Error::internal("an export is written behind its end"));
+        };
+        let more = !items.is_empty();
+        for item in items {
+            writer.item(item, readable, &mut self.lines)?;
+        }
+        let records = writer.records();
+        match more {
+            true => self.writer = Some(writer),
+            false => writer.end(&mut self.lines)?,
+        }
+        self.form.write(&self.lines, out)?;
+        self.lines.clear();
+        Ok(records)
+    }
 }
 
 impl Lines {
     /// What comes before the first record.
     fn begin(&mut self, out: &mut Vec<u8>) -> Result<()> {
         self.begun = true;
-        match self.format {
-            Format::Ndjson => self.writer = Some(self.export.writer(&self.engine, out)?),
-            Format::Csv => csv::header(out),
-            Format::Ocsf => {}
+        if self.format == Format::Csv {
+            csv::header(self.proofs.is_some(), out);
+        }
+        if let Some(proofs) = &mut self.proofs {
+            let writer = self.export.writer(&self.engine, &mut proofs.lines)?;
+            proofs.writer = Some(writer);
         }
         Ok(())
     }
@@ -197,17 +238,10 @@ impl Source for Lines {
         if !self.begun {
             self.begin(out)?;
         }
-        if let Some(mut writer) = self.writer.take() {
+        if let Some(proofs) = &mut self.proofs {
             let items = self.export.extract.next().await?;
             let more = !items.is_empty();
-            for item in items {
-                writer.item(item, readable, out)?;
-            }
-            self.records = writer.records();
-            match more {
-                true => self.writer = Some(writer),
-                false => writer.end(out)?,
-            }
+            self.records = proofs.fill(items, out)?;
             return Ok(more);
         }
         let records = self.export.extract.next_records().await?;
@@ -216,8 +250,8 @@ impl Source for Lines {
         for record in records {
             let body = serde_json::to_value(AuditBody::from(record)).map_err(Error::internal)?;
             match self.format {
-                Format::Csv => csv::row(&body, out),
-                _ => ocsf::line(body, out)?,
+                Format::Csv => csv::row(&body, None, out),
+                _ => ocsf::line(body, None, out)?,
             }
         }
         Ok(more)

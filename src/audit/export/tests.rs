@@ -164,7 +164,12 @@ impl Log {
 }
 
 fn check(lines: &[String], key: &[u8; 32], kept: &[Statement]) -> Result<Verified, Refused> {
-    verify(lines.concat().as_bytes(), key, kept, &readable)
+    verify(
+        &mut Plain::new(lines.concat().as_bytes()),
+        key,
+        kept,
+        &readable,
+    )
 }
 
 /// The record and the words of the first fault.
@@ -497,7 +502,7 @@ proptest::proptest! {
     ) {
         let log = Log::of(30);
         let good = log.export(0, 30, |n| n > 9).concat().into_bytes();
-        let intact = verify(&damaged[..], &log.key(), &[], &readable).is_ok();
+        let intact = verify(&mut Plain::new(&damaged[..]), &log.key(), &[], &readable).is_ok();
         proptest::prop_assert_eq!(intact, damaged == good);
     }
 }

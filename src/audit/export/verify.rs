@@ -1,12 +1,12 @@
 //! Verifying an export: with the public key, without a vault, and in memory that does not grow with the file.
 
+mod lines;
 mod part;
 mod words;
 
-use std::io::{self, BufRead, Read};
-
 use sha2::{Digest, Sha256};
 
+pub use self::lines::{Lines, MAX_LINE_BYTES, Plain, Refused};
 use self::{
     part::{Part, Seen, What},
     words::{told_otherwise, unheld, written_so},
@@ -29,25 +29,8 @@ use crate::{
     store::codec,
 };
 
-/// The longest line that is read, in bytes: a record's, with all its texts twice, is a tenth of it.
-const MAX_LINE_BYTES: u64 = 4 * 1024 * 1024;
-
 /// The readable form of a record, as an export has it.
 pub type Render<'a> = &'a dyn Fn(Numbered) -> error::Result<String>;
-
-/// Why a file is not what a vault exported.
-#[derive(Debug)]
-pub enum Refused {
-    Unreadable(io::Error),
-    /// The first thing that is wrong.
-    Fault {
-        /// From 1.
-        line: u64,
-        /// The record that it is about, where there is one.
-        sequence: Option<u64>,
-        what: String,
-    },
-}
 
 /// An export that is as the vault wrote it.
 #[derive(Debug)]
@@ -89,7 +72,7 @@ fn bad<T>(sequence: impl Into<Option<u64>>, what: impl Into<String>) -> Step<T> 
 
 /// Verifies an export, and holds it to checkpoints that were kept elsewhere, in the order of their sizes.
 pub fn verify(
-    mut input: impl BufRead,
+    lines: &mut dyn Lines,
     public_key: &[u8; 32],
     kept: &[Statement],
     render: Render<'_>,
@@ -108,14 +91,10 @@ pub fn verify(
     };
     let mut line = Vec::new();
     loop {
-        line.clear();
-        let read = (&mut input)
-            .take(MAX_LINE_BYTES)
-            .read_until(b'\n', &mut line);
-        if read.map_err(Refused::Unreadable)? == 0 {
-            break;
+        match lines.next(&mut line)? {
+            0 => break,
+            number => walk.line = number,
         }
-        walk.line += 1;
         let step = walk.step(&line);
         step.map_err(|fault| walk.refused(fault))?;
     }

@@ -1,7 +1,7 @@
 //! `leasehold audit export`: history into a file, or to stdout, as it comes.
 //!
-//! A file grows under its own name, so that what arrived before a break is there, and `--resume` goes on with it: NDJSON
-//! behind its last mark, which signs all before it, the other formats behind their last complete record. What stands
+//! A file grows under its own name, so that what arrived before a break is there, and `--resume` goes on with it: one that
+//! proves itself behind its last mark, which signs all before it, others behind their last complete record. What stands
 //! behind that place is cut off first.
 
 mod place;
@@ -45,6 +45,9 @@ pub struct ExportArgs {
     /// How records are written
     #[arg(long, value_enum, default_value_t = ExportFormat::Ndjson)]
     format: ExportFormat,
+    /// Have CSV or OCSF carry what proves them, for `audit verify --export`; NDJSON always does
+    #[arg(long)]
+    proofs: bool,
     /// The file to write; stdout where it is not given
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -68,6 +71,11 @@ pub struct ExportArgs {
 }
 
 impl ExportArgs {
+    /// Whether it is asked to prove itself.
+    fn proven(&self) -> bool {
+        self.proofs || self.format == ExportFormat::Ndjson
+    }
+
     fn query(&self) -> Query {
         let until = self.until.clone().map(|until| ("until", until));
         let given = self.filter.pairs().into_iter().chain(until);
@@ -125,7 +133,8 @@ pub(super) async fn run(
         skip_first: arguments.format == ExportFormat::Csv && place.keep > 0,
     };
     let mut out = io::BufWriter::new(file);
-    let call = call(&arguments, query, after)?;
+    let proven = arguments.proven() || place.proven;
+    let call = call(&arguments, query, proven, after)?;
     let fetched = vault
         .fetch(&call, arguments.format.media_type(), |piece| {
             out.write_all(rows.of(piece)).map_err(failed)
@@ -147,7 +156,7 @@ pub(super) async fn run(
     let removed = headers
         .removed
         .filter(|removed| *removed > after.unwrap_or(0));
-    if arguments.format == ExportFormat::Ndjson && !Place::find(path, arguments.format)?.whole {
+    if proven && !Place::find(path, arguments.format)?.whole {
         return Err(Failure::Unreachable {
             message: format!("the export in `{}` has no end", path.display()),
             hint: "go on with --resume",
@@ -174,7 +183,12 @@ pub(super) async fn run(
 }
 
 async fn to_stdout(vault: &Vault, arguments: &ExportArgs) -> Result<Report, Failure> {
-    let call = call(arguments, arguments.query(), arguments.after)?;
+    let call = call(
+        arguments,
+        arguments.query(),
+        arguments.proven(),
+        arguments.after,
+    )?;
     let mut out = io::stdout();
     let mut gone = false;
     let outcome = vault
@@ -194,8 +208,16 @@ async fn to_stdout(vault: &Vault, arguments: &ExportArgs) -> Result<Report, Fail
     }
 }
 
-fn call(arguments: &ExportArgs, mut query: Query, after: Option<u64>) -> Result<Call, Failure> {
+fn call(
+    arguments: &ExportArgs,
+    mut query: Query,
+    proven: bool,
+    after: Option<u64>,
+) -> Result<Call, Failure> {
     query.push(("format".to_owned(), arguments.format.as_str().to_owned()));
+    if proven && arguments.format != ExportFormat::Ndjson {
+        query.push(("proofs".to_owned(), "true".to_owned()));
+    }
     query.extend(after.map(|after| ("after".to_owned(), after.to_string())));
     if let Some(file) = &arguments.against {
         query.push(("against".to_owned(), size_of(file)?.to_string()));
@@ -231,13 +253,18 @@ fn created(path: &Path, force: bool) -> Result<File, Failure> {
     })
 }
 
-/// The file to go on with, and where; NDJSON says itself what it is filtered by.
+/// The file to go on with, and where; one that proves itself says what it is filtered by.
 fn resumed(
     path: &Path,
     arguments: &ExportArgs,
     query: &mut Query,
 ) -> Result<(File, Place), Failure> {
     let place = Place::find(path, arguments.format)?;
+    if arguments.proofs && place.keep > 0 && !place.proven {
+        return Err(Failure::Usage(
+            "what is in the file has no proofs; go on without --proofs, or export it anew with --force".to_owned(),
+        ));
+    }
     if let Some(filter) = &place.filter {
         let same = |(name, value): &(String, String)| filter.get(name) == Some(value);
         if !query.iter().all(same) {

@@ -8,6 +8,8 @@
 
 use serde_json::Value;
 
+use crate::audit::export::carried;
+
 /// The columns, and where in a record they are found. A list is written as JSON.
 pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("sequence", "/sequence"),
@@ -46,14 +48,17 @@ const ESCAPED: [char; 9] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '\''
 /// What some pass over in front of one, at a cell's beginning.
 const BLANKS: [char; 3] = ['\t', '\r', '\n'];
 
-/// Writes the header row.
-pub(super) fn header(out: &mut Vec<u8>) {
-    write_row(COLUMNS.iter().map(|(name, _)| (*name).to_owned()), out);
+/// Writes the header row, with a column for proofs or without.
+pub(super) fn header(proven: bool, out: &mut Vec<u8>) {
+    let names = COLUMNS.iter().map(|(name, _)| *name);
+    let names = names.chain(proven.then_some(carried::COLUMN));
+    write_row(names.map(ToOwned::to_owned), out);
 }
 
-/// Writes a record's row.
-pub(super) fn row(record: &Value, out: &mut Vec<u8>) {
-    write_row(COLUMNS.iter().map(|(_, at)| cell(record.pointer(at))), out);
+/// Writes the row of a record, or of none, with the line that proves it where there is one.
+pub(super) fn row(record: &Value, proof: Option<&str>, out: &mut Vec<u8>) {
+    let cells = COLUMNS.iter().map(|(_, at)| cell(record.pointer(at)));
+    write_row(cells.chain(proof.map(ToOwned::to_owned)), out);
 }
 
 fn cell(value: Option<&Value>) -> String {

@@ -6,14 +6,18 @@
 //! | `identity.…`, `key.…` | Account Change (3001) |
 //! | `auth.…`, `key.refused`, `token.refused` | Authentication (3002) |
 //! | all others | API Activity (6003), the event as `api.operation` |
+//! | lines of a proof that are no record | Base Event (0) |
 //!
 //! What has no place in a class stays, by its own name, in `unmapped`: nothing of a record is lost.
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::{
-    error::{Error, Result},
-    time::Timestamp,
+use crate::{
+    audit::export::carried,
+    domain::{
+        error::{Error, Result},
+        time::Timestamp,
+    },
 };
 
 /// The version of the schema.
@@ -21,6 +25,7 @@ const VERSION: &str = "1.3.0";
 const PRODUCT: &str = "Leasehold";
 /// The service's name as an endpoint, and as the provider of the log.
 const SERVICE: &str = "leasehold";
+const LOG: &str = "audit";
 /// Every class's number for what its own list of activities does not have.
 const OTHER: u64 = 99;
 
@@ -84,14 +89,50 @@ impl Class {
     }
 }
 
-/// Writes a record, as answers show it, as one line.
-pub(super) fn line(record: Value, out: &mut Vec<u8>) -> Result<()> {
+/// Writes a record, as answers show it, as one line, with the line that proves it where there is one.
+pub(super) fn line(record: Value, proof: Option<&str>, out: &mut Vec<u8>) -> Result<()> {
     let Value::Object(record) = record else {
         return Err(Error::internal("a record is no object"));
     };
-    serde_json::to_writer(&mut *out, &event(record)?).map_err(Error::internal)?;
+    let mut event = event(record)?;
+    if let (Some(fields), Some(proof)) = (event.as_object_mut(), proof) {
+        fields.insert(carried::ATTRIBUTE.to_owned(), proof.into());
+    }
+    write(&event, out)
+}
+
+/// Writes a line of the proof that is of no record.
+pub(super) fn proof(line: &str, time: Timestamp, out: &mut Vec<u8>) -> Result<()> {
+    let event = json!({
+        "activity_id": OTHER,
+        "activity_name": "Proof",
+        "category_name": "Uncategorized",
+        "category_uid": 0,
+        "class_name": "Base Event",
+        "class_uid": 0,
+        "metadata": {
+            "log_name": LOG,
+            "log_provider": SERVICE,
+            "product": product(),
+            "version": VERSION,
+        },
+        (carried::ATTRIBUTE): line,
+        "severity": "Informational",
+        "severity_id": 1,
+        "time": time.as_millis(),
+        "type_uid": OTHER,
+    });
+    write(&event, out)
+}
+
+fn write(event: &Value, out: &mut Vec<u8>) -> Result<()> {
+    serde_json::to_writer(&mut *out, event).map_err(Error::internal)?;
     out.push(b'\n');
     Ok(())
+}
+
+fn product() -> Value {
+    json!({"name": PRODUCT, "vendor_name": PRODUCT, "version": env!("CARGO_PKG_VERSION")})
 }
 
 fn event(mut record: Map<String, Value>) -> Result<Value> {
@@ -124,10 +165,10 @@ fn event(mut record: Map<String, Value>) -> Result<Value> {
         "metadata": present(json!({
             "correlation_uid": request,
             "event_code": event,
-            "log_name": "audit",
+            "log_name": LOG,
             "log_provider": SERVICE,
             "original_time": time,
-            "product": {"name": PRODUCT, "vendor_name": PRODUCT, "version": env!("CARGO_PKG_VERSION")},
+            "product": product(),
             "sequence": take("sequence"),
             "uid": id,
             "version": VERSION,

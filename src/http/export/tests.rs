@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::event::EventName;
+use crate::{audit::export::Refused, domain::event::EventName};
 
 /// The attributes that the schema requires, written down from <https://schema.ocsf.io/1.3.0>.
 const REQUIRED: &str = include_str!("../../../tests/vectors/ocsf.json");
@@ -25,32 +25,20 @@ fn whole() -> Value {
 
 fn ocsf(record: Value) -> Value {
     let mut out = Vec::new();
-    ocsf::line(record, &mut out).unwrap();
+    ocsf::line(record, None, &mut out).unwrap();
     assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
     serde_json::from_slice(&out).unwrap()
 }
 
-/// The cells of a row, as RFC 4180 has them.
+/// The cells of a row.
 fn cells(row: &str) -> Vec<String> {
-    let row = row.strip_suffix("\r\n").unwrap();
-    let (mut cells, mut cell, mut quoted) = (Vec::new(), String::new(), false);
-    let mut signs = row.chars().peekable();
-    while let Some(sign) = signs.next() {
-        match sign {
-            '"' if quoted && signs.peek() == Some(&'"') => cell.push(signs.next().unwrap()),
-            '"' => quoted = !quoted,
-            ',' if !quoted => cells.push(std::mem::take(&mut cell)),
-            sign => cell.push(sign),
-        }
-    }
-    assert!(!quoted);
-    cells.push(cell);
-    cells
+    assert!(row.ends_with("\r\n"));
+    crate::audit::export::carried::cells(row.as_bytes()).unwrap()
 }
 
 fn row(record: &Value) -> Vec<String> {
     let mut out = Vec::new();
-    csv::row(record, &mut out);
+    csv::row(record, None, &mut out);
     cells(&String::from_utf8(out).unwrap())
 }
 
@@ -94,7 +82,7 @@ const HOSTILE: [&str; 22] = [
 #[test]
 fn a_row_has_all_of_a_record_and_no_formula() {
     let mut out = Vec::new();
-    csv::header(&mut out);
+    csv::header(false, &mut out);
     let names = cells(&String::from_utf8(out).unwrap());
     assert_eq!(names.len(), csv::COLUMNS.len());
     let at = |name: &str| names.iter().position(|column| column == name).unwrap();
@@ -141,7 +129,7 @@ fn cells_that_may_be_divided_are_quoted() {
         let mut record = whole();
         record["purpose"] = json!(text);
         let mut raw = Vec::new();
-        csv::row(&record, &mut raw);
+        csv::row(&record, None, &mut raw);
         let raw = String::from_utf8(raw).unwrap();
         assert!(raw.contains(&format!(",\"{text}\",")), "{raw}");
     }
@@ -265,5 +253,121 @@ fn an_event_loses_nothing_of_a_record() {
         let mut record = whole();
         record["purpose"] = json!(text);
         assert_eq!(ocsf(record)["unmapped"]["purpose"], text);
+    }
+}
+
+/// The lines of an export as a form carries them.
+fn carried(format: Format, lines: &[String]) -> String {
+    let mut out = Vec::new();
+    if format == Format::Csv {
+        csv::header(true, &mut out);
+    }
+    let lines = lines.concat();
+    Form::new(format).write(lines.as_bytes(), &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// The lines that are found in a file, or the line of what is wrong with it and what that is.
+fn found(text: &str) -> std::result::Result<Vec<String>, (u64, String)> {
+    let mut lines = super::lines(std::io::Cursor::new(text.to_owned())).unwrap();
+    let (mut line, mut all) = (Vec::new(), Vec::new());
+    loop {
+        match lines.next(&mut line) {
+            Ok(0) => return Ok(all),
+            Ok(_) => all.push(String::from_utf8(line.clone()).unwrap()),
+            Err(Refused::Fault { line, what, .. }) => return Err((line, what)),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+fn lines_of_an_export() -> Vec<String> {
+    let header = r#"{"type":"header","format":1,"time":"2026-06-13T10:30:00.25Z"}"#;
+    let mut lines = vec![
+        header.to_owned(),
+        r#"{"type":"gap","first":1,"size":1,"hash":"x"}"#.to_owned(),
+    ];
+    for (sequence, text) in (2..).zip(HOSTILE) {
+        let mut record = whole();
+        record["sequence"] = json!(sequence);
+        record["purpose"] = json!(text);
+        let line = json!({"type": "record", "sequence": sequence, "record": record}).to_string();
+        // The kind stands in front, as it does in an export.
+        let rest = line.replacen(",\"type\":\"record\"", "", 1);
+        lines.push(rest.replacen('{', "{\"type\":\"record\",", 1));
+    }
+    lines.push(r#"{"type":"end","through":23}"#.to_owned());
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+// INVARIANT (audit-tamper): what another form shows beside its proof is what the proof says.
+#[test]
+fn every_form_carries_the_lines_and_shows_what_they_say() {
+    let lines = lines_of_an_export();
+    for format in [Format::Ndjson, Format::Csv, Format::Ocsf] {
+        let text = carried(format, &lines);
+        assert_eq!(found(&text).unwrap(), lines, "{format:?}");
+    }
+    let schema: Value = serde_json::from_str(REQUIRED).unwrap();
+    let ocsf = carried(Format::Ocsf, &lines);
+    for event in ocsf.lines() {
+        let event: Value = serde_json::from_str(event).unwrap();
+        match event["class_uid"].as_u64() {
+            Some(0) => {
+                check_required(&event, &schema["classes"]["0"]);
+                assert_eq!(event["time"], 1_781_346_600_250u64);
+            }
+            _ => check_required(&event, &schema["base"]),
+        }
+    }
+    let rows = carried(Format::Csv, &lines);
+    let told = |text: &str, from: &str, to: &str, what: &str| {
+        assert!(text.contains(from), "{from}");
+        let (_, found) = found(&text.replacen(from, to, 1)).unwrap_err();
+        assert!(found.contains(what), "{from}: {found}");
+    };
+    // What is shown, the proof, and what is beside no record.
+    let agent = "agent,claude-code,idn_1";
+    told(
+        &rows,
+        agent,
+        "agent,somebody,idn_1",
+        "`actor_name` of record 2",
+    );
+    told(
+        &rows,
+        "\"\"name\"\":\"\"claude-code",
+        "\"\"name\"\":\"\"x",
+        "`actor_name`",
+    );
+    told(&rows, ",,,,", ",,,x,", "of a line without a record");
+    told(&rows, "\r\n2,", "\n2,", "spelt");
+    told(&rows, ",proof", ",proofs", "--proofs");
+    told(
+        &ocsf,
+        "\"uid\":\"idn_1\"",
+        "\"uid\":\"idn_2\"",
+        "`actor` of record 2",
+    );
+    told(&ocsf, "\"Base Event\"", "\"Event\"", "`class_name`");
+    told(
+        &ocsf,
+        "{\"activity_id\"",
+        "{\"added\":1,\"activity_id\"",
+        "`added`",
+    );
+    told(&ocsf, "raw_data", "raw", "--proofs");
+    // Files that were cut, and such as carry nothing.
+    assert!(found(&rows[..rows.len() - 3]).is_err());
+    assert!(found(&ocsf[..ocsf.len() - 3]).is_err());
+    let mut bare = Vec::new();
+    csv::header(false, &mut bare);
+    csv::row(&whole(), None, &mut bare);
+    ocsf::line(whole(), None, &mut bare).unwrap();
+    let bare = String::from_utf8(bare).unwrap();
+    let event = bare.find("{\"activity_id").unwrap();
+    for text in [&bare, &bare[event..]] {
+        let (line, what) = found(text).unwrap_err();
+        assert!(line == 1 && what.contains("--proofs"), "{what}");
     }
 }

@@ -3,13 +3,17 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
     path::Path,
 };
 
 use serde_json::Value;
 
 use super::{super::failure::Failure, ExportFormat};
+use crate::audit::export::{MAX_LINE_BYTES, carried};
+
+/// The longest row or line that is gone on behind: one that carries another is up to so much longer.
+const MOST_BYTES: u64 = 4 * MAX_LINE_BYTES;
 
 /// How far the export in a file can be relied on.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub(super) struct Place {
     pub(super) after: u64,
     /// Whether it has its end.
     pub(super) whole: bool,
+    /// Whether it carries what proves it.
+    pub(super) proven: bool,
     /// What it is filtered by, where it says so.
     pub(super) filter: Option<BTreeMap<String, String>>,
 }
@@ -31,50 +37,55 @@ impl Place {
         let file = File::open(path).map_err(|error| told(error.to_string()))?;
         let mut input = BufReader::new(file);
         let mut place = Self::default();
-        let (mut line, mut read, mut quotes) = (Vec::new(), 0, 0);
+        let (mut line, mut read) = (Vec::new(), 0);
         loop {
-            if format != ExportFormat::Csv || quotes % 2 == 0 {
-                line.clear();
-            }
-            let begun = line.len();
-            let length = input
-                .read_until(b'\n', &mut line)
-                .map_err(|error| told(error.to_string()))?;
-            if length == 0 || !line.ends_with(b"\n") {
+            let next = match format {
+                ExportFormat::Csv => carried::read_row(&mut input, MOST_BYTES, &mut line),
+                _ => read_line(&mut input, &mut line),
+            };
+            if !next.map_err(|error| told(error.to_string()))? {
                 return Ok(place);
             }
-            read += length as u64;
-            quotes += line
-                .iter()
-                .skip(begun)
-                .filter(|byte| **byte == b'"')
-                .count();
+            let first = read == 0;
+            read += line.len() as u64;
             match format {
-                // A row ends with a line where no quote is open.
-                ExportFormat::Csv if quotes % 2 == 0 => place.row(&line, read),
-                ExportFormat::Csv => {}
-                ExportFormat::Ocsf => place.event(&line, read),
-                ExportFormat::Ndjson => place
-                    .line(&line, read)
-                    .ok_or_else(|| told("it is no export of NDJSON".to_owned()))?,
+                ExportFormat::Csv => place.row(&line, read, first),
+                ExportFormat::Ocsf => place.event(&line, read, first),
+                ExportFormat::Ndjson => place.line(&line, read),
             }
+            .ok_or_else(|| {
+                told(format!(
+                    "it is no export of {}",
+                    format.as_str().to_uppercase()
+                ))
+            })?;
         }
     }
 
-    fn row(&mut self, row: &[u8], read: u64) {
-        let first = row.split(|byte| *byte == b',').next();
-        let number = first.and_then(|cell| std::str::from_utf8(cell).ok()?.parse().ok());
-        if let Some(number) = number {
+    fn row(&mut self, row: &[u8], read: u64, first: bool) -> Option<()> {
+        let cells = carried::cells(row);
+        if first {
+            let last = cells.as_ref().and_then(|cells| cells.last());
+            self.proven = last.is_some_and(|name| name == carried::COLUMN);
+        } else if self.proven {
+            return self.line(cells?.pop()?.as_bytes(), read);
+        } else if let Some(number) = cells.and_then(|cells| cells.first()?.parse().ok()) {
             (self.after, self.keep) = (number, read);
         }
+        Some(())
     }
 
-    fn event(&mut self, line: &[u8], read: u64) {
-        let event: Option<Value> = serde_json::from_slice(line).ok();
-        let number = event.and_then(|event| event.pointer("/metadata/sequence")?.as_u64());
-        if let Some(number) = number {
+    fn event(&mut self, line: &[u8], read: u64, first: bool) -> Option<()> {
+        let event: Value = serde_json::from_slice(line).unwrap_or_default();
+        let carried = event.get(carried::ATTRIBUTE).and_then(Value::as_str);
+        self.proven |= first && carried.is_some();
+        if self.proven {
+            return self.line(carried?.as_bytes(), read);
+        }
+        if let Some(number) = event.pointer("/metadata/sequence").and_then(Value::as_u64) {
             (self.after, self.keep) = (number, read);
         }
+        Some(())
     }
 
     /// Only what a mark signs is relied on. None for what is no line of an export.
@@ -98,4 +109,11 @@ impl Place {
         self.whole = kind("end");
         Some(())
     }
+}
+
+/// Reads a line; whether it is whole.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    input.take(MOST_BYTES).read_until(b'\n', line)?;
+    Ok(line.ends_with(b"\n"))
 }

@@ -7,6 +7,7 @@ fn arguments(format: ExportFormat, out: &Path) -> ExportArgs {
     ExportArgs {
         format,
         out: Some(out.to_owned()),
+        proofs: false,
         resume: true,
         force: false,
         after: None,

@@ -56,7 +56,12 @@ impl World {
 
     pub(super) fn verified(&self, text: &str) -> std::result::Result<Verified, export::Refused> {
         let key = self.engine.keyring.audit_key().public_key();
-        export::verify(text.as_bytes(), key, &[], &readable)
+        export::verify(
+            &mut export::Plain::new(text.as_bytes()),
+            key,
+            &[],
+            &readable,
+        )
     }
 
     /// An export behind this record is refused, and the first one that is there named.

@@ -25,6 +25,8 @@ const OF_WORKSPACE: &[&str] = &[
     "audit/export",
     "audit/export?format=csv",
     "audit/export?format=ocsf",
+    "audit/export?format=csv&proofs=true",
+    "audit/export?format=ocsf&proofs=true",
     "audit/stream?follow=false&since=2020-01-01T00:00:00Z",
     "reports/exposure?source=127.0.0.0/8",
     "reports/exposure?source=127.0.0.0/8&format=signed",
