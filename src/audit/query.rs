@@ -5,14 +5,18 @@
 
 pub(super) mod blocks;
 mod filter;
+pub(super) mod missing;
 mod page;
 mod scan;
 
 use std::sync::Arc;
 
 pub use self::filter::{AuditFilter, Whose};
-use self::page::{Collector, Counter, MAX_UNREADABLE};
 pub(super) use self::scan::TIME_SLACK;
+use self::{
+    missing::Accounts,
+    page::{Collector, Counter, MAX_UNREADABLE},
+};
 use super::{
     index::{Index, Shelf, terms::Plan},
     removal::RANGE,
@@ -234,6 +238,9 @@ impl<'a> Reader<'a> {
             return Ok((page, Some(0)));
         };
         let first = blocks::first_of(&oldest)?;
+        if let Some(hole) = self.missing_front(filter, first).await? {
+            page.unreadable(blocks::lost(hole));
+        }
         let thinned = self.thinned().await?;
         let shelf = Shelf {
             store: self.store,
@@ -260,6 +267,7 @@ impl<'a> Reader<'a> {
                 part,
                 first,
                 thinned,
+                accounts: Accounts::new(self.store, self.keyring),
             };
             looking.look(&mut page, &mut counter).await?;
         }

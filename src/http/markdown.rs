@@ -134,7 +134,7 @@ fn head(page: &mut Page, report: &Exposure) {
     }
     if !rests.unreadable.is_empty() {
         page.line(format_args!(
-            "\n**Damaged:** {} cannot be read{}. `leasehold audit verify` tells what is the matter with them.",
+            "\n**Damaged or missing:** {} cannot be read{}. `leasehold audit verify` tells what is the matter with them.",
             ranges(&rests.unreadable),
             match rests.more_unreadable {
                 true => ", and there may be more",

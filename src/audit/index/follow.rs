@@ -3,7 +3,9 @@
 //! Every step does a bounded amount of work and leaves the index whole: a run is there from the commit that names it
 //! in the state, and pages that no run named there has are removed at the next start.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+mod sweep;
+
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -17,7 +19,13 @@ use super::{
     seal_state, terms,
 };
 use crate::{
-    audit::query::blocks::{self, Each},
+    audit::{
+        block,
+        query::{
+            blocks::{self, Each},
+            missing::Accounts,
+        },
+    },
     domain::error::{Error, Result},
     store::{
         key,
@@ -29,8 +37,6 @@ use crate::{
 const BLOCKS_PER_STEP: usize = if cfg!(test) { 2 } else { 16 };
 /// Pages that a merge writes in one commit.
 const PAGES_PER_STEP: usize = 64;
-/// Pages that are removed in one commit.
-const REMOVED_PER_STEP: usize = 256;
 /// How long the follower rests once it is at the end of the log.
 const REST: Duration = Duration::from_millis(250);
 /// How long it rests after a failure.
@@ -164,50 +170,6 @@ impl Follower {
         Ok(())
     }
 
-    /// Removes pages of runs that nobody knows; gives back where to go on.
-    async fn sweep(&mut self, from: u64) -> Result<Option<u64>> {
-        let runs = self.index.look(|shared| shared.runs.clone());
-        // What is gone may still be read.
-        let known: BTreeSet<u64> = runs
-            .iter()
-            .chain(&self.gone)
-            .map(|run| run.meta.number)
-            .collect();
-        let mut next = from;
-        loop {
-            let first = Scan {
-                limit: 1,
-                ..key::audit_index_runs(next)
-            };
-            let Some((at, _)) = self.store.scan(&first).await?.pop() else {
-                return Ok(None);
-            };
-            let (run, ..) = key::parse_audit_index_page(&at)
-                .ok_or_else(|| Error::internal("malformed key of the audit index"))?;
-            // A number is never used twice, so that no query reads a page of another run by mistake.
-            self.next_run = self.next_run.max(run.saturating_add(1));
-            if !known.contains(&run) {
-                self.remove_some(run).await?;
-                return Ok(Some(run));
-            }
-            next = run.saturating_add(1);
-        }
-    }
-
-    /// Removes some pages of a run; tells whether that were all.
-    async fn remove_some(&self, run: u64) -> Result<bool> {
-        let scan = Scan {
-            limit: REMOVED_PER_STEP,
-            ..key::audit_index_run(run)
-        };
-        let pages = self.store.scan(&scan).await?;
-        let last = pages.len() < REMOVED_PER_STEP;
-        let mut txn = self.store.begin(&[key::audit_index_lock()]).await?;
-        pages.into_iter().for_each(|(at, _)| txn.delete(at));
-        txn.commit(Vec::new()).await?;
-        Ok(last)
-    }
-
     /// Reads some of the log; tells whether there may be more.
     async fn ingest(&mut self) -> Result<bool> {
         let next = self.index.look(|shared| shared.memory.end());
@@ -264,9 +226,37 @@ impl Follower {
         Ok(!whole || found.len() == BLOCKS_PER_STEP)
     }
 
-    /// Goes on behind records that were removed before anybody indexed them. Runs need not touch each other.
+    /// Goes on behind records that were removed before anybody indexed them. Runs need not touch each other. Where nothing
+    /// says that they were removed, the first of them stands in the index for all, as one that may have been anybody's.
     async fn skip_to(&mut self, first: u64) -> Result<()> {
         if self.index.look(|shared| shared.memory.records()) > 0 {
+            self.flush().await?;
+        }
+        let next = self.index.look(|shared| shared.memory.end()).max(1);
+        let accounts = Accounts::new(&*self.store, &self.index.keyring);
+        let before = Scan {
+            end: key::audit(next),
+            reverse: true,
+            limit: 1,
+            ..key::audits(0)
+        };
+        let before = self.store.scan(&before).await?.pop();
+        // What a block had that cannot be taken apart was told with it.
+        let told = before.is_some_and(|(_, block)| block::entries(&block).is_err());
+        let hole = accounts.hole(next..first).await?;
+        if let Some(hole) = hole.filter(|hole| *hole > next || !told) {
+            tracing::warn!(
+                first = hole,
+                last = first - 1,
+                "records of history are missing"
+            );
+            let mut batch = Batch::default();
+            batch.record(None);
+            batch.term(terms::of_lost(self.index.keyring.terms()));
+            self.index.change(|shared| {
+                shared.memory = Memory::from(hole);
+                shared.memory.add(&batch);
+            });
             self.flush().await?;
         }
         self.index
@@ -404,18 +394,5 @@ impl Follower {
             let mut windows = shared.runs.windows(limits.fan.max(2));
             windows.find(|runs| mergeable(runs)).map(<[_]>::to_vec)
         })
-    }
-
-    /// Removes pages of runs that are gone and that no query reads any more.
-    async fn remove(&mut self) -> Result<bool> {
-        let unread = |run: &Arc<Run>| Arc::strong_count(run) == 1;
-        let Some(at) = self.gone.iter().position(unread) else {
-            return Ok(false);
-        };
-        let number = self.gone.get(at).map_or(0, |run| run.meta.number);
-        if self.remove_some(number).await? {
-            self.gone.remove(at);
-        }
-        Ok(true)
     }
 }

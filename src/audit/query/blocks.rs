@@ -59,6 +59,11 @@ fn unreadable(sequence: u64, error: &Error) -> u64 {
     sequence
 }
 
+/// The same of one that is not there, and that nothing says was removed.
+pub(super) fn lost(sequence: u64) -> u64 {
+    unreadable(sequence, &Error::internal("the record is missing"))
+}
+
 fn open(keys: &WorkspaceKeys, sequence: u64, entry: &Entry<'_>) -> Result<AuditRecord> {
     let encoded = keys.open_audit(sequence, entry.sealed)?;
     if leaf::digest(&encoded) != entry.content {
@@ -119,8 +124,8 @@ pub(in crate::audit) fn each(
 }
 
 impl Reader<'_> {
-    /// Up to which record what is damaged at this one reaches: a block that cannot be taken apart takes all that it had
-    /// with it.
+    /// Up to which record what is damaged at this one reaches: a block that cannot be taken apart, or that is missing,
+    /// takes all that it had with it.
     pub async fn damaged_through(&self, sequence: u64) -> Result<u64> {
         let at = Scan {
             end: key::audit(sequence.saturating_add(1)),
@@ -128,8 +133,10 @@ impl Reader<'_> {
             limit: 1,
             ..key::audits(0)
         };
-        let block = self.store.scan(&at).await?.pop();
-        if block.is_none_or(|(_, block)| block::entries(&block).is_ok()) {
+        if let Some((at, block)) = self.store.scan(&at).await?.pop()
+            && let Ok(entries) = block::entries(&block)
+            && sequence - first_of(&at)? < entries.len() as u64
+        {
             return Ok(sequence);
         }
         let behind = Scan {
@@ -142,14 +149,14 @@ impl Reader<'_> {
         })
     }
 
-    /// The workspace's records in a block, and the last number that it has. A block that cannot be taken apart may hold
-    /// anybody's.
-    pub(super) fn open(&self, at: &[u8], block: &[u8]) -> Result<(Vec<Found>, u64)> {
+    /// The workspace's records in a block, and the last number that it has; none where it cannot be taken apart: then it
+    /// may hold anybody's.
+    pub(super) fn open(&self, at: &[u8], block: &[u8]) -> Result<(Vec<Found>, Option<u64>)> {
         let keys = self.keyring.workspace(self.workspace)?;
         let first = first_of(at)?;
         let entries = match block::entries(block) {
             Ok(entries) => entries,
-            Err(error) => return Ok((vec![Err(unreadable(first, &error))], first)),
+            Err(error) => return Ok((vec![Err(unreadable(first, &error))], None)),
         };
         let last = first + (entries.len() as u64).saturating_sub(1);
         let own = (first..)
@@ -159,7 +166,7 @@ impl Reader<'_> {
             Ok(record) => Ok(Numbered { sequence, record }),
             Err(error) => Err(unreadable(sequence, &error)),
         };
-        Ok((own.map(read).collect(), last))
+        Ok((own.map(read).collect(), Some(last)))
     }
 }
 

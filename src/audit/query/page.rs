@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{
     AuditFilter, Failed, Numbered, Window,
-    blocks::{Found, Records},
+    blocks::{self, Found, Records},
+    missing::Accounts,
 };
 use crate::audit::index::{Part, Segment, Shelf, Walk, terms::Plan};
 
@@ -173,6 +174,7 @@ pub(super) struct Looking<'a, 'b> {
     pub(super) first: u64,
     /// Records before this one may be gone, each for itself, and stand in the index all the same.
     pub(super) thinned: u64,
+    pub(super) accounts: Accounts<'a>,
 }
 
 impl Looking<'_, '_> {
@@ -283,13 +285,16 @@ impl Looking<'_, '_> {
         (from < to).then(|| Some((offset(from)?, offset(to)?)))?
     }
 
-    /// The record, where it is what is looked for; its number, where nobody can tell.
+    /// The record, where it is what is looked for; its number, where nobody can tell, or where it is missing.
     async fn open(&mut self, sequence: u64, opened: &mut u32) -> Result<Option<Found>, Failed> {
         *opened += 1;
         if opened.is_multiple_of(RECORDS_PER_TURN) {
             tokio::task::yield_now().await;
         }
-        let found = self.records.get(sequence).await?;
+        let found = match self.records.get(sequence).await? {
+            None if self.accounts.lacks(sequence).await? => Some(Err(blocks::lost(sequence))),
+            found => found,
+        };
         Ok(found.filter(|found| match found {
             Ok(found) => self.filter.matches(&found.record),
             Err(_) => true,

@@ -1,6 +1,10 @@
 //! Reading the log block by block: for what is not indexed yet.
 
-use super::{AuditFilter, Collector, Numbered, Reader, blocks::Found};
+use super::{
+    AuditFilter, Collector, Numbered, Reader,
+    blocks::{Found, lost},
+    missing::Accounts,
+};
 use crate::{
     audit::{
         block,
@@ -39,6 +43,9 @@ impl Reader<'_> {
         scan.reverse = page.descending;
         scan.limit = BLOCKS_PER_TURN;
         let mut matching = 0;
+        let accounts = Accounts::new(self.store, self.keyring);
+        // Where the block before ended, or began: none before the first one, and behind one that does not tell.
+        let mut beside: Option<u64> = None;
         loop {
             let blocks = self.store.scan(&scan).await?;
             let Some((last, _)) = blocks.last() else {
@@ -47,7 +54,18 @@ impl Reader<'_> {
             scan = scan.after(last);
             for (at, block) in &blocks {
                 let (mut records, last) = self.open(at, block)?;
-                page.reached(last);
+                let first = first_of(at)?;
+                page.reached(last.unwrap_or(first));
+                let between = match page.descending {
+                    true => last.zip(beside).map(|(last, beside)| last + 1..beside),
+                    false => beside.map(|beside| beside + 1..first),
+                };
+                if let Some(between) = between
+                    && let Some(hole) = accounts.hole(between).await?
+                {
+                    page.unreadable(lost(hole));
+                }
+                beside = if page.descending { Some(first) } else { last };
                 if page.descending {
                     records.reverse();
                 }
@@ -95,6 +113,23 @@ impl Reader<'_> {
             scan.end = key::audit(upto.saturating_add(1));
         }
         Ok(scan)
+    }
+
+    /// The first record that is missing in front of the oldest block, where it can be of the time that is looked for.
+    pub(super) async fn missing_front(
+        &self,
+        filter: &AuditFilter,
+        oldest: u64,
+    ) -> Result<Option<u64>> {
+        let accounts = Accounts::new(self.store, self.keyring);
+        let Some(hole) = accounts.hole(1..oldest).await? else {
+            return Ok(None);
+        };
+        let begins = self.begins(oldest).await?.map(|(_, begins)| begins);
+        let before = filter
+            .since
+            .is_some_and(|since| begins.is_some_and(|begins| begins < since.minus(TIME_SLACK)));
+        Ok((!before).then_some(hole))
     }
 
     /// The last block that begins before a sequence number.

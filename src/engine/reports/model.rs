@@ -73,7 +73,8 @@ pub struct RestsOn {
     pub complete: bool,
     /// What may be missing where not.
     pub missing: Vec<&'static str>,
-    /// Records that are damaged, of this workspace or of nobody knows which, and might have belonged into the report.
+    /// Records that are damaged, or missing although retention did not remove them, of this workspace or of nobody knows
+    /// which, and might have belonged into the report.
     pub unreadable: Vec<Damaged>,
     /// Whether there may be more of those than are named.
     pub more_unreadable: bool,

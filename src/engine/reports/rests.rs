@@ -27,7 +27,7 @@ const OPEN_THEN: &str = "retention has removed records of leases within this tim
                          named, of another its grant, places and redemptions may be missing";
 const READ_BEFORE: &str = "retention has removed records of leases from before this time: somebody who had read a value \
                            by then may not be named";
-const DAMAGED: &str = "records of history are damaged and cannot be read: leases, redemptions and denied attempts that only \
+const DAMAGED: &str = "records of history are damaged or missing: leases, redemptions and denied attempts that only \
                        they tell of are not named";
 const DENIED_THEN: &str = "retention has removed records of denied attempts within this time";
 

@@ -9,9 +9,10 @@ use crate::{
 };
 
 /// An exposure report, as it is signed. `rests_on.complete` is false where retention has removed records that it would
-/// tell, or where some cannot be read, and `rests_on.missing` says which; `rests_on.unreadable` has the damaged ones by
-/// `first` and `last` sequence number, and `rests_on.more_unreadable` says that there may be others; leases from `rests_on.leases_from_sequence` on are whole. `found` is false where
-/// neither store nor history knows the credential. `agents` and `earlier_readers` have `roles` (`holder`, `requester`,
+/// tell, or where some cannot be read, and `rests_on.missing` says which; `rests_on.unreadable` has those that are damaged
+/// or missing by `first` and `last` sequence number, and `rests_on.more_unreadable` says that there may be others; leases
+/// from `rests_on.leases_from_sequence` on are whole. `found` is false where neither store nor history knows the
+/// credential. `agents` and `earlier_readers` have `roles` (`holder`, `requester`,
 /// `redeemer`), an agent `foreign` as its state or its `workspace` where it is of another, a lease `redeemed_by`, a place
 /// `earlier` and `further_user_agents`, a version `created_by`, a key or token `made_with` and `state`, a remedy
 /// `workspace` where it is to be sent to another.

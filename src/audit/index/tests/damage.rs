@@ -189,6 +189,75 @@ fn a_block_that_cannot_be_taken_apart_takes_no_other_with_it() {
     });
 }
 
+/// Removes blocks of the log; gives back the numbers that they had.
+async fn lose(world: &World, places: &[usize]) -> Vec<std::ops::Range<u64>> {
+    let blocks = world.store.scan(&Table::Audit.scan()).await.unwrap();
+    let mut txn = world.store.begin(&[]).await.unwrap();
+    let mut lost = Vec::new();
+    for place in places {
+        let (at, stored) = &blocks[*place];
+        let first = key::parse_audit(at).unwrap();
+        lost.push(first..first + block::entries(stored).unwrap().len() as u64);
+        txn.delete(at.clone());
+    }
+    txn.commit(Vec::new()).await.unwrap();
+    lost
+}
+
+// INVARIANT (audit-tamper)
+#[test]
+fn records_that_are_missing_are_named_wherever_they_are_looked_for() {
+    runtime().block_on(async {
+        for indexed in [true, false] {
+            let mut dice = Dice(21);
+            let mut world = World::new().await;
+            world.add(&mut dice, 300).await;
+            if indexed {
+                world.settle().await;
+            }
+            let lost = lose(&world, &[0, 12, 13]).await;
+            let gone = |one: &u64| lost.iter().any(|lost| lost.contains(one));
+            // Two that stood side by side are one hole.
+            let holes = [lost[0].clone(), lost[1].start..lost[2].end];
+            let begins = holes.clone().map(|hole| hole.start);
+            let own = world.workspaces[0];
+            for step in 0..4 {
+                match step {
+                    1 => world.settle().await,
+                    2 => world.add(&mut dice, 60).await,
+                    3 => {
+                        world.index.distrust();
+                        world.settle().await;
+                    }
+                    _ => {}
+                }
+                for newest_first in [false, true] {
+                    let every = AuditFilter::default();
+                    let page = all(world.reader(own), &every, newest_first).await;
+                    let mut expected = world.naive(own, &every, newest_first);
+                    let named: Vec<u64> = expected.iter().copied().filter(gone).collect();
+                    expected.retain(|one| !gone(one));
+                    let found: Vec<_> = page.records.iter().map(|one| one.sequence).collect();
+                    assert_eq!(found, expected, "{indexed} {step}");
+                    // What the index had seen is known to be ours; of what it had not, the hole is told. In front of the
+                    // log it always is.
+                    let known = indexed && step < 3;
+                    let mut told: Vec<u64> = if known { named } else { begins.to_vec() };
+                    told.retain(|one| !lost[0].contains(one));
+                    told.push(1);
+                    told.sort_unstable();
+                    assert_eq!(page.unreadable, told, "{indexed} {step} {newest_first}");
+                }
+            }
+            let reader = world.reader(own);
+            for hole in holes {
+                let through = reader.damaged_through(hole.start).await.unwrap();
+                assert_eq!(through, hole.end - 1);
+            }
+        }
+    });
+}
+
 #[test]
 fn an_index_that_is_ahead_of_the_log_is_made_anew() {
     runtime().block_on(async {

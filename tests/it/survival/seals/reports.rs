@@ -2,7 +2,7 @@
 
 use super::*;
 
-const WHAT: &str = "records of history are damaged and cannot be read";
+const WHAT: &str = "records of history are damaged or missing";
 
 fn single_of(blocks: &[(Key, Vec<u8>)], sequence: u64) -> usize {
     let found = single(blocks).into_iter();
@@ -96,11 +96,62 @@ async fn a_report_names_the_records_that_cannot_be_read() {
         ended.stdout
     };
     let page = shell(&[]);
-    let told = format!("**Damaged:** records {issued}, {redeemed} cannot be read.");
+    let told = format!("**Damaged or missing:** records {issued}, {redeemed} cannot be read.");
     assert!(page.contains(&told) && page.contains(WHAT), "{page}");
     let signed: Value = serde_json::from_str(&shell(&["--signed"])).unwrap();
     holds(&serde_json::from_str(signed["statement"].as_str().unwrap()).unwrap());
     let whole: Value = serde_json::from_str(&shell(&["--json"])).unwrap();
     holds(&whole["data"]);
+    server.stop();
+}
+
+// Nor of what is not there any more, though nothing but the numbers tells of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_names_the_records_that_are_missing() {
+    let mut site = Site::new();
+    site.live(&["leaked"]).await;
+    let (server, admin) = site.serve(&[]);
+    admin.lease("leaked", "1h").await.unwrap();
+    let found = admin.get("/v1/audit?event=lease.issued").await;
+    let issued = found["data"][0]["sequence"].as_u64().unwrap();
+    admin.lease("leaked", "1h").await.unwrap();
+    assert_eq!(server.stop().code, Some(0));
+
+    let damaged = site.damaged("missing", |blocks| {
+        blocks.remove(single_of(blocks, issued));
+        blocks.remove(0);
+    });
+    let second = {
+        let blocks: Vec<(Key, Stored)> = open(&damaged).read_range(&Table::Audit.scan()).unwrap();
+        number(&blocks[0].0)
+    };
+    let args = [
+        "--config",
+        site.made.config.to_str().unwrap(),
+        "--data-dir",
+        damaged.to_str().unwrap(),
+    ];
+    let server = Server::start(&args, &[]).unwrap();
+    let admin = Api::new(&server.address, &site.made.admin_key);
+    let expected = json!([{"first": 1, "last": second - 1}, {"first": issued, "last": issued}]);
+    for _ in 0..2 {
+        let report = admin
+            .get("/v1/reports/exposure?credential_name=leaked")
+            .await;
+        let rests = &report["data"]["rests_on"];
+        assert_eq!(
+            (&rests["complete"], &rests["unreadable"]),
+            (&json!(false), &expected),
+            "{rests}"
+        );
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // An export of it would not be whole.
+    let key = &site.made.admin_key;
+    let export = run(leasehold()
+        .env("LEASEHOLD_ADDR", &server.address)
+        .env("LEASEHOLD_KEY", key)
+        .args(["audit", "export"]));
+    assert_ne!(export.code, Some(0), "{export:?}");
     server.stop();
 }
