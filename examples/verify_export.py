@@ -190,33 +190,81 @@ class Part:
             self.before = None
 
 
-# Where a column begins with these, it is a field of the actor.
+# The columns of a table; what begins with the prefix is a field of the actor.
+COLUMNS = (
+    "sequence id time event severity outcome code actor_type actor_name actor_identity_id actor_key_id actor_token_id "
+    "credential_id credential_name version lease_id holder session_id object decided_by purpose reason changes request_id "
+    "source_ip user_agent requests proof"
+).split()
 ACTOR = "actor_"
+# What is white in Unicode, what a spreadsheet may divide cells by, and what it takes for the beginning of a formula.
+WHITE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+DIVIDING, BLANKS, SIGNS = ";\t\r\n", "\t\r\n", "=+-@\uff1d\uff0b\uff0d\uff20'"
 
 
-def shown(cell):
-    """What history says, of a cell: a `'` less at its beginning and behind each sign that spreadsheets divide cells by."""
+def escaped(text):
+    """A cell's text, with a `'` where a spreadsheet could take it for a formula."""
+    cell, begins = "'" if text[:1] and text[0] in BLANKS else "", True
+    for sign in text:
+        cell += ("'" if begins and sign in SIGNS else "") + sign
+        begins = sign in DIVIDING
+    return cell
+
+
+def unescaped(cell):
     text, begins = "", True
     for sign in cell:
         text += "" if begins and sign == "'" else sign
-        begins = sign in ";\t\r\n"
+        begins = sign in DIVIDING
     return text
 
 
+def cell(value):
+    """How a table shows what a record has."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return escaped(value)
+    return escaped(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+
+
+def row_of(cells):
+    """A row, as RFC 4180 has it."""
+    def quoted(text):
+        plain = not any(sign in text for sign in '",;\t\r\n') and text.strip(WHITE) == text
+        return text if plain else '"' + text.replace('"', '""') + '"'
+
+    return (",".join(map(quoted, cells)) + "\r\n").encode()
+
+
+def rows(file):
+    """The rows of a table: they end with a line where no quote is open."""
+    row = b""
+    for line in file:
+        row += line
+        if row.count(b'"') % 2 == 0:
+            yield row
+            row = b""
+    if row:
+        yield row
+
+
 def table(file):
-    """The lines that a table carries, each held to the cells beside it."""
-    for row in csv.DictReader(io.TextIOWrapper(file, "utf-8", newline="")):
-        if not row.get("proof"):
-            raise Bad("the table carries no proofs, or breaks off: export it with --proofs")
-        record = json.loads(row["proof"]).get("record", {})
-        for name, cell in row.items():
-            actor = name.startswith(ACTOR)
-            fields = record.get("actor", {}) if actor else record
-            value = fields.get(name.removeprefix(ACTOR) if actor else name)
-            said = json.loads(shown(cell)) if isinstance(value, list) else shown(cell)
-            if name != "proof" and said != (value if isinstance(value, list) else "" if value is None else str(value)):
-                raise Bad(f"`{name}` of record {record.get('sequence')} is not what its proof says")
-        yield row["proof"].encode() + b"\n"
+    """The lines that a table carries, each held to the row that it stands in."""
+    csv.field_size_limit(1 << 26)
+    for number, row in enumerate(rows(file)):
+        if number == 0:
+            if row != row_of(COLUMNS):
+                raise Bad("the table carries no proofs: export it with --proofs")
+            continue
+        proof = unescaped(next(csv.reader(io.StringIO(row.decode(), newline="")))[-1])
+        record = json.loads(proof).get("record", {})
+        actor = record.get("actor", {})
+        names = COLUMNS[:-1]
+        values = [actor.get(name[len(ACTOR):]) if name.startswith(ACTOR) else record.get(name) for name in names]
+        if row != row_of([cell(value) for value in values] + [escaped(proof)]):
+            raise Bad(f"the row of record {record.get('sequence')} is not what its proof says")
+        yield proof.encode() + b"\n"
 
 
 def events(file):

@@ -5,6 +5,9 @@ use std::io::{self, BufRead, Read};
 
 /// The column of a table that carries them.
 pub const COLUMN: &str = "proof";
+/// What a spreadsheet may divide cells and rows by: behind one, and at the beginning of a cell, a `'` says that what follows
+/// is no formula.
+pub const DIVIDING: [char; 4] = [';', '\t', '\r', '\n'];
 /// The attribute of an event that carries them: the schema's own, for what an event was made of.
 pub const ATTRIBUTE: &str = "raw_data";
 
@@ -43,6 +46,33 @@ pub fn cells(row: &[u8]) -> Option<Vec<String>> {
     }
     cells.push(cell);
     Some(cells)
+}
+
+/// What a cell says, without the signs that keep spreadsheets from taking it for a formula.
+pub fn unescaped(cell: &str) -> String {
+    let (mut text, mut begins) = (String::with_capacity(cell.len()), true);
+    for sign in cell.chars() {
+        if !(begins && sign == '\'') {
+            text.push(sign);
+        }
+        begins = DIVIDING.contains(&sign);
+    }
+    text
+}
+
+/// The line that an event carries.
+pub fn of_event(event: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Event {
+        raw_data: String,
+    }
+    let Event { raw_data } = serde_json::from_slice(event).ok()?;
+    Some(raw_data)
+}
+
+/// The line that a row carries.
+pub fn of_row(row: &[u8]) -> Option<String> {
+    Some(unescaped(&cells(row)?.pop()?))
 }
 
 #[cfg(test)]

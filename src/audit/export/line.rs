@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The format that is written. Another rendering of records is another format.
+/// The format that is written. Another rendering of records is another format, that in rows and events included.
 pub const FORMAT: u32 = 1;
 
 /// What an export is of.

@@ -114,7 +114,7 @@ pub(super) async fn run(
     let failed =
         |error: io::Error| Failure::Local(format!("cannot write `{}`: {error}", path.display()));
     let mut query = arguments.query();
-    let (mut file, place) = match arguments.resume {
+    let (file, place) = match arguments.resume {
         true => resumed(path, &arguments, &mut query)?,
         false => (created(path, arguments.force)?, Place::default()),
     };
@@ -125,19 +125,28 @@ pub(super) async fn run(
             place.after
         )));
     }
-    file.set_len(place.keep).map_err(failed)?;
-    file.seek(SeekFrom::Start(place.keep)).map_err(failed)?;
     let after = arguments.after.or(Some(place.after)).filter(|n| *n > 0);
     // A row of names stands in front of the first part alone.
     let mut rows = Rows {
         skip_first: arguments.format == ExportFormat::Csv && place.keep > 0,
+    };
+    // What cannot be relied on stays until something takes its place.
+    let mut begun = false;
+    let mut begin = |file: &mut File| match std::mem::replace(&mut begun, true) {
+        true => Ok(()),
+        false => {
+            file.set_len(place.keep)?;
+            file.seek(SeekFrom::Start(place.keep)).map(drop)
+        }
     };
     let mut out = io::BufWriter::new(file);
     let proven = arguments.proven() || place.proven;
     let call = call(&arguments, query, proven, after)?;
     let fetched = vault
         .fetch(&call, arguments.format.media_type(), |piece| {
-            out.write_all(rows.of(piece)).map_err(failed)
+            begin(out.get_mut())
+                .and_then(|()| out.write_all(rows.of(piece)))
+                .map_err(failed)
         })
         .await;
     // What arrived stays, whatever came of the rest.
@@ -273,6 +282,12 @@ fn resumed(
             ));
         }
         *query = filter.clone().into_iter().collect();
+    }
+    if place.keep == 0 && place.filter.is_none() {
+        return Err(Failure::Local(format!(
+            "`{}` holds nothing of an export that one could go on behind; begin anew with --force",
+            path.display()
+        )));
     }
     let file = File::options().write(true).open(path);
     let file = file

@@ -41,8 +41,6 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("requests", "/requests"),
 ];
 
-/// What a spreadsheet may divide cells and rows by.
-const DIVIDING: [char; 4] = [';', '\t', '\r', '\n'];
 /// What a spreadsheet takes for the beginning of a formula, and the sign that says it is none.
 const ESCAPED: [char; 9] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '\''];
 /// What some pass over in front of one, at a cell's beginning.
@@ -58,7 +56,8 @@ pub(super) fn header(proven: bool, out: &mut Vec<u8>) {
 /// Writes the row of a record, or of none, with the line that proves it where there is one.
 pub(super) fn row(record: &Value, proof: Option<&str>, out: &mut Vec<u8>) {
     let cells = COLUMNS.iter().map(|(_, at)| cell(record.pointer(at)));
-    write_row(cells.chain(proof.map(ToOwned::to_owned)), out);
+    // What somebody wrote stands in the proof as well.
+    write_row(cells.chain(proof.map(escaped)), out);
 }
 
 fn cell(value: Option<&Value>) -> String {
@@ -81,7 +80,7 @@ fn escaped(text: &str) -> String {
             cell.push('\'');
         }
         cell.push(sign);
-        begins = DIVIDING.contains(&sign);
+        begins = carried::DIVIDING.contains(&sign);
     }
     cell
 }

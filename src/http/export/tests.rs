@@ -42,16 +42,8 @@ fn row(record: &Value) -> Vec<String> {
     cells(&String::from_utf8(out).unwrap())
 }
 
-/// What history says, of a cell: a `'` less at its beginning and behind each sign that a spreadsheet may divide cells by.
 fn undone(cell: &str) -> String {
-    let (mut text, mut begins) = (String::new(), true);
-    for sign in cell.chars() {
-        if !(begins && sign == '\'') {
-            text.push(sign);
-        }
-        begins = matches!(sign, ';' | '\t' | '\r' | '\n');
-    }
-    text
+    crate::audit::export::carried::unescaped(cell)
 }
 
 const HOSTILE: [&str; 22] = [
@@ -291,10 +283,8 @@ fn lines_of_an_export() -> Vec<String> {
         let mut record = whole();
         record["sequence"] = json!(sequence);
         record["purpose"] = json!(text);
-        let line = json!({"type": "record", "sequence": sequence, "record": record}).to_string();
-        // The kind stands in front, as it does in an export.
-        let rest = line.replacen(",\"type\":\"record\"", "", 1);
-        lines.push(rest.replacen('{', "{\"type\":\"record\",", 1));
+        let line = json!({"type": "record", "sequence": sequence, "record": record});
+        lines.push(line.to_string());
     }
     lines.push(r#"{"type":"end","through":23}"#.to_owned());
     lines.iter().map(|line| format!("{line}\n")).collect()
@@ -369,5 +359,34 @@ fn every_form_carries_the_lines_and_shows_what_they_say() {
     for text in [&bare, &bare[event..]] {
         let (line, what) = found(text).unwrap_err();
         assert!(line == 1 && what.contains("--proofs"), "{what}");
+    }
+}
+
+/// What was exported is verified by every later version: a form that changes is another format of the export.
+#[test]
+fn the_forms_are_as_kept() {
+    let lines = lines_of_an_export();
+    let some: Vec<_> = [0, 1, 2, lines.len() - 1]
+        .map(|at| lines[at].clone())
+        .into();
+    for (format, kept) in [
+        (
+            Format::Csv,
+            include_str!("../../../tests/vectors/export.csv"),
+        ),
+        (
+            Format::Ocsf,
+            include_str!("../../../tests/vectors/export.ocsf.ndjson"),
+        ),
+    ] {
+        let text = carried(format, &some);
+        if std::env::var_os("LEASEHOLD_WRITE_MATRIX").is_some() {
+            let ending = format.file().1;
+            std::fs::write(format!("tests/vectors/export.{ending}"), &text).unwrap();
+        }
+        assert_eq!(
+            text, kept,
+            "after a deliberate change: LEASEHOLD_WRITE_MATRIX=1"
+        );
     }
 }

@@ -10,7 +10,7 @@ use super::{GET, POST, audit::history, raw, text};
 use crate::support::{TempDir, Vault, leasehold};
 
 const HOSTILE: &str =
-    "=cmd|'/c calc'!A1, \"quoted\"\nand \u{2028}\u{202e}\u{1f600}\t{\"type\":\"end\"}";
+    "=cmd|'/c calc'!A1;=1, \"quoted\"\nand \u{2028}\u{202e}\u{1f600}\t{\"type\":\"end\"}";
 
 async fn export(vault: &Vault, query: &str) -> String {
     let answer = vault
@@ -248,7 +248,7 @@ async fn every_format_takes_the_filters_and_says_how_it_ended() {
     let csv = export(&vault, "format=csv&credential_name=ours").await;
     assert!(csv.starts_with("sequence,id,time,event,"), "{csv}");
     assert!(
-        csv.contains("\"'=cmd|'/c calc'!A1, \"\"quoted\"\"\nand "),
+        csv.contains("\"'=cmd|'/c calc'!A1;'=1, \"\"quoted\"\"\nand "),
         "{csv}"
     );
     let without = export(&vault, "format=csv&credential_name=ours&proofs=false").await;

@@ -65,10 +65,14 @@ impl Place {
     fn row(&mut self, row: &[u8], read: u64, first: bool) -> Option<()> {
         let cells = carried::cells(row);
         if first {
+            let names = cells.as_ref().and_then(|cells| cells.first());
+            if names.is_none_or(|name| name != "sequence") {
+                return None;
+            }
             let last = cells.as_ref().and_then(|cells| cells.last());
             self.proven = last.is_some_and(|name| name == carried::COLUMN);
         } else if self.proven {
-            return self.line(cells?.pop()?.as_bytes(), read);
+            return self.line(carried::of_row(row)?.as_bytes(), read);
         } else if let Some(number) = cells.and_then(|cells| cells.first()?.parse().ok()) {
             (self.after, self.keep) = (number, read);
         }
@@ -76,11 +80,14 @@ impl Place {
     }
 
     fn event(&mut self, line: &[u8], read: u64, first: bool) -> Option<()> {
-        let event: Value = serde_json::from_slice(line).unwrap_or_default();
-        let carried = event.get(carried::ATTRIBUTE).and_then(Value::as_str);
+        let carried = carried::of_event(line);
         self.proven |= first && carried.is_some();
         if self.proven {
             return self.line(carried?.as_bytes(), read);
+        }
+        let event: Value = serde_json::from_slice(line).unwrap_or_default();
+        if first && event.get("class_uid").is_none() {
+            return None;
         }
         if let Some(number) = event.pointer("/metadata/sequence").and_then(Value::as_u64) {
             (self.after, self.keep) = (number, read);

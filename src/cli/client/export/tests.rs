@@ -58,7 +58,7 @@ fn ndjson_goes_on_behind_its_last_mark() {
 #[test]
 fn tables_and_events_go_on_behind_their_last_complete_record() {
     let rows = "sequence,purpose\r\n1,\"two\r\n9,lines\"\r\n7,x\r\n";
-    let events = "{\"metadata\":{\"sequence\":7}}\n";
+    let events = "{\"class_uid\":6003,\"metadata\":{\"sequence\":7}}\n";
     for (format, whole, rests) in [
         (
             ExportFormat::Csv,
@@ -81,6 +81,48 @@ fn tables_and_events_go_on_behind_their_last_complete_record() {
             );
         }
     }
+}
+
+/// The file is lost to nobody: neither where it is no export of the format, nor where the vault does not answer.
+#[tokio::test]
+async fn a_file_that_cannot_be_gone_on_with_stays_as_it_is() {
+    let end = MARK.replace("mark", "end");
+    let ndjson = format!("{HEADER}\n{RECORD}\n{end}\n");
+    let event = "{\"class_uid\":6003,\"metadata\":{\"sequence\":7}}\n";
+    for (format, text, words) in [
+        (ExportFormat::Ocsf, ndjson.as_str(), "no export of OCSF"),
+        (ExportFormat::Csv, ndjson.as_str(), "no export of CSV"),
+        (
+            ExportFormat::Csv,
+            "a note\r\nof mine\r\n",
+            "no export of CSV",
+        ),
+        (ExportFormat::Ndjson, event, "no export of NDJSON"),
+        (ExportFormat::Csv, "sequence,pur", "begin anew"),
+        (ExportFormat::Csv, "sequence,purpose\r\n7", "begin anew"),
+        (ExportFormat::Ocsf, "{\"class", "begin anew"),
+        (ExportFormat::Ndjson, "", "begin anew"),
+    ] {
+        let file = TempFile::new(text.as_bytes());
+        let vault = TestVault::answering(&[(200, "")]);
+        let failure = run(&vault.client(), arguments(format, file.path()), PEOPLE).await;
+        let failure = failure.unwrap_err().text();
+        assert!(failure.contains(words), "{text}: {failure}");
+        assert!(vault.requests().is_empty(), "{text}");
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), text);
+    }
+    // Nothing is cut off before something takes its place.
+    let text = format!("{HEADER}\n{RECORD}\n");
+    let file = TempFile::new(text.as_bytes());
+    let vault = TestVault::answering(&[(503, "{}")]);
+    let failed = run(
+        &vault.client(),
+        arguments(ExportFormat::Ndjson, file.path()),
+        PEOPLE,
+    )
+    .await;
+    assert!(failed.is_err());
+    assert_eq!(std::fs::read_to_string(file.path()).unwrap(), text);
 }
 
 #[tokio::test]

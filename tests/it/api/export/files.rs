@@ -158,6 +158,21 @@ async fn tables_and_events_prove_themselves_where_they_are_asked_to() {
         };
         let told = changed(whole.replacen(shown, other, 1));
         assert!(told.contains("actor"), "{told}");
+        let (intact, said) = python(&tampered, &key);
+        // Of an event the script takes the proof alone.
+        assert_eq!(intact, format == "ocsf", "{said}");
+        if format == "csv" {
+            for (from, to) in [
+                ("\"'=cmd", "\"=cmd"),
+                (",proof\r\n", ",actor_name,proof\r\n"),
+                ("\r\n", "\n"),
+            ] {
+                assert!(whole.contains(from), "{from}");
+                changed(whole.replacen(from, to, 1));
+                assert!(!python(&tampered, &key).0, "{from}");
+            }
+            assert!(!whole.contains(";=1"), "the proof holds no formula either");
+        }
         let both = changed(whole.replace("claude-code", "nobody"));
         assert!(
             both.contains("is not what the encoded record says"),
