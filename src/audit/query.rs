@@ -5,7 +5,7 @@
 
 pub(super) mod blocks;
 mod filter;
-pub(super) mod missing;
+mod missing;
 mod page;
 mod scan;
 
@@ -238,15 +238,24 @@ impl<'a> Reader<'a> {
             return Ok((page, Some(0)));
         };
         let first = blocks::first_of(&oldest)?;
-        if let Some(hole) = self.missing_front(filter, first).await? {
-            page.unreadable(blocks::lost(hole));
-        }
         let thinned = self.thinned().await?;
         let shelf = Shelf {
             store: self.store,
             keyring: self.keyring,
         };
         let mut counter = Counter::new(count);
+        // In front of the oldest block, and between parts of the index, which touch each other where the log has no hole.
+        let mut holes = Vec::with_capacity(parts.len() + 2);
+        holes.push(1..first);
+        let mut behind = first;
+        for (start, next) in parts
+            .iter()
+            .map(|part| (part.start, part.end))
+            .chain([(end, end)])
+        {
+            holes.push(behind..start);
+            behind = next.max(behind);
+        }
         if page.descending {
             parts.reverse();
             counter.add(
@@ -270,6 +279,9 @@ impl<'a> Reader<'a> {
                 accounts: Accounts::new(self.store, self.keyring),
             };
             looking.look(&mut page, &mut counter).await?;
+        }
+        for hole in holes {
+            self.tell_hole(filter, hole, &mut page).await?;
         }
         if !page.descending && (!page.is_full() || counter.counts()) {
             // Whatever the parts hold was looked at.

@@ -114,6 +114,12 @@ impl Engine {
             .await?;
         let lasting = Lasting::of_history(call, Action::AuditExport, asked.of);
         let checkpoint = self.sealed_now().await?;
+        if !self.seals_hold().await? {
+            return Err(Error::storage(
+                "the newest records are not those that the newest checkpoint is over: nothing that is exported would be \
+                 proven; `leasehold audit verify` tells what is wrong",
+            ));
+        }
         let (after, end) = (asked.after, checkpoint.statement().size);
         if after > end {
             return Err(Error::invalid(

@@ -324,17 +324,23 @@ impl Engine {
         }))
     }
 
-    /// The records that came since. Nobody may see them yet: see [`Self::may_go_on`].
-    pub async fn read_stream(&self, stream: &mut LiveStream) -> Result<Vec<Numbered>> {
+    /// The records that came since, and the numbers of those that cannot be read. Nobody may see them yet: see
+    /// [`Self::may_go_on`].
+    pub async fn read_stream(&self, stream: &mut LiveStream) -> Result<(Vec<Numbered>, Vec<u64>)> {
         let reader = self.history(stream.workspace);
         let Following {
-            records, reached, ..
+            records,
+            reached,
+            mut unreadable,
+            ..
         } = reader
             .follow(&stream.filter, Some(stream.reached), STREAM_BATCH)
             .await?;
+        // Those behind come with the next ones.
+        unreadable.retain(|sequence| (stream.reached + 1..=reached).contains(sequence));
         stream.reached = reached;
         stream.sent += records.len() as u64;
-        Ok(records)
+        Ok((records, unreadable))
     }
 
     /// Whether whoever asked for history may have it, now that it was proven once more.

@@ -19,7 +19,7 @@ use crate::{
     },
     clock::Clock,
     crypto::keyring::Keyring,
-    domain::error::{Error, Result},
+    domain::error::{Code, Error, Result},
     store::port::Store,
 };
 
@@ -81,6 +81,19 @@ impl Engine {
     /// Why the log is not being sealed, where that is so.
     pub fn sealing_failure(&self) -> Option<String> {
         self.sealing.state().failure.clone()
+    }
+
+    /// Whether the newest records under the newest checkpoint are still what it is over, as far as a failure to seal makes
+    /// one doubt it: not where they are gone, or others took their numbers.
+    pub(super) async fn seals_hold(&self) -> Result<bool> {
+        if self.sealing_failure().is_none() {
+            return Ok(true);
+        }
+        match Sealer::sealed(&*self.store, &self.keyring).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Code::Internal => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Seals the next batch; gives back whether more may wait behind it. The first call proves what is stored. A batch

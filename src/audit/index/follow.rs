@@ -19,13 +19,7 @@ use super::{
     seal_state, terms,
 };
 use crate::{
-    audit::{
-        block,
-        query::{
-            blocks::{self, Each},
-            missing::Accounts,
-        },
-    },
+    audit::query::blocks::{self, Each},
     domain::error::{Error, Result},
     store::{
         key,
@@ -226,37 +220,10 @@ impl Follower {
         Ok(!whole || found.len() == BLOCKS_PER_STEP)
     }
 
-    /// Goes on behind records that were removed before anybody indexed them. Runs need not touch each other. Where nothing
-    /// says that they were removed, the first of them stands in the index for all, as one that may have been anybody's.
+    /// Goes on behind records that were removed before anybody indexed them, or that are missing. Runs on both sides of
+    /// such a hole do not touch each other, and stay apart: that tells of it.
     async fn skip_to(&mut self, first: u64) -> Result<()> {
         if self.index.look(|shared| shared.memory.records()) > 0 {
-            self.flush().await?;
-        }
-        let next = self.index.look(|shared| shared.memory.end()).max(1);
-        let accounts = Accounts::new(&*self.store, &self.index.keyring);
-        let before = Scan {
-            end: key::audit(next),
-            reverse: true,
-            limit: 1,
-            ..key::audits(0)
-        };
-        let before = self.store.scan(&before).await?.pop();
-        // What a block had that cannot be taken apart was told with it.
-        let told = before.is_some_and(|(_, block)| block::entries(&block).is_err());
-        let hole = accounts.hole(next..first).await?;
-        if let Some(hole) = hole.filter(|hole| *hole > next || !told) {
-            tracing::warn!(
-                first = hole,
-                last = first - 1,
-                "records of history are missing"
-            );
-            let mut batch = Batch::default();
-            batch.record(None);
-            batch.term(terms::of_lost(self.index.keyring.terms()));
-            self.index.change(|shared| {
-                shared.memory = Memory::from(hole);
-                shared.memory.add(&batch);
-            });
             self.flush().await?;
         }
         self.index
@@ -388,7 +355,13 @@ impl Follower {
         let limits = self.index.limits;
         let mergeable = |runs: &[Arc<Run>]| {
             let level = runs.first().map_or(limits.max_level, |run| run.meta.level);
-            level < limits.max_level && runs.iter().all(|run| run.meta.level == level)
+            let touch = |pair: &[Arc<Run>]| match pair {
+                [before, behind] => before.meta.end == behind.meta.start,
+                _ => true,
+            };
+            level < limits.max_level
+                && runs.iter().all(|run| run.meta.level == level)
+                && runs.windows(2).all(touch)
         };
         self.index.look(|shared| {
             let mut windows = shared.runs.windows(limits.fan.max(2));

@@ -155,7 +155,7 @@ impl Memory {
 pub(in crate::audit) struct Snapshot {
     lists: HashMap<u64, Offsets>,
     zones: Vec<Zone>,
-    records: u32,
+    pub(super) records: u32,
 }
 
 impl Snapshot {

@@ -125,6 +125,8 @@ impl Run {
 pub(in crate::audit) struct Part {
     /// The first record that it covers.
     pub(in crate::audit) start: u64,
+    /// The first one behind it.
+    pub(in crate::audit) end: u64,
     kind: Kind,
 }
 
@@ -274,6 +276,7 @@ impl Part {
     pub(super) fn stored(run: Arc<Run>) -> Self {
         Self {
             start: run.meta.start,
+            end: run.meta.end,
             kind: Kind::Stored(Stored {
                 run,
                 fences: None,
@@ -285,6 +288,7 @@ impl Part {
     pub(super) fn in_memory(start: u64, snapshot: Snapshot) -> Self {
         Self {
             start,
+            end: start + u64::from(snapshot.records),
             kind: Kind::Memory(snapshot),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     AuditFilter, Failed, Numbered, Window,
-    blocks::{self, Found, Records},
+    blocks::{Found, Records},
     missing::Accounts,
 };
 use crate::audit::index::{Part, Segment, Shelf, Walk, terms::Plan};
@@ -120,7 +120,7 @@ impl Collector {
     }
 
     /// The sequence numbers from `from` to before `to` that can be on the page.
-    fn within(&self, from: u64, to: u64) -> (u64, u64) {
+    pub(super) fn within(&self, from: u64, to: u64) -> (u64, u64) {
         match (self.after, self.descending) {
             (None, _) => (from, to),
             (Some(after), true) => (from, to.min(after)),
@@ -291,8 +291,13 @@ impl Looking<'_, '_> {
         if opened.is_multiple_of(RECORDS_PER_TURN) {
             tokio::task::yield_now().await;
         }
-        let found = match self.records.get(sequence).await? {
-            None if self.accounts.lacks(sequence).await? => Some(Err(blocks::lost(sequence))),
+        let known = self.accounts.knows_missing(sequence);
+        let found = match known {
+            true => None,
+            false => self.records.get(sequence).await?,
+        };
+        let found = match found {
+            None if known || self.accounts.lacks(sequence).await? => Some(Err(sequence)),
             found => found,
         };
         Ok(found.filter(|found| match found {

@@ -1,10 +1,6 @@
 //! Reading the log block by block: for what is not indexed yet.
 
-use super::{
-    AuditFilter, Collector, Numbered, Reader,
-    blocks::{Found, lost},
-    missing::Accounts,
-};
+use super::{AuditFilter, Collector, Numbered, Reader, blocks::Found};
 use crate::{
     audit::{
         block,
@@ -43,12 +39,16 @@ impl Reader<'_> {
         scan.reverse = page.descending;
         scan.limit = BLOCKS_PER_TURN;
         let mut matching = 0;
-        let accounts = Accounts::new(self.store, self.keyring);
+        // The first number that is looked at, where no time bounds that.
+        let floor = Some(from.max(1)).filter(|floor| scan.start <= key::audit(*floor));
         // Where the block before ended, or began: none before the first one, and behind one that does not tell.
-        let mut beside: Option<u64> = None;
+        let mut beside = floor.filter(|_| !page.descending).map(|floor| floor - 1);
         loop {
             let blocks = self.store.scan(&scan).await?;
             let Some((last, _)) = blocks.last() else {
+                if let Some((floor, lowest)) = floor.zip(beside).filter(|_| page.descending) {
+                    self.tell_hole(filter, floor..lowest, page).await?;
+                }
                 return Ok(matching);
             };
             scan = scan.after(last);
@@ -60,10 +60,8 @@ impl Reader<'_> {
                     true => last.zip(beside).map(|(last, beside)| last + 1..beside),
                     false => beside.map(|beside| beside + 1..first),
                 };
-                if let Some(between) = between
-                    && let Some(hole) = accounts.hole(between).await?
-                {
-                    page.unreadable(lost(hole));
+                if let Some(between) = between {
+                    self.tell_hole(filter, between, page).await?;
                 }
                 beside = if page.descending { Some(first) } else { last };
                 if page.descending {
@@ -115,25 +113,8 @@ impl Reader<'_> {
         Ok(scan)
     }
 
-    /// The first record that is missing in front of the oldest block, where it can be of the time that is looked for.
-    pub(super) async fn missing_front(
-        &self,
-        filter: &AuditFilter,
-        oldest: u64,
-    ) -> Result<Option<u64>> {
-        let accounts = Accounts::new(self.store, self.keyring);
-        let Some(hole) = accounts.hole(1..oldest).await? else {
-            return Ok(None);
-        };
-        let begins = self.begins(oldest).await?.map(|(_, begins)| begins);
-        let before = filter
-            .since
-            .is_some_and(|since| begins.is_some_and(|begins| begins < since.minus(TIME_SLACK)));
-        Ok((!before).then_some(hole))
-    }
-
     /// The last block that begins before a sequence number.
-    async fn newest_before(&self, sequence: u64) -> Result<Option<(Key, Value)>> {
+    pub(super) async fn newest_before(&self, sequence: u64) -> Result<Option<(Key, Value)>> {
         let scan = Scan {
             end: key::audit(sequence),
             reverse: true,
@@ -158,7 +139,7 @@ impl Reader<'_> {
 
     /// The first block from a number on that has a record, and the time of that one. A block of which all was removed, or
     /// that is damaged, says nothing of where a time begins.
-    async fn begins(&self, from: u64) -> Result<Option<(u64, Timestamp)>> {
+    pub(super) async fn begins(&self, from: u64) -> Result<Option<(u64, Timestamp)>> {
         let mut scan = Scan {
             limit: 1,
             ..key::audits(from)
@@ -199,7 +180,7 @@ impl Reader<'_> {
     }
 
     /// The time of a block's first record that can be read, whichever workspace it belongs to.
-    fn time_of(&self, first: u64, block: &[u8]) -> Option<Timestamp> {
+    pub(super) fn time_of(&self, first: u64, block: &[u8]) -> Option<Timestamp> {
         let entries = block::entries(block).ok()?;
         let mut there = (first..)
             .zip(&entries)

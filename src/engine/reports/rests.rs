@@ -29,6 +29,8 @@ const READ_BEFORE: &str = "retention has removed records of leases from before t
                            by then may not be named";
 const DAMAGED: &str = "records of history are damaged or missing: leases, redemptions and denied attempts that only \
                        they tell of are not named";
+const UNSEALED: &str = "the newest records are not those that the newest checkpoint is over: some are gone, or others took \
+                        their places, and `leasehold audit verify` tells which";
 const DENIED_THEN: &str = "retention has removed records of denied attempts within this time";
 
 /// From where on history has every record of one class.
@@ -104,6 +106,7 @@ impl Engine {
         unread: Unread,
         reader: &Reader<'_>,
     ) -> Result<RestsOn> {
+        let checkpoint = self.covering(span.last).await?;
         let missing: Vec<_> = [
             (removed.leases.lacks(span.since), OPEN_THEN),
             (
@@ -112,6 +115,7 @@ impl Engine {
             ),
             (removed.denials.lacks(span.since), DENIED_THEN),
             (!unread.is_empty(), DAMAGED),
+            (!self.seals_hold().await?, UNSEALED),
         ]
         .into_iter()
         .filter_map(|(lacks, what)| lacks.then_some(what))
@@ -127,7 +131,7 @@ impl Engine {
             missing,
             unreadable,
             more_unreadable,
-            checkpoint: self.covering(span.last).await?,
+            checkpoint,
         })
     }
 
@@ -135,6 +139,9 @@ impl Engine {
     async fn covering(&self, last: u64) -> Result<Option<Checkpoint>> {
         // A report is an answer where nothing can be sealed, too.
         let newest = self.sealed_now().await.ok();
+        if !self.seals_hold().await? {
+            return Ok(None);
+        }
         let newest = newest.map(|newest| *newest.statement());
         Ok(newest
             .filter(|newest| newest.size >= last)

@@ -50,7 +50,8 @@ const RETRY_MILLIS: u64 = 2000;
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Streams the workspace's history as it grows, as server-sent events. `Last-Event-ID` goes on behind a record; an event
-/// `removed` tells which of those behind it retention removed. One that history never reached is refused: the vault was put
+/// `removed` tells which of those behind it retention removed, `unreadable` which records are damaged or missing and may
+/// have matched. One that history never reached is refused: the vault was put
 /// back to an earlier state.
 #[utoipa::path(get, path = "/v1/audit/stream", tag = "audit",
     params(("Last-Event-ID" = Option<u64>, Header, description = "Go on behind this sequence number; else behind the newest record, or at `since`"),
@@ -161,23 +162,24 @@ impl Sending {
         let (mut proven, mut said) = (Instant::now(), Instant::now());
         loop {
             let engine = self.surface.0.engine.clone();
-            let records = match engine.read_stream(&mut self.stream).await {
-                Ok(records) => records,
+            let (records, unreadable) = match engine.read_stream(&mut self.stream).await {
+                Ok(found) => found,
                 Err(error) => return End("failed", error.message().to_owned()),
             };
             // Whoever was stopped sees nothing that came after.
-            if !records.is_empty() || proven.elapsed() >= PROVE_EVERY {
+            let nothing = records.is_empty() && unreadable.is_empty();
+            if !nothing || proven.elapsed() >= PROVE_EVERY {
                 if let Err(error) = self.prove().await {
                     let code = error.code().as_str();
                     return End("refused", format!("{} ({code})", error.message()));
                 }
                 proven = Instant::now();
             }
-            if records.is_empty() && !self.follow {
+            if nothing && !self.follow {
                 return End("caught_up", "it is at the newest record".to_owned());
             }
-            let piece = match records.is_empty() {
-                false => events(records),
+            let piece = match nothing {
+                false => damaged(&unreadable) + &events(records),
                 true if said.elapsed() >= HEARTBEAT => {
                     format!(": heartbeat\nid: {}\n\n", self.stream.reached())
                 }
@@ -224,6 +226,15 @@ fn removed(skipped: Skipped) -> String {
     } = skipped;
     let said = serde_json::json!({"after": after, "through": through, "records": records});
     format!("event: removed\ndata: {}\n\n", json(&said))
+}
+
+/// What a stream cannot show: it may have been what is followed.
+fn damaged(sequences: &[u64]) -> String {
+    if sequences.is_empty() {
+        return String::new();
+    }
+    let said = serde_json::json!({"sequences": sequences});
+    format!("event: unreadable\ndata: {}\n\n", json(&said))
 }
 
 /// Records as events.

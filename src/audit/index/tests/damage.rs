@@ -247,6 +247,25 @@ fn records_that_are_missing_are_named_wherever_they_are_looked_for() {
                     told.push(1);
                     told.sort_unstable();
                     assert_eq!(page.unreadable, told, "{indexed} {step} {newest_first}");
+                    // Within a time too, and behind a place in the hole.
+                    let within = AuditFilter {
+                        since: page.records.iter().map(|one| one.record.time).min(),
+                        until: Some(Timestamp::from_millis(u64::MAX / 2)),
+                        ..every.clone()
+                    };
+                    let page = all(world.reader(own), &within, newest_first).await;
+                    assert!(
+                        told.iter().all(|one| page.unreadable.contains(one)),
+                        "{step}"
+                    );
+                    if !known {
+                        let inside = holes[1].start + 1;
+                        let page = world.reader(own).follow(&every, Some(inside), 1000).await;
+                        assert_eq!(page.unwrap().unreadable, [inside + 1], "{step}");
+                    }
+                    let end = holes[1].end;
+                    let page = world.reader(own).follow(&every, Some(end), 1000).await;
+                    assert_eq!(page.unwrap().unreadable, [0; 0]);
                 }
             }
             let reader = world.reader(own);

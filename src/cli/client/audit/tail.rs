@@ -89,6 +89,10 @@ async fn follow(
                 output::note(&removed(&data));
                 true
             }
+            "unreadable" => {
+                output::note(&unreadable(&data));
+                true
+            }
             "end" => {
                 end = ended(&data)?;
                 return Ok(false);
@@ -121,6 +125,21 @@ fn removed(data: &str) -> String {
         number("after"),
         number("through"),
         number("records"),
+    )
+}
+
+/// What cannot be shown, and might have been asked for.
+fn unreadable(data: &str) -> String {
+    let said: Value = serde_json::from_str(data).unwrap_or_default();
+    let numbers = said.get("sequences").and_then(Value::as_array);
+    let numbers: Vec<_> = numbers
+        .into_iter()
+        .flatten()
+        .map(Value::to_string)
+        .collect();
+    format!(
+        "records that may have matched are damaged or missing: {}\n",
+        numbers.join(", ")
     )
 }
 
@@ -177,6 +196,12 @@ mod tests {
             told.contains("record 7 and up to 4096, retention removed 12 records"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told() {
+        let told = unreadable("{\"sequences\":[7,9]}");
+        assert!(told.contains("damaged or missing: 7, 9"), "{told}");
     }
 
     #[tokio::test]

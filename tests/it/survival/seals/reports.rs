@@ -155,3 +155,45 @@ async fn a_report_names_the_records_that_are_missing() {
     assert_ne!(export.code, Some(0), "{export:?}");
     server.stop();
 }
+
+// Of a log that was cut below its newest checkpoint nothing but the checkpoint knows what it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_cut_is_neither_reported_as_whole_nor_exported() {
+    let mut site = Site::new();
+    site.live(&["leaked"]).await;
+    let (server, admin) = site.serve(&[]);
+    admin.lease("leaked", "1h").await.unwrap();
+    let path = "/v1/reports/exposure?credential_name=leaked";
+    let whole = admin.get(path).await;
+    assert_eq!(whole["data"]["rests_on"]["complete"], true, "{whole}");
+    assert_eq!(server.stop().code, Some(0));
+    let cut = site.damaged("shorter", |blocks| {
+        let issued = single(blocks).pop().unwrap();
+        blocks.truncate(issued);
+    });
+    let args = [
+        "--config",
+        site.made.config.to_str().unwrap(),
+        "--data-dir",
+        cut.to_str().unwrap(),
+    ];
+    let server = Server::start(&args, &[]).unwrap();
+    let admin = Api::new(&server.address, &site.made.admin_key);
+    let report = admin.get(path).await["data"]["rests_on"].clone();
+    let missing = report["missing"].to_string();
+    assert!(missing.contains("newest checkpoint"), "{report}");
+    assert_eq!(
+        (&report["complete"], &report["checkpoint"]),
+        (&json!(false), &Value::Null)
+    );
+    for format in ["ndjson", "csv"] {
+        let export = run(leasehold()
+            .env("LEASEHOLD_ADDR", &server.address)
+            .env("LEASEHOLD_KEY", &site.made.admin_key)
+            .args(["audit", "export", "--format", format])
+            .args(["--event", "canary.touched"]));
+        assert_ne!(export.code, Some(0), "{export:?}");
+        assert!(export.stderr.contains("audit verify"), "{export:?}");
+    }
+    server.stop();
+}
