@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use super::{Engine, schedule::Place};
 use crate::{
@@ -18,15 +18,22 @@ use crate::{
 };
 
 /// Leases closed in one transaction: bounds how long a grant on the same credential waits.
-pub const BATCH: usize = 128;
+pub const BATCH: usize = 32;
+/// Leases closed before requests get their turn on the processor.
+const CLOSED_PER_TURN: usize = 4;
 /// Batches of due leases looked at in one transaction, where some of them do not open.
 const BATCHES: usize = 8;
 /// When leases that do not open are looked at again: a restart may help, and waiting hardly does.
 const LOOK_AGAIN: Span = Span::from_secs(300);
 /// Credentials worked on at a time; their batches share commit groups.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 6;
+/// How long the reaper rests in a backlog, by the time that it worked, in percent.
+const REST_PERCENT: u32 = 38;
 /// The longest rest between two rounds of a backlog.
 const LONGEST_REST: Duration = Duration::from_millis(100);
+/// The shortest one: what is less is added to the next. The most that a rest may have been too long counts for later ones.
+const SHORTEST_REST: Duration = Duration::from_millis(1);
+const MOST_RESTED: Duration = Duration::from_millis(10);
 /// The longest sleep: a clock that jumps ahead is noticed within it, and a clock that is set back while the
 /// vault is down can win back no more than it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -63,6 +70,9 @@ impl super::Unit<'_> {
                     Some(lease) => {
                         self.close_lease(ledger, lease, Ending::Expired).await?;
                         done.closed += 1;
+                        if done.closed.is_multiple_of(CLOSED_PER_TURN) {
+                            tokio::task::yield_now().await;
+                        }
                     }
                     None => done.passed_over += 1,
                 }
@@ -168,6 +178,7 @@ impl Engine {
         }
         let mut failures = Failures::default();
         let mut marked = self.now();
+        let mut rest = Rest::default();
         while !*stop.borrow() {
             let now = self.now();
             if self.schedule.len() > 0 && now.since(marked) >= MARK_EVERY {
@@ -178,12 +189,15 @@ impl Engine {
             }
             let due = self.schedule.take_due(now, AT_ONCE);
             if !due.is_empty() {
+                let begun = Instant::now();
                 self.expire_all(due, &mut failures).await;
-                // A backlog must not take the disk and the processors from grants. Told by the vault's clock, as all
-                // that it does.
-                let took: Duration = self.now().since(now).into();
-                if sleep_or_stop((took / 2).min(LONGEST_REST), &mut stop).await {
-                    return;
+                // A backlog must not take the disk and the processors from grants.
+                if let Some(due) = rest.after(begun.elapsed()) {
+                    let begun = Instant::now();
+                    if sleep_or_stop(due, &mut stop).await {
+                        return;
+                    }
+                    rest.rested(begun.elapsed());
                 }
                 continue;
             }
@@ -237,6 +251,32 @@ impl Engine {
     }
 }
 
+/// How long the reaper still has to rest for what it did. Sleeping takes up to two milliseconds longer than it is asked to,
+/// as long as a round takes.
+#[derive(Default)]
+struct Rest {
+    owed: Duration,
+    /// What was rested too long.
+    spare: Duration,
+}
+
+impl Rest {
+    /// How long to sleep now, after work that took so long.
+    fn after(&mut self, worked: Duration) -> Option<Duration> {
+        self.owed += worked * REST_PERCENT / 100;
+        let spare = self.spare.min(self.owed);
+        self.owed -= spare;
+        self.spare -= spare;
+        (self.owed >= SHORTEST_REST).then(|| self.owed.min(LONGEST_REST))
+    }
+
+    fn rested(&mut self, slept: Duration) {
+        self.spare = slept.saturating_sub(self.owed).min(MOST_RESTED);
+        // Of a very long round no more is owed than the longest rest.
+        self.owed = Duration::ZERO;
+    }
+}
+
 /// How often each credential failed in a row.
 #[derive(Default)]
 struct Failures(HashMap<Place, u32>);
@@ -261,5 +301,31 @@ pub(super) async fn sleep_or_stop(time: Duration, stop: &mut watch::Receiver<boo
     tokio::select! {
         () = tokio::time::sleep(time) => false,
         _ = stop.wait_for(|stop| *stop) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reaper_rests_its_share_however_long_it_sleeps() {
+        let (work, longer) = (Duration::from_millis(4), Duration::from_millis(1));
+        let mut rest = Rest::default();
+        let (mut worked, mut rested) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..1000 {
+            worked += work;
+            if let Some(due) = rest.after(work) {
+                rest.rested(due + longer);
+                rested += due + longer;
+            }
+        }
+        let share = rested.as_millis() * 100 / worked.as_millis();
+        assert!((36..=40).contains(&share), "{share} %");
+        // A round that took very long, and a sleep from which it woke late, are no reason to rest for ever, or never.
+        assert_eq!(rest.after(Duration::from_secs(60)), Some(LONGEST_REST));
+        rest.rested(Duration::from_secs(60));
+        assert_eq!(rest.after(Duration::from_millis(10)), None);
+        assert!(rest.after(Duration::from_millis(100)).is_some());
     }
 }
