@@ -21,8 +21,9 @@ use crate::{
 pub const BATCH: usize = 32;
 /// Leases closed before requests get their turn on the processor.
 const CLOSED_PER_TURN: usize = 4;
-/// Batches of due leases looked at in one transaction, where some of them do not open.
-const BATCHES: usize = 8;
+/// Due leases looked at in one transaction behind the first ones, where some of those do not open: so many, so often.
+const LOOKED_AT: usize = 128;
+const LOOKS: usize = 8;
 /// When leases that do not open are looked at again: a restart may help, and waiting hardly does.
 const LOOK_AGAIN: Span = Span::from_secs(300);
 /// Credentials worked on at a time; their batches share commit groups.
@@ -49,6 +50,8 @@ pub(super) struct Due {
     pub(super) closed: usize,
     /// Entries whose lease does not open, or is none.
     passed_over: usize,
+    /// Whether there may be more, at which nobody looked.
+    more: bool,
 }
 
 impl super::Unit<'_> {
@@ -62,10 +65,14 @@ impl super::Unit<'_> {
     ) -> Result<Due> {
         let mut scan = key::due_leases(self.tables.workspace, credential, self.now);
         let mut done = Due::default();
-        for _ in 0..BATCHES {
-            scan.limit = limit.saturating_sub(done.closed);
+        scan.limit = limit;
+        for _ in 0..=LOOKS {
             let due = self.txn.scan(&scan).await?;
+            done.more = due.len() == scan.limit;
             for (entry, _) in &due {
+                if done.closed >= limit {
+                    return Ok(done);
+                }
                 match self.indexed(entry).await?.open() {
                     Some(lease) => {
                         self.close_lease(ledger, lease, Ending::Expired).await?;
@@ -78,8 +85,9 @@ impl super::Unit<'_> {
                 }
             }
             match due.last() {
-                Some((last, _)) if due.len() == scan.limit && done.closed < limit => {
+                Some((last, _)) if done.more && done.closed < limit => {
                     scan = scan.after(last);
+                    scan.limit = LOOKED_AT;
                 }
                 _ => break,
             }
@@ -109,8 +117,9 @@ impl Engine {
         let mut ledger = unit.tables.ledger(&mut unit.txn, credential).await?;
         let due = unit.close_due(credential, &mut ledger, BATCH).await?;
         let mut again = None;
-        if due.passed_over > 0 && due.closed < BATCH {
-            // Whatever is due and still open does not open.
+        let may_open = due.more && due.closed > 0;
+        if due.passed_over > 0 && due.closed < BATCH && !may_open {
+            // Whatever is due and still open does not open, as far as one looks.
             again = Some(unit.now.plus(LOOK_AGAIN));
             scan.start = key::due_leases(workspace, credential, unit.now).end;
         }

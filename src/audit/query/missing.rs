@@ -113,6 +113,8 @@ impl<'a> Accounts<'a> {
             Some((at, _)) if begin <= sequence => first_of(&at)?,
             _ => sequence + 1,
         };
+        // In front of that retention says why.
+        let begin = begin.max(self.first().await?);
         Ok(begin.min(sequence)..end)
     }
 

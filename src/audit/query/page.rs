@@ -47,8 +47,13 @@ impl Collector {
 
     /// Takes note of a record that might match, and cannot be read.
     pub(super) fn unreadable(&mut self, sequence: u64) {
-        if self.unreadable.len() < MAX_UNREADABLE {
-            self.unreadable.insert(sequence);
+        self.unreadable.insert(sequence);
+        if self.unreadable.len() > MAX_UNREADABLE {
+            // Those that come first on the way are told.
+            match self.descending {
+                true => self.unreadable.pop_first(),
+                false => self.unreadable.pop_last(),
+            };
         }
     }
 

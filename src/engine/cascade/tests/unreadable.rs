@@ -74,6 +74,34 @@ async fn the_reaper_closes_all_others_and_looks_again_later() {
     assert_eq!(world.status(later).await, LeaseStatus::Active);
 }
 
+/// Nor do those that stand behind nearly a batch of others, and in front of more.
+#[tokio::test]
+async fn the_reaper_goes_on_behind_those_that_do_not_open() {
+    const BATCH: u64 = crate::engine::REAPER_BATCH as u64;
+    let world = world().await;
+    let name = world.store("a").await;
+    let id = world.id_of(&name).await.unwrap();
+    for at in 0..BATCH + 40 {
+        // Twenty stand between the first ones and the last ones.
+        let (lease, bad) = (
+            world.lease(&name, 100 + at).await,
+            (BATCH - 1..BATCH + 19).contains(&at),
+        );
+        if bad {
+            world.flip(&key::lease(world.workspace, lease));
+        }
+    }
+    world.pass(600_000);
+    for _ in 0..3 {
+        let next = world.engine.expire((world.workspace, id)).await.unwrap();
+        if next.is_none_or(|next| next > world.engine.now()) {
+            break;
+        }
+    }
+    // None but those that do not open.
+    assert_eq!(world.open(id).await, 20);
+}
+
 #[tokio::test]
 async fn a_bulk_revocation_revokes_all_others_and_fails_with_its_name() {
     let world = world().await;
