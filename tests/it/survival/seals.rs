@@ -93,6 +93,15 @@ impl Site {
             .map(|fault| fault["sequence"].as_u64().unwrap())
     }
 
+    /// Serves a copy of the folder.
+    fn serve_copy(&self, data_dir: &Path) -> (Server, Api) {
+        let config = self.made.config.to_str().unwrap();
+        let args = ["--config", config, "--data-dir", data_dir.to_str().unwrap()];
+        let server = Server::start(&args, &[]).unwrap();
+        let admin = Api::new(&server.address, &self.made.admin_key);
+        (server, admin)
+    }
+
     /// A copy of the folder whose log was changed.
     fn damaged(&self, name: &str, damage: impl FnOnce(&mut Vec<(Key, Vec<u8>)>)) -> PathBuf {
         let data_dir = self.at(name);

@@ -49,14 +49,7 @@ async fn a_report_names_the_records_that_cannot_be_read() {
         let broken = single_of(blocks, issued);
         blocks[broken].1.pop();
     });
-    let args = [
-        "--config",
-        site.made.config.to_str().unwrap(),
-        "--data-dir",
-        damaged.to_str().unwrap(),
-    ];
-    let server = Server::start(&args, &[]).unwrap();
-    let admin = Api::new(&server.address, &site.made.admin_key);
+    let (server, admin) = site.serve_copy(&damaged);
     let ranges = json!([{"first": issued, "last": issued}, {"first": redeemed, "last": redeemed}]);
     let holds = |report: &Value| {
         let rests = &report["rests_on"];
@@ -125,14 +118,7 @@ async fn a_report_names_the_records_that_are_missing() {
         let blocks: Vec<(Key, Stored)> = open(&damaged).read_range(&Table::Audit.scan()).unwrap();
         number(&blocks[0].0)
     };
-    let args = [
-        "--config",
-        site.made.config.to_str().unwrap(),
-        "--data-dir",
-        damaged.to_str().unwrap(),
-    ];
-    let server = Server::start(&args, &[]).unwrap();
-    let admin = Api::new(&server.address, &site.made.admin_key);
+    let (server, admin) = site.serve_copy(&damaged);
     let expected = json!([{"first": 1, "last": second - 1}, {"first": issued, "last": issued}]);
     for _ in 0..2 {
         let report = admin
@@ -171,14 +157,7 @@ async fn a_log_that_was_cut_is_neither_reported_as_whole_nor_exported() {
         let issued = single(blocks).pop().unwrap();
         blocks.truncate(issued);
     });
-    let args = [
-        "--config",
-        site.made.config.to_str().unwrap(),
-        "--data-dir",
-        cut.to_str().unwrap(),
-    ];
-    let server = Server::start(&args, &[]).unwrap();
-    let admin = Api::new(&server.address, &site.made.admin_key);
+    let (server, admin) = site.serve_copy(&cut);
     let report = admin.get(path).await["data"]["rests_on"].clone();
     let missing = report["missing"].to_string();
     assert!(missing.contains("newest checkpoint"), "{report}");
